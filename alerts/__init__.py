@@ -1,0 +1,1 @@
+"""Judgement and telling: rules, the alert engine, delivery to the care team."""

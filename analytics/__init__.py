@@ -1,0 +1,1 @@
+"""Numbers: pure functions and SQL from observations to features, baseline, trend and risk."""

@@ -1,0 +1,158 @@
+"""Schemas of the derived tables: grain, unit and meaning of every column.
+
+SQL comments of the published snapshot and the data dictionary are made from
+these. NULL means not worn or too little data (the reason stands beside it);
+0 means worn and still.
+"""
+
+import pyarrow as pa
+
+from devices import units
+from devices.tables import UTC, field
+
+#: Bumped with every change of any schema below.
+SCHEMA_VERSION = 1
+
+_DAY = (
+    field("patient", pa.string(), units.NONE, "patient id"),
+    field("local_date", pa.date32(), units.NONE, "local calendar date; a night belongs to the date it ends on"),
+)
+
+
+def _real(name: str, unit: str, doc: str) -> pa.Field:
+    return field(name, pa.float64(), unit, doc, nullable=True)
+
+
+def _text(name: str, doc: str) -> pa.Field:
+    return field(name, pa.string(), units.NONE, doc, nullable=True)
+
+
+def _count(name: str, doc: str, unit: str = units.COUNT) -> pa.Field:
+    return field(name, pa.int32(), unit, doc, nullable=True)
+
+
+def _flag(name: str, doc: str) -> pa.Field:
+    return field(name, pa.bool_(), units.NONE, doc, nullable=True)
+
+
+HRV_WINDOW = pa.schema(
+    [
+        *_DAY,
+        field("device", pa.string(), units.NONE, "device the RR intervals came from"),
+        field("window_start_utc", UTC, units.NONE, "start of the 300 s window on the wall clock (UTC)"),
+        _count("rr_count", "RR intervals that end in the window"),
+        _count("nn_count", "of them free of artifacts"),
+        _real("coverage_pct", units.PERCENT, "share of the window covered by NN intervals"),
+        _real("mean_nn_ms", units.MILLISECOND, "mean NN interval"),
+        _real("sdnn_ms", units.MILLISECOND, "standard deviation of NN intervals, ddof 1"),
+        _real("rmssd_ms", units.MILLISECOND, "root mean square of gap-aware successive differences"),
+        _real("pnn50_pct", units.PERCENT, "share of successive differences above 50 ms"),
+        _real("sd1_ms", units.MILLISECOND, "Poincare SD1"),
+        _real("sd2_ms", units.MILLISECOND, "Poincare SD2"),
+        field("sensor", pa.string(), units.NONE, "ecg, ppg or unknown"),
+        _text("quality", "why the values are null; null when they stand"),
+    ]
+)
+
+NIGHT = pa.schema(
+    [
+        *_DAY,
+        _text("sleep_source", "recorded, assumed_night (00:00-06:00 local, no sleep record) or null"),
+        field("sleep_start_utc", UTC, units.NONE, "sleep onset of the main sleep (UTC)", nullable=True),
+        field("sleep_end_utc", UTC, units.NONE, "final awakening of the main sleep (UTC)", nullable=True),
+        _real("tst_min", units.MINUTE, "total sleep time of the main sleep"),
+        _real("waso_min", units.MINUTE, "wake after sleep onset"),
+        _real("efficiency_pct", units.PERCENT, "total sleep time / sleep episode"),
+        _real("midpoint_h", "h", "local clock time of mid-sleep, hours after midnight, -12 to 12"),
+        _text("sleep_quality", "why the sleep values are null; null when they stand"),
+        _count("rr_count", "RR intervals inside the sleep window"),
+        _count("window_count", "five-minute windows that count"),
+        _real("coverage_pct", units.PERCENT, "share of the sleep window covered by NN intervals"),
+        _real("mean_nn_ms", units.MILLISECOND, "median over windows of mean NN"),
+        _real("rmssd_ms", units.MILLISECOND, "median over windows of RMSSD"),
+        _real("ln_rmssd", "{ln ms}", "natural logarithm of rmssd_ms"),
+        _real("sdnn_ms", units.MILLISECOND, "median over windows of SDNN (5 min, not whole night)"),
+        _real("pnn50_pct", units.PERCENT, "median over windows of pNN50"),
+        _real("resting_hr_bpm", units.PER_MINUTE, "lowest 30-minute median heart rate in sleep"),
+        _text("sensor", "ecg, ppg or unknown; HRV is never compared across sensors"),
+        _text("hrv_quality", "why the HRV values are null; null when they stand"),
+    ]
+)
+
+PATIENT_DAY = pa.schema(
+    [
+        *_DAY,
+        field("zone", pa.string(), units.NONE, "IANA zone used for the date"),
+        _count("day_minutes", "length of the local day: 1380, 1440 or 1500", units.MINUTE),
+        _real("steps", units.STEPS, "steps of the local day; null when the day is not valid"),
+        _real("wear_min", units.MINUTE, "minutes worn"),
+        _flag("is_valid_day", "worn at least 10 h"),
+        _text("quality", "why steps are null; null when they stand"),
+        _real("nrs", units.SCORE, "pain intensity 0-10, mean of the day's answers"),
+        _real("mood", units.SCORE, "mood 0-10, mean of the day's answers"),
+        _flag("is_flare_reported", "the patient reported a flare on this date"),
+        _real("tst_min", units.MINUTE, "total sleep time of the night that ended on this date"),
+        _real("waso_min", units.MINUTE, "wake after sleep onset of that night"),
+        _real("midpoint_h", "h", "mid-sleep of that night, hours after local midnight"),
+        _real("resting_hr_bpm", units.PER_MINUTE, "resting heart rate of that night"),
+        _real("rmssd_ms", units.MILLISECOND, "nightly median RMSSD"),
+        _text("device_segment", "wearables worn; a change starts a new baseline"),
+    ]
+)
+
+BASELINE = pa.schema(
+    [
+        *_DAY,
+        field("metric", pa.string(), units.NONE, "metric id of analytics.metrics"),
+        _real("value", units.NONE, "value of the day, on the metric's baseline scale"),
+        _real("center", units.NONE, "median of the patient's own baseline days"),
+        _real("scale", units.NONE, "shrunken robust spread of the patient's own baseline days"),
+        _count("baseline_count", "baseline days used"),
+        _real("z", "{SD}", "deviation from the patient's own baseline, clipped to -4..4"),
+        _text("quality", "why z is null; null when it stands"),
+    ]
+)
+
+TREND = pa.schema(
+    [
+        *_DAY,
+        field("metric", pa.string(), units.NONE, "metric id of analytics.metrics"),
+        _count("valid_day_count", "valid days in the look-back"),
+        _real("change_pct", units.PERCENT, "change per 4 weeks (Theil-Sen)"),
+        _real("change_low_pct", units.PERCENT, "lower end of the 95 % interval"),
+        _real("change_high_pct", units.PERCENT, "upper end of the 95 % interval"),
+        _real("p_value", units.NONE, "Mann-Kendall, corrected for autocorrelation"),
+        _text("quality", "why there is no trend; null when it stands"),
+        field("sentence", pa.string(), units.NONE, "the trend in one sentence"),
+    ]
+)
+
+FLARE_RISK = pa.schema(
+    [
+        *_DAY,
+        field(
+            "status",
+            pa.string(),
+            units.NONE,
+            "insufficient_data, learning, in_flare, possible_flare, uncalibrated or ok",
+        ),
+        _text("reason", "why that status"),
+        _real("risk_3d", units.NONE, "chance of a reported flare onset within 3 days (shadow while uncalibrated)"),
+        _real("risk_7d", units.NONE, "chance of a reported flare onset within 7 days (shadow while uncalibrated)"),
+        _real("deviation", "{SD}", "combined three-day deviation from the patient's own baseline"),
+        _count("cell_count", "cells of the nine (3 metrics x 3 days) present", units.COUNT),
+        _text("drivers", "JSON: [[metric, contribution], ...], largest first"),
+        field("model_version", pa.string(), units.NONE, "version of the risk model"),
+        field("sentence", pa.string(), units.NONE, "the reason in one sentence"),
+    ]
+)
+
+#: Table name -> schema, in the order they are computed.
+TABLES: dict[str, pa.Schema] = {
+    "hrv_window": HRV_WINDOW,
+    "night": NIGHT,
+    "patient_day": PATIENT_DAY,
+    "baseline": BASELINE,
+    "trend": TREND,
+    "flare_risk": FLARE_RISK,
+}

@@ -1,0 +1,1 @@
+"""What can be observed: the vocabulary every other package speaks. Pure, no I/O."""

@@ -1,0 +1,1 @@
+"""From radio and broker to Parquet: every collector, no statistics."""
