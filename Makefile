@@ -1,0 +1,42 @@
+# Every target sets up what it needs itself and is quick when that is done.
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+SETUP := deploy/setup.sh
+# Two cores: one test's processes run while another waits for its broker.
+PYTEST_ARGS ?=
+
+.PHONY: help demo test check bench check-fresh lock clean python
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --days 3"
+	$(BIN)/flarecast demo $(DEMO_ARGS)
+
+test: python ## every test: PYTEST_ARGS="tests/unit -k spool"
+	@$(SETUP) debian mosquitto chromium
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: python ## format, lint, types, import directions
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: python ## measure and write bench.json: ONLY=name
+	@$(SETUP) debian mosquitto
+	$(BIN)/python -m bench $(ONLY)
+
+check-fresh: ## make demo and make test of the last commit in a new Debian 12
+	deploy/check-fresh.sh $(FRESH_TARGETS)
+
+lock: ## resolve pyproject.toml anew: UPGRADE=1 for newer releases
+	deploy/lock.sh
+
+clean: ## everything the targets made, the environment too
+	rm -rf .venv .cache .pytest_cache .hypothesis .ruff_cache .import_linter_cache demo-out bench.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@$(SETUP) python
