@@ -15,7 +15,9 @@ SCHEMA_VERSION = 1
 
 _DAY = (
     field("patient", pa.string(), units.NONE, "patient id"),
-    field("local_date", pa.date32(), units.NONE, "local calendar date; a night belongs to the date it ends on"),
+    field(
+        "local_date", pa.date32(), units.NONE, "local date; a night belongs to the date it ends on"
+    ),
 )
 
 
@@ -137,8 +139,16 @@ FLARE_RISK = pa.schema(
             "insufficient_data, learning, in_flare, possible_flare, uncalibrated or ok",
         ),
         _text("reason", "why that status"),
-        _real("risk_3d", units.NONE, "chance of a reported flare onset within 3 days (shadow while uncalibrated)"),
-        _real("risk_7d", units.NONE, "chance of a reported flare onset within 7 days (shadow while uncalibrated)"),
+        _real(
+            "risk_3d",
+            units.NONE,
+            "chance of a reported onset within 3 days; shadow if uncalibrated",
+        ),
+        _real(
+            "risk_7d",
+            units.NONE,
+            "chance of a reported onset within 7 days; shadow if uncalibrated",
+        ),
         _real("deviation", "{SD}", "combined three-day deviation from the patient's own baseline"),
         _count("cell_count", "cells of the nine (3 metrics x 3 days) present", units.COUNT),
         _text("drivers", "JSON: [[metric, contribution], ...], largest first"),

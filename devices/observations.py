@@ -209,5 +209,15 @@ class FlareReport(Observation, frozen=True, array_like=True, kw_only=True):
 #: The registry: kind = table = folder = topic segment.
 KINDS: dict[str, type[Observation]] = {
     cls.kind: cls
-    for cls in (RrInterval, HeartRate, StepCount, SleepStage, Wear, Battery, DeviceHrv, ProAnswer, FlareReport)
+    for cls in (
+        RrInterval,
+        HeartRate,
+        StepCount,
+        SleepStage,
+        Wear,
+        Battery,
+        DeviceHrv,
+        ProAnswer,
+        FlareReport,
+    )
 }

@@ -37,7 +37,9 @@ COMMON = (
 _RR = (
     field("end_utc", UTC, units.NONE, "last beat of the run (UTC), exclusive"),
     field("connection", pa.string(), units.NONE, "Bluetooth connection the run came by"),
-    field("first_beat", pa.uint32(), units.COUNT, "number of the first interval within the connection, from 0"),
+    field(
+        "first_beat", pa.uint32(), units.COUNT, "number of its first interval in the connection, from 0"
+    ),
     field(
         "rr_ms",
         pa.list_(pa.field("element", pa.uint16(), nullable=False)),
@@ -84,8 +86,10 @@ _OWN: dict[str, tuple[pa.Field, ...]] = {
     "flare_report": (
         field("report_id", pa.string(), units.NONE, "unique id of the report"),
         field("respondent", pa.string(), units.NONE, "patient or caregiver"),
-        field("is_harder_to_tolerate", pa.bool_(), units.NONE, "harder to tolerate than usual?", nullable=True),
-        field("has_stopped_activities", pa.bool_(), units.NONE, "stopped from doing things?", nullable=True),
+        field(
+            "is_harder_to_tolerate", pa.bool_(), units.NONE, "harder to tolerate than usual?", nullable=True
+        ),
+        field("has_stopped_activities", pa.bool_(), units.NONE, "stopped doing things?", nullable=True),
     ),
 }
 

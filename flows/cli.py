@@ -1,0 +1,208 @@
+"""The `flarecast` command. Imports stay inside the commands: a home gateway never loads the clinic's libraries."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from flows import settings
+from flows.errors import UserError
+
+Command = Callable[[argparse.Namespace], int]
+
+#: A user's fault is one line and this exit code; a bug is a traceback.
+USER_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not _is_users_fault(error):
+            raise
+        print(f"flarecast: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _is_users_fault(error: Exception) -> bool:
+    """Whether the error is one our packages raise for bad input, by the root of its class."""
+    roots = {"UserError", "DevicesError", "IngestError", "AnalyticsError", "AlertsError"}
+    return any(base.__name__ in roots for base in type(error).__mro__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    variables = "\n".join(f"  {name:26} {text}" for name, text in settings.VARIABLES.items())
+    parser = argparse.ArgumentParser(
+        prog="flarecast",
+        description="Remote patient monitoring for people with chronic pain. Decision support, not diagnosis.",
+        epilog=f"environment:\n{variables}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_demo, _add_replay, _add_nightly, _add_sql, _add_collector):
+        add(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo", help="the whole system on SYNTHETIC people: wearables to alerts")
+    demo.add_argument("--people", type=_positive, default=40)
+    demo.add_argument("--days", type=_positive, default=60)
+    demo.add_argument("--seed", type=int, default=1)
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write to (replaced)")
+    demo.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    demo.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from flows.demo import run_demo
+
+    return run_demo(
+        people=arguments.people,
+        days=arguments.days,
+        seed=arguments.seed,
+        out=arguments.out,
+        as_json=arguments.json,
+    )
+
+
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser("replay", help="send real recordings through the same path")
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE.parquet", help="RR (rec, beat, rr_ms) or steps")
+    replay.add_argument("--recording", action="append", default=[], help="only this recording or person (repeatable)")
+    replay.add_argument("--per-notification", type=_positive, default=9, help="RR intervals per notification (1-9)")
+    replay.add_argument("--start", default="2024-01-15T12:00", help="local start of RR recordings")
+    replay.add_argument("--zone", help="zone of the recording (default UTC for RR, Asia/Tokyo for steps)")
+    replay.add_argument("--out", type=Path, default=Path("replay-out"), help="folder to write to (replaced)")
+    replay.add_argument("--json", action="store_true")
+    replay.set_defaults(run=_replay)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from flows.replay import run_replay
+
+    return run_replay(
+        arguments.files,
+        recordings=arguments.recording,
+        per_notification=arguments.per_notification,
+        start=arguments.start,
+        zone=arguments.zone,
+        out=arguments.out,
+        as_json=arguments.json,
+    )
+
+
+def _add_nightly(commands: Any) -> None:
+    nightly = commands.add_parser("nightly", help="features, baseline, trend, risk, alerts and snapshot of a night")
+    nightly.add_argument("--date", type=_date, help="the night that ends on this local date")
+    nightly.add_argument("--from", dest="first", type=_date, help="first night of a range")
+    nightly.add_argument("--to", dest="last", type=_date, help="last night of a range")
+    nightly.add_argument("--patient", action="append", help="recompute this patient only (repeatable)")
+    nightly.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    nightly.add_argument("--lake", type=Path, help="folder of the lake (default HOME/lake)")
+    nightly.add_argument("--json", action="store_true")
+    nightly.set_defaults(run=_nightly)
+
+
+def _nightly(arguments: argparse.Namespace) -> int:
+    from flows.nightly_command import run_nightly
+
+    return run_nightly(
+        home=_home(arguments),
+        lake=arguments.lake,
+        first=arguments.date or arguments.first,
+        last=arguments.date or arguments.last,
+        is_range=arguments.first is not None or arguments.last is not None,
+        has_date=arguments.date is not None,
+        patients=arguments.patient,
+        as_json=arguments.json,
+    )
+
+
+def _add_sql(commands: Any) -> None:
+    sql = commands.add_parser("sql", help="query the published snapshot")
+    sql.add_argument("query")
+    sql.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    sql.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    sql.set_defaults(run=_sql)
+
+
+def _sql(arguments: argparse.Namespace) -> int:
+    from analytics.store import query
+    from flows.clinic import Clinic
+
+    rows = query.run(Clinic(_home(arguments)).current, arguments.query)
+    if arguments.json:
+        print(json.dumps(rows.to_pylist(), default=str))
+    else:
+        import polars as pl
+
+        with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=100):
+            print(pl.from_arrow(rows))
+    return 0
+
+
+def _add_collector(commands: Any) -> None:
+    collector = commands.add_parser("collector", help="broker to Parquet")
+    actions = collector.add_subparsers(dest="action", required=True, metavar="ACTION")
+    run = actions.add_parser("run", help="collect until stopped")
+    run.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    run.add_argument("--host", default="127.0.0.1")
+    run.add_argument("--port", type=_positive, default=1883)
+    run.add_argument("--name", default="collector-1")
+    run.add_argument("--window", type=_positive, default=100, help="un-acknowledged messages the broker allows")
+    run.set_defaults(run=_collector_run)
+    status = actions.add_parser("status", help="received, stored and quarantined samples")
+    status.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_collector_status)
+
+
+def _collector_run(arguments: argparse.Namespace) -> int:
+    from flows.collector_command import run_collector
+
+    return run_collector(
+        _home(arguments),
+        host=arguments.host,
+        port=arguments.port,
+        name=arguments.name,
+        window=arguments.window,
+    )
+
+
+def _collector_status(arguments: argparse.Namespace) -> int:
+    from flows.collector_command import show_status
+
+    return show_status(_home(arguments), as_json=arguments.json)
+
+
+def _home(arguments: argparse.Namespace) -> Path:
+    return arguments.home or settings.from_environment().home
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
+    return number
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date (YYYY-MM-DD)") from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

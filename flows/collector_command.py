@@ -1,0 +1,50 @@
+"""`flarecast collector`: run one until it is stopped, or show what it has done."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from devices.clock import system_clock
+from flows.clinic import Clinic
+from flows.errors import UserError
+from ingest.lake.collector import Collector
+from ingest.wire.address import BrokerAddress
+
+
+def run_collector(home: Path, *, host: str, port: int, name: str, window: int) -> int:
+    """Collect into the clinic's lake until SIGTERM or SIGINT; returns the exit code."""
+    clinic = Clinic(home)
+    collector = Collector(
+        BrokerAddress(host, port),
+        clinic.lake,
+        clinic.enrolment(),
+        clock=system_clock,
+        collector=name,
+        window=window,
+    )
+
+    def stop(signum: int, frame: Any) -> None:
+        del signum, frame
+        collector.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    collector.run()
+    return 0
+
+
+def show_status(home: Path, *, as_json: bool) -> int:
+    """Print each collector's counters."""
+    folder = Clinic(home).lake.root / "status"
+    statuses = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    if not statuses:
+        raise UserError(f"no collector has run on {folder.parent}")
+    if as_json:
+        print(json.dumps(statuses))
+        return 0
+    for name, status in statuses.items():
+        print(name)
+        for what, counts in status.items():
+            print(f"  {what:12} {counts}")
+    return 0

@@ -1,0 +1,76 @@
+"""`flarecast nightly`: run it directly, or as a Prefect flow where a server is configured."""
+
+import json
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from devices.clock import system_clock
+from flows import nightly, settings
+from flows.channels import from_settings
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.progress import stages
+
+
+def run_nightly(
+    *,
+    home: Path,
+    lake: Path | None,
+    first: date | None,
+    last: date | None,
+    is_range: bool,
+    has_date: bool,
+    patients: list[str] | None,
+    as_json: bool,
+) -> int:
+    """Bring nights up to date and print what was done; returns the exit code."""
+    if has_date == is_range or first is None or last is None:
+        raise UserError("say which nights: --date D, or --from D --to D")
+    if first > last:
+        raise UserError(f"--from {first} is after --to {last}")
+    if not home.exists():
+        raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
+    if lake is not None and not lake.is_dir():
+        raise UserError(f"no lake at {lake}")
+    started = time.monotonic()
+    report = _run(home, lake, first, last, patients)
+    report["seconds"] = round(time.monotonic() - started, 2)
+    print(json.dumps(report) if as_json else _in_words(report))
+    return 0
+
+
+def _run(home: Path, lake: Path | None, first: date, last: date, patients: list[str] | None) -> dict[str, Any]:
+    configured = settings.from_environment()
+    if configured.prefect_api_url:
+        from flows.nightly_flow import nightly_flow
+
+        lake_text = str(lake) if lake else None
+        return nightly_flow(str(home), lake_text, first.isoformat(), last.isoformat(), patients)
+    with stages() as stage:
+        report = nightly.run(
+            Clinic(home, lake),
+            first,
+            last,
+            clock=system_clock,
+            patients=patients,
+            channels=from_settings(configured),
+            stage=stage,
+        )
+    return report.to_json()
+
+
+def _in_words(report: dict[str, Any]) -> str:
+    lines = [
+        f"nights {report['first']} to {report['last']}: {report['nights']} patient nights, "
+        f"{report['patients']} patients",
+        f"  days of features computed  {report['feature_days']}",
+        f"  days scored                {report['score_days']}",
+        f"  files written              {report['written']}",
+        f"  alerts opened / resolved   {report['alerts_opened']} / {report['alerts_resolved']}",
+        f"  messages sent / failed     {report['alerts_delivered']} / {report['alerts_failed']}",
+        f"  snapshot                   {report['snapshot']}",
+        f"  seconds                    {report['seconds']}",
+    ]
+    return "\n".join(lines)

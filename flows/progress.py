@@ -1,0 +1,36 @@
+"""Progress on standard error for whatever takes longer than two seconds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+def bar() -> Progress:
+    """A progress display that leaves standard output to results."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]]:
+    """Calls stages directly and shows which one is running."""
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as progress:
+
+        def call(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+            shown = progress.add_task(name, total=1)
+            result = stage(*args)
+            progress.update(shown, completed=1)
+            return result
+
+        yield call

@@ -1,0 +1,71 @@
+"""Every setting, read from the environment once; nothing else reads the environment."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.errors import UserError
+
+#: Names of the variables, for `flarecast --help` and the runbook.
+VARIABLES = {
+    "FLARECAST_HOME": "folder of the clinic's data (default ./flarecast-home)",
+    "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
+    "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
+    "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one process."""
+
+    home: Path
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    prefect_api_url: str | None = None
+
+
+def from_environment() -> Settings:
+    """Settings of this process.
+
+    Raises
+    ------
+    UserError
+        When a webhook has no signing secret.
+    """
+    url = os.environ.get("FLARECAST_WEBHOOK_URL") or None
+    secret = os.environ.get("FLARECAST_WEBHOOK_SECRET") or None
+    if url and not secret:
+        raise UserError("FLARECAST_WEBHOOK_URL is set but FLARECAST_WEBHOOK_SECRET is not: messages must be signed")
+    return Settings(
+        home=Path(os.environ.get("FLARECAST_HOME") or "flarecast-home"),
+        webhook_url=url,
+        webhook_secret=secret,
+        prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
+    )
+
+
+def child_environment(settings: Settings, *, prefect_home: Path | None = None) -> dict[str, str]:
+    """Environment of a child process of ours: these settings, and a quiet, private Prefect."""
+    env = dict(os.environ)
+    env["FLARECAST_HOME"] = str(settings.home)
+    wanted = {
+        "FLARECAST_WEBHOOK_URL": settings.webhook_url,
+        "FLARECAST_WEBHOOK_SECRET": settings.webhook_secret,
+        "PREFECT_API_URL": settings.prefect_api_url,
+        "PREFECT_HOME": str(prefect_home) if prefect_home else env.get("PREFECT_HOME"),
+    }
+    for name, value in wanted.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    # no phoning home, and a server on a busy small machine may need a minute to answer
+    env |= {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    return env

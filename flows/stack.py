@@ -1,0 +1,108 @@
+"""A whole clinic on one machine: embedded broker, collector process, Prefect server, for demo, replay and tests."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows import settings
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.settings import Settings
+from ingest.lake.broker import EmbeddedBroker
+from ingest.wire.address import BrokerAddress
+
+#: A collector needs a second or two to import its libraries, more on a busy machine.
+COLLECTOR_STOP_S = 60
+#: Prefect's server answers after 15-27 s on two cores, later on a busy machine.
+PREFECT_START_S = 120
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[BrokerAddress]:
+    """The embedded broker on a free loopback port."""
+    embedded = EmbeddedBroker(folder)
+    address = embedded.start()
+    try:
+        yield address
+    finally:
+        embedded.stop()
+
+
+@contextmanager
+def collector(clinic: Clinic, address: BrokerAddress, *, window: int = 100) -> Iterator[subprocess.Popen[bytes]]:
+    """A collector process on the clinic's lake; stopped gracefully, its log under `home`."""
+    command = [sys.executable, "-m", "flows.cli", "collector", "run", "--home", str(clinic.home)]
+    command += ["--host", address.host, "--port", str(address.port), "--window", str(window)]
+    with (clinic.home / "collector.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            stop_process(process, COLLECTOR_STOP_S)
+
+
+def stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    """SIGTERM, wait, and SIGKILL if it does not go; returns the exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+class PrefectServer:
+    """A private Prefect server process: its database in `folder`, its port free, nothing sent out."""
+
+    def __init__(self, folder: Path, base: Settings) -> None:
+        self._folder = folder
+        self._base = base
+        self.port = free_port()
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it in the background; it answers about 20 s later."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--no-ui"]
+        with (self._folder / "server.log").open("ab") as log:
+            env = settings.child_environment(self._base, prefect_home=self._folder)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+
+    def wait(self, timeout_s: float = PREFECT_START_S) -> None:
+        """Wait until it answers.
+
+        Raises
+        ------
+        UserError
+            When it does not, with the place of its log.
+        """
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end and self._process is not None and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.25)
+        raise UserError(f"the Prefect server did not answer within {timeout_s:.0f} s: see {self._folder}/server.log")
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._process is not None:
+            stop_process(self._process, 20)
+
+
+def free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
