@@ -38,7 +38,9 @@ network_variables() { # NAME=value of what pip, apt and TLS need to reach their 
 
 pip_folders() { # folders on this machine that pip's configuration names
     { pip_files | xargs -r cat; network_variables | grep '^PIP_'; } |
-        grep -oE '(file://)?/[A-Za-z0-9._/-]+' | sed 's|^file://||' | sort -u |
+        grep -oE '(file://)?/[A-Za-z0-9._/-]+' |
+        # an index of files at .../simple links to the files beside it
+        sed -e 's|^file://||' -e 's|/simple/*$||' | sort -u |
         while read -r path; do [ -d "$path" ] && printf '%s\n' "$path"; done
     return 0
 }
