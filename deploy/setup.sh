@@ -75,7 +75,9 @@ project_state() { lock_state; sha256sum pyproject.toml; }
 
 is_done() { [ "$(cat "$VENV/$1" 2>/dev/null)" = "$2" ]; }
 
-pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
+# Twice quiet: errors only. A package index that lacks one release of many warns for each.
+pip_install() { pip install --quiet --quiet "$@"; }
 
 setup_python() {
     local lock project
@@ -93,11 +95,11 @@ setup_python() {
         say "setup: installing $(grep -c == requirements.lock) releases into $VENV (a few minutes the first time)"
         # --no-deps: the lock names everything, and Debian's pip refuses a hash lock
         # whose requirements it has to resolve itself (docs/adr/0008-lock-with-hashes.md)
-        pip install --no-deps --require-hashes -r requirements.lock
-        pip check
+        pip_install --no-deps --require-hashes -r requirements.lock
+        pip check >&2
         printf '%s\n' "$lock" >"$VENV/.lock-state"
     fi
-    pip install --no-deps --no-build-isolation -e .
+    pip_install --no-deps --no-build-isolation -e .
     printf '%s\n' "$project" >"$VENV/.project-state"
 }
 

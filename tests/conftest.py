@@ -1,0 +1,62 @@
+"""What every test run shares: the profile of generated tests, and a plain word on the real recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two busy cores make single examples slow now and then: time is not what these tests judge.
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
+settings.register_profile(
+    "night", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+REAL_DATA = Path(os.environ.get("FLARECAST_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+REAL_TESTS = "tests/real/"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real recordings; the test is skipped where there is none."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real recordings at {REAL_DATA}")
+    return REAL_DATA
+
+
+def _real_outcomes(reporter: pytest.TerminalReporter) -> dict[str, set[str]]:
+    return {
+        outcome: {
+            report.nodeid
+            for report in reporter.stats.get(outcome, [])
+            if getattr(report, "nodeid", "").startswith(REAL_TESTS)
+        }
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that saw a real recording, and those that did not."""
+    outcomes = _real_outcomes(terminalreporter)
+    if not any(outcomes.values()):
+        return
+    terminalreporter.section("real recordings")
+    for outcome, tests in outcomes.items():
+        for nodeid in sorted(tests):
+            terminalreporter.write_line(f"{outcome:8} {nodeid.removeprefix(REAL_TESTS)}")
+    if outcomes["skipped"] and not REAL_DATA.is_dir():
+        terminalreporter.write_line(f"skipped because there are no recordings at {REAL_DATA}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that skipped a real recording although the recordings are here."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not REAL_DATA.is_dir():
+        return
+    skipped = _real_outcomes(reporter)["skipped"]
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"\nthe recordings are at {REAL_DATA}, yet skipped: {', '.join(sorted(skipped))}")
