@@ -6,7 +6,7 @@ SETUP := deploy/setup.sh
 # Two cores: one test's processes run while another waits for its broker.
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check bench check-fresh lock clean python
+.PHONY: help demo test check bench bench-table freeze check-fresh lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -27,6 +27,12 @@ check: python ## format, lint, types, import directions
 bench: python ## measure and write bench.json: ONLY=name
 	@$(SETUP) debian mosquitto
 	$(BIN)/python -m bench $(ONLY)
+
+bench-table: python ## the table of bench.json in Markdown, for the README
+	@$(BIN)/python -m bench --markdown
+
+freeze: python ## accept the table schemas as they are: FREEZE_ARGS=--before-release
+	$(BIN)/python -m tests.contract.schemas $(FREEZE_ARGS)
 
 check-fresh: ## make demo and make test of the last commit in a new Debian 12
 	deploy/check-fresh.sh $(FRESH_TARGETS)

@@ -1,0 +1,1 @@
+"""One module per room; every function marked ``@case`` is a benchmark."""

@@ -1,0 +1,124 @@
+"""RR intervals on the wire and on disk: one blob per run against one item per beat."""
+
+import json
+from array import array
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.harness import Bench, Result, case
+from devices.blobs import pack_u16, unpack_u16
+from devices.clock import SECOND
+from devices.observations import RrInterval
+from devices.tables import TABLES, UTC
+
+#: A night of eight hours at 60 beats per minute.
+NIGHT_BEATS = 28_800
+#: What a strap sends between two gaps, about five minutes.
+RUN_BEATS = 300
+START = 1_705_320_000 * SECOND
+
+
+def _night(seed: int = 1) -> list[int]:
+    """RR intervals that wander as sleeping hearts do; independent numbers would compress otherwise."""
+    random = Random(seed)
+    level, beats = 1000.0, []
+    for _ in range(NIGHT_BEATS):
+        level += random.gauss(0, 12) + (1000 - level) * 0.02
+        beats.append(round(level + random.gauss(0, 25)))
+    return beats
+
+
+def _runs(beats: list[int]) -> list[RrInterval]:
+    starts = list(accumulate(beats, initial=0))
+    return [
+        RrInterval(
+            device="strap-1",
+            start_utc=START + 1000 * starts[first],
+            source="sig-heart-rate/1",
+            connection="c1",
+            first_beat=first,
+            rr_ms=pack_u16(beats[first : first + RUN_BEATS]),
+        )
+        for first in range(0, len(beats), RUN_BEATS)
+    ]
+
+
+@case
+def rr_wire(bench: Bench) -> list[Result]:
+    """Encode and decode a night: MessagePack runs against JSON with a number per beat."""
+    beats = _night()
+    runs = _runs(beats)
+    decoder = msgspec.msgpack.Decoder(list[RrInterval])
+
+    def ours() -> int:
+        message = msgspec.msgpack.encode(runs)
+        for read in decoder.decode(message):
+            unpack_u16(read.rr_ms)
+        return len(message)
+
+    def theirs() -> int:
+        message = json.dumps(
+            [{**msgspec.structs.asdict(run), "rr_ms": unpack_u16(run.rr_ms).tolist()} for run in runs]
+        ).encode()
+        for read in json.loads(message):
+            array("H", read["rr_ms"])
+        return len(message)
+
+    timing = bench.paired(ours, theirs)
+    size, other_size = ours(), theirs()
+    against = "JSON, a number per beat (standard library)"
+    return [
+        timing.throughput("rr_wire.speed", NIGHT_BEATS / 1e6, "million RR/s", against),
+        Result("rr_wire.size", size / NIGHT_BEATS, "bytes/RR", size / other_size, against, 1),
+    ]
+
+
+def _block_table(runs: list[RrInterval]) -> pa.Table:
+    rows = [
+        {
+            "device": run.device,
+            "start_utc": run.start_utc,
+            "gateway": "gateway-1",
+            "sequence": number,
+            "received_utc": run.end_utc,
+            "source": run.source,
+            "end_utc": run.end_utc,
+            "connection": run.connection,
+            "first_beat": run.first_beat,
+            "rr_ms": unpack_u16(run.rr_ms).tolist(),
+            "gap_before_ms": run.gap_before_ms,
+            "sensor": run.sensor,
+        }
+        for number, run in enumerate(runs)
+    ]
+    return pa.Table.from_pylist(rows, schema=TABLES["rr_interval"])
+
+
+def _beat_table(beats: list[int]) -> pa.Table:
+    ends = [START + 1000 * end for end in accumulate(beats)]
+    return pa.table({"end_utc": pa.array(ends, UTC), "rr_ms": pa.array(beats, pa.uint16())})
+
+
+@case
+def rr_parquet(bench: Bench) -> list[Result]:
+    """Write a night to Parquet: the lake's rows of runs against bare pyarrow with a row per beat."""
+    beats = _night()
+    blocks, rows = _block_table(_runs(beats)), _beat_table(beats)
+    with TemporaryDirectory() as folder:
+        block_file, row_file = Path(folder) / "blocks.parquet", Path(folder) / "rows.parquet"
+        timing = bench.paired(
+            lambda: pq.write_table(blocks, block_file, compression="zstd"),
+            lambda: pq.write_table(rows, row_file, compression="zstd"),
+        )
+        size, other_size = block_file.stat().st_size, row_file.stat().st_size
+    against = "bare pyarrow, a row (end, RR) per beat, zstd"
+    return [
+        timing.throughput("rr_parquet.speed", NIGHT_BEATS / 1e6, "million RR/s", against),
+        Result("rr_parquet.size", size / NIGHT_BEATS, "bytes/RR", size / other_size, against, 1),
+    ]

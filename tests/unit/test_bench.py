@@ -1,0 +1,62 @@
+"""The benchmark's own arithmetic: pairs, ratios, and what an earlier report keeps."""
+
+import time
+
+import pytest
+from rich.console import Console
+
+from bench import report
+from bench.harness import Bench, Result, cases, run
+
+
+def bench() -> Bench:
+    return Bench(lambda done, total: None)
+
+
+def result(name: str, value: float = 1.0) -> Result:
+    return Result(name, value, "s", 0.5, "bare thing", 7)
+
+
+def test_a_pair_is_timed_in_turn_and_its_ratio_is_ours_by_theirs():
+    timing = bench().paired(lambda: time.sleep(0.002), lambda: time.sleep(0.02), repeats=3)
+    assert 0.02 < timing.ratio < 0.6
+    assert timing.theirs_s > timing.ours_s >= 0.002
+    faster = timing.throughput("x", 10, "rows/s", "theirs")
+    assert faster.ratio == pytest.approx(1 / timing.ratio)
+    assert faster.value == pytest.approx(10 / timing.ours_s)
+    assert timing.duration("x", "theirs").ratio == timing.ratio
+
+
+def test_one_name_measured_again_replaces_only_its_own_lines():
+    first = report.merge(None, [result("a.speed"), result("a.size"), result("b")])
+    again = report.merge(first, [result("a.speed", 2.0)])
+    assert [(line["name"], line["value"]) for line in again["results"]] == [("a.speed", 2.0), ("b", 1.0)]
+    assert again["results"][0]["command"] == "make bench ONLY=a"
+
+
+@pytest.mark.parametrize("part", ["machine", "versions"])
+def test_figures_of_another_machine_or_release_are_dropped(part):
+    before = report.merge(None, [result("b")])
+    before[part] = {**before[part], "duckdb": "1.0"}
+    assert [line["name"] for line in report.merge(before, [result("a")])["results"]] == ["a"]
+
+
+def test_the_report_is_what_the_readme_table_is_made_from(tmp_path):
+    made = report.merge(None, [result("a", 12345.6)])
+    report.write(tmp_path / "bench.json", made)
+    read = report.read(tmp_path / "bench.json")
+    assert read == made
+    assert set(made) == {"machine", "versions", "results"}
+    assert set(made["results"][0]) == {"name", "value", "unit", "ratio", "against", "n", "command"}
+    assert "| a | 12,350 | s | 0.5 x | bare thing | 7 |" in report.markdown(made)
+
+
+def test_a_case_answers_under_its_own_name():
+    with pytest.raises(ValueError, match="stranger"):
+        run("a", lambda _: [result("stranger")], Console(quiet=True))
+    with pytest.raises(ValueError, match="nothing"):
+        run("a", lambda _: [], Console(quiet=True))
+
+
+def test_cases_are_found():
+    assert "rr_wire" in cases()
