@@ -292,7 +292,7 @@ class PersonRecord:
         if truth.night.has_strap:
             yield Battery(
                 device=self.person.strap,
-                start_utc=truth.night.strap_start_utc,
+                start_utc=at_local(day, 9, self.zone),
                 source=SOURCE,
                 level_pct=100 - (age % 180) // 2,
             )

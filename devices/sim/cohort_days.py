@@ -8,7 +8,7 @@ Assumptions
 * Day-to-day scatter, on top of the latent course: ln steps .38 (and .12 less at
   the weekend), TST 48 min, WASO 35 %, onset 38 min (30 later before Saturday
   and Sunday), RR level 24 ms, ln RMSSD .15.
-* The band is off on a personal 9-19 % of days: half of them all day, half but
+* The band is off on a personal 10-21 % of days: half of them all day, half but
   for 2-8 hours; outages come on top. On a worn day it charges for 30-80 min.
   It is worn in 92 % of nights after a worn day, 30 % of the others.
 * The strap goes on 5-35 min before sleep and off 2-25 min after, later when the

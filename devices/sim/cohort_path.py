@@ -11,12 +11,12 @@ beats per minute), ln RMSSD .18.
 
 * Load: AR(1), decay .6, SD 1. It moves sleep, RR, RMSSD and mood by .15-.3 SD
   and, in predictable people only, the log-odds of tomorrow's onset by .45.
-* Flares: a personal hazard, mean .03 per day. 1 day 21 %, 2-3 days 58 %, 4-9
+* Flares: a personal hazard, mean .035 per day. 1 day 21 %, 2-3 days 58 %, 4-9
   days 21 %. Steps fall by 12-21 %; pain rises by 1.6-3.4 points.
 * Of flares in predictable people, 30 % are announced by two nights of worse
   sleep (-30 min, +8 min WASO), 25 % by lower HRV (-.11 ln RMSSD, -18 ms RR),
   20 % by two days of 25 % more steps, 25 % by nothing.
-* 15 % of flares are severe: 4-9 days, steps -25 to -40 %, TST -55 min, WASO +18
+* 10 % of flares are severe: 4-7 days or more, steps -22 to -35 %, TST -55 min, WASO +18
   min, ln RMSSD -.24, RR -45 ms, pain one point more.
 * Illness, once in 150 days, 3-6 days: steps -55 %, TST -45 min, ln RMSSD -.32,
   RR -110 ms (3-4 SD). Not a flare, but a clear deviation.
@@ -40,7 +40,7 @@ LOAD_AR = 0.6
 LOAD_LOG_ODDS = 0.45
 FLARE_DAYS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 FLARE_DAYS_P = (0.21, 0.31, 0.27, 0.07, 0.05, 0.04, 0.02, 0.02, 0.01)
-SEVERE_SHARE = 0.15
+SEVERE_SHARE = 0.10
 PRODROMES = ("sleep", "hrv", "boom", "none")
 PRODROMES_P = (0.30, 0.25, 0.20, 0.25)
 ILLNESS_HAZARD = 1 / 150
@@ -168,10 +168,10 @@ def _episodes(rng: Rng, hazard: float, shortest: int, longest: int) -> list[tupl
 def _add_flare(block: _Block, rng: Rng, person: Person, start: int, days: int) -> None:
     is_severe = rng.random() < SEVERE_SHARE
     if is_severe:
-        days = max(days, int(rng.integers(4, 10)))
+        days = max(days, int(rng.integers(4, 8)))
     span = slice(start, start + days)
     bump = rng.uniform(1.6, 3.4) + is_severe
-    fall = rng.uniform(0.25, 0.40) if is_severe else rng.uniform(0.12, 0.21)
+    fall = rng.uniform(0.22, 0.35) if is_severe else rng.uniform(0.12, 0.21)
     for i in range(start, min(start + days, BLOCK_DAYS)):
         block.flare[i] = "severe" if is_severe else "ordinary"
     block.pain[span] += bump

@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "breath_hz": (0.20, 0.29),
     "nrs": (2.5, 6.5),  # usual pain, 0-10
     "mood": (2.0, 6.0),  # low mood, 0 none - 10 worst
-    "off_pct": (9, 19),  # days with the band off for most or all of it; outages come on top
+    "off_pct": (10, 21),  # days with the band off for most or all of it; outages come on top
     "strap_pct": (80, 94),  # nights with the strap
     "missed_pct": (5, 22),  # evening answers missed on an ordinary day
     "tap_recall_pct": (40, 75),  # flare days on which the patient taps
@@ -49,7 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
 #: Share of people whose flares nothing measurable announces.
 UNPREDICTABLE_SHARE = 0.4
 #: Mean chance of a flare starting on a day out of flare; people differ as a Gamma of shape 2.
-FLARE_HAZARD = 0.03
+FLARE_HAZARD = 0.035
 #: One person in this many travels (their zone stays the enrolled one, see cohort_days).
 TRAVELLER_EVERY = 40
 TRAVELLER_OFFSET = 5

@@ -6,7 +6,7 @@ Assumptions, chosen to look like sleep RR, not to be a model of the heart:
   arrhythmia (a sine at the breathing rate) + an AR(1) term + white noise. The
   three moving parts carry fixed shares of the squared successive difference
   (:data:`RSA_SHARE`, :data:`SLOW_SHARE`, rest white), so the RMSSD asked for is
-  the RMSSD made, and a 5-minute SDNN of about 1.4 times it.
+  the RMSSD made, and a 5-minute SDNN of about 1.6 times it.
 * Artifacts: per 1,000 beats 1.0 missed, 0.6 extra and 1.4 early beats. All of
   them keep the clock: their intervals add up to those they replace.
 * Sleep: cycles of about 90 minutes, deep sleep early, REM late, wake bouts
