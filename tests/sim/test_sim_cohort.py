@@ -24,8 +24,10 @@ from devices.observations import (
 )
 from devices.sim.cohort import PersonRecord, simulate
 from devices.sim.cohort_days import answers
+from devices.sim.cohort_path import Course
 from devices.sim.made import Made
 from devices.sim.people import make_people
+from devices.sim.physiology import EARLY_RATE, EXTRA_RATE, MISSED_RATE
 
 SEED = 11
 FIRST, LAST = date(2026, 3, 1), date(2026, 4, 29)
@@ -78,6 +80,12 @@ def test_the_range_asked_for_changes_nothing(people, cohort) -> None:
     assert sorted(map(key, parts)) == sorted(map(key, whole))
     within = [*cohort[0].observations(FIRST, cut), *cohort[0].observations(cut + timedelta(days=1), LAST)]
     assert digest(within) == digest(parts)
+
+
+def test_the_latent_course_does_not_depend_on_what_was_asked_before(people) -> None:
+    far, near = date(2027, 6, 1), date(2026, 3, 1)
+    forward, backward = Course(people[0], seed=SEED), Course(people[0], seed=SEED)
+    assert [forward.day(near), forward.day(far)] == [backward.day(far), backward.day(near)][::-1]
 
 
 def test_dates_outside_the_history_are_refused(people, cohort) -> None:
@@ -207,6 +215,18 @@ def test_no_steps_while_asleep(cohort) -> None:
     assert seen > 2000
 
 
+def test_the_band_counts_through_the_nights_it_is_worn_and_no_others(cohort) -> None:
+    seen: Counter[bool] = Counter()
+    for record in cohort[:6]:
+        for day in list(record.truth)[:20]:
+            truth, minutes = record.truth[day], minutes_of(record, day)
+            start = max(truth.night.start_utc, truth.day_start_utc)
+            asleep = range(start, truth.night.end_utc, MINUTE)
+            assert {minute in minutes for minute in asleep} == {truth.night.has_band}
+            seen[truth.night.has_band] += 1
+    assert min(seen[True], seen[False]) > 10
+
+
 def test_sleep_is_one_block_with_the_stages_of_the_truth(cohort, history) -> None:
     blocks = [o for o in history if isinstance(o, SleepStage)]
     nights = [truth.night for truth in cohort[0].truth.values() if truth.night.has_band]
@@ -246,9 +266,8 @@ def test_ring_observations_say_what_the_ring_holds(cohort) -> None:
             assert max(minutes for _, minutes in bouts) <= 255  # the ring keeps them in a byte
     assert slots == held_slots
     assert sleeps == held_sleeps
-    day = FIRST + timedelta(days=4)
-    ring_total = sum(s or 0 for s in record.ring_days(day, day)[0].slots)
-    assert ring_total == sum(minutes_of(record, day).values())
+    for ring in record.ring_days(FIRST, FIRST + timedelta(days=13)):
+        assert sum(slot or 0 for slot in ring.slots) == sum(minutes_of(record, ring.day).values())
 
 
 def test_all_but_steps_and_sleep_are_the_same_with_a_ring(cohort) -> None:
@@ -335,6 +354,26 @@ def test_beats_have_the_rmssd_of_the_truth(cohort) -> None:
     assert 0.93 < np.median(ratios) < 1.07
     assert min(ratios) > 0.85
     assert max(ratios) < 1.15
+
+
+def test_artifacts_come_at_their_rate_and_keep_the_clock(cohort) -> None:
+    early = missed = extra = total = 0
+    for record in cohort[:12]:
+        for day in list(record.truth)[:10]:
+            night = record.night_rr(day)
+            if night is None:
+                continue
+            rr = night[1] / np.median(night[1])
+            is_short = rr[1:-2] < 0.75
+            early += np.sum(is_short & (rr[2:-1] > 1.2) & (rr[:-3] > 0.75))
+            missed += np.sum(rr > 1.6)
+            extra += np.sum(is_short & (rr[2:-1] < 0.75) & (np.abs(rr[1:-2] + rr[2:-1] - 1) < 0.25))
+            total += len(rr)
+            plan = record.truth[day].night
+            assert abs(night[1].sum() / 60_000 - plan.strap_minutes) < 5
+    assert 0.8 * EARLY_RATE < early / total < 1.1 * EARLY_RATE
+    assert 0.8 * MISSED_RATE < missed / total < 1.1 * MISSED_RATE
+    assert 0.8 * EXTRA_RATE < extra / total < 1.2 * EXTRA_RATE
 
 
 def test_some_people_deviate_clearly_for_three_days_and_most_do_not(cohort) -> None:
