@@ -23,6 +23,8 @@ BIG_NOTIFY: Final = "de5bf729-d711-4e47-af26-65e3012a5dc7"
 SOURCE: Final = "colmi/1"
 
 SET_TIME, BATTERY, HEART_RATE_LOG, STEPS = 0x01, 0x03, 0x15, 0x43
+#: What the ring says of its own accord (battery, steps so far).
+PUSH: Final = 0x73
 SLEEP: Final = 0x27
 _BIG_MARK: Final = 0xBC
 _BIG_HEAD: Final = 6
@@ -307,7 +309,7 @@ class BigAnswer:
         self._buffer = bytearray()
         self.payload = b""
 
-    def feed(self, chunk: bytes) -> bool:
+    def feed(self, payload: bytes) -> bool:
         """Take one notification; True when `payload` is complete.
 
         Raises
@@ -316,7 +318,7 @@ class BigAnswer:
             When it is not the frame asked for, runs over its length, or its
             checksum is wrong.
         """
-        self._buffer += chunk
+        self._buffer += payload
         if len(self._buffer) >= 2 and (self._buffer[0] != _BIG_MARK or self._buffer[1] != self._kind):
             raise DecodeError(f"ring: not a big-data frame of kind 0x{self._kind:02x}")
         if len(self._buffer) < _BIG_HEAD:

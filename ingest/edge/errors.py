@@ -1,0 +1,27 @@
+"""Errors of the edge: what a radio, a link or a wearable can refuse."""
+
+from ingest.errors import IngestError
+
+
+class EdgeError(IngestError):
+    """Root of the errors raised by :mod:`ingest.edge`."""
+
+
+class RadioError(EdgeError):
+    """The adapter is absent, busy or refuses to work."""
+
+
+class NotSeenError(EdgeError):
+    """The wearable did not advertise within the time given."""
+
+
+class LinkError(EdgeError):
+    """The wearable could not be reached, or the link is gone."""
+
+
+class LinkTimeoutError(LinkError):
+    """The wearable is connected and does not answer."""
+
+
+class AttributeRefusedError(EdgeError):
+    """The wearable refused to read, write or notify a characteristic; the link stands."""

@@ -1,0 +1,279 @@
+"""One connection to one wearable: connect, subscribe, read, write, and always let go.
+
+Nothing leaves here but the errors of :mod:`ingest.edge.errors`: the backends of
+bleak raise a dozen kinds for the same three situations.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bleak import BleakClient
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.exc import BleakCharacteristicNotFoundError, BleakError, BleakGATTProtocolError
+
+from devices.clock import Clock
+from devices.drivers.session import Notification
+from devices.ids import DeviceId
+from ingest.edge.errors import (
+    AttributeRefusedError,
+    LinkError,
+    LinkTimeoutError,
+    NotSeenError,
+    RadioError,
+)
+from ingest.edge.radio import Radio
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long to wait, seconds of real time.
+
+    Attributes
+    ----------
+    scan_s, connect_s, operation_s : float
+        Until the wearable advertises; is connected and discovered; answers one
+        read, write or subscription.
+    backoff_first_s, backoff_most_s : float
+        Pause after the first failure, doubled with each further one.
+    """
+
+    scan_s: float = 30.0
+    connect_s: float = 20.0
+    operation_s: float = 10.0
+    backoff_first_s: float = 0.25
+    backoff_most_s: float = 60.0
+
+
+class NotificationStream:
+    """Notifications in the order they came; what has arrived is given out even after a drop."""
+
+    def __init__(self, clock: Clock, on_arrival: Callable[[], None]) -> None:
+        self._clock = clock
+        self._on_arrival = on_arrival
+        self._waiting: deque[Notification] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._end: Exception | None = None
+
+    def receive(self, _: BleakGATTCharacteristic, payload: bytearray) -> None:
+        """Stamp and keep one notification (bleak's callback)."""
+        if self._end is not None:
+            return
+        self._waiting.append(Notification(bytes(payload), self._clock()))
+        self._on_arrival()
+        self._rouse()
+
+    def close(self, reason: Exception) -> None:
+        """No more will come; `reason` is raised once everything has been taken."""
+        if self._end is None:
+            self._end = reason
+        self._rouse()
+
+    async def take(self, timeout_s: float | None = None) -> list[Notification]:
+        """All that wait, at least one; see :class:`devices.drivers.session.Stream`."""
+        if not self._waiting and self._end is None:
+            self._wake = asyncio.get_running_loop().create_future()
+            if timeout_s is None:
+                await self._wake
+            else:
+                async with asyncio.timeout(timeout_s):
+                    await self._wake
+        if self._waiting:
+            batch = list(self._waiting)
+            self._waiting.clear()
+            return batch
+        assert self._end is not None
+        raise self._end
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+class BleSession:
+    """A :class:`devices.drivers.session.Session` over a connected bleak client."""
+
+    def __init__(
+        self,
+        client: BleakClient,
+        device: DeviceId,
+        connection: str,
+        *,
+        clock: Clock,
+        cursor: Callable[[str], int | None],
+        on_arrival: Callable[[], None],
+        on_listening: Callable[[bool], None],
+        operation_s: float,
+    ) -> None:
+        self._client = client
+        self._device = device
+        self._clock = clock
+        self._cursor = cursor
+        self._on_arrival = on_arrival
+        self._on_listening = on_listening
+        self._operation_s = operation_s
+        self._streams: set[NotificationStream] = set()
+        self._end: Exception | None = None
+        #: Name of this connection, unique for the gateway.
+        self.connection = connection
+        #: When the first subscription stood, microseconds UTC.
+        self.subscribed_utc = clock()
+
+    @property
+    def device(self) -> DeviceId:
+        """Pseudonymous id of the wearable."""
+        return self._device
+
+    def now(self) -> int:
+        """The gateway's clock, microseconds UTC."""
+        return self._clock()
+
+    def cursor(self, log: str) -> int | None:
+        """How far `log` has been read and stored."""
+        return self._cursor(log)
+
+    def has(self, characteristic: str) -> bool:
+        """Whether the wearable offers the characteristic."""
+        with suppress(BleakError):
+            return self._client.services.get_characteristic(characteristic) is not None
+        return False
+
+    def end(self, reason: Exception) -> None:
+        """The link is gone (or no longer wanted): streams end after what has arrived."""
+        self._end = self._end or reason
+        self._on_listening(False)
+        for stream in self._streams:
+            stream.close(reason)
+
+    async def read(self, characteristic: str) -> bytes:
+        """Value of a characteristic."""
+        return bytes(await self._attempt(self._client.read_gatt_char(characteristic)))
+
+    async def write(self, characteristic: str, value: bytes) -> None:
+        """Write with response where the wearable offers it, without otherwise."""
+        found = self._client.services.get_characteristic(characteristic) if self.has(characteristic) else None
+        response = found is None or "write" in found.properties
+        await self._attempt(self._client.write_gatt_char(characteristic, value, response=response))
+
+    @asynccontextmanager
+    async def notifications(self, characteristic: str) -> AsyncGenerator[NotificationStream]:
+        """Subscription for the time of the context."""
+        stream = NotificationStream(self._clock, self._on_arrival)
+        # known before it stands: a drop while subscribing must end it too
+        self._streams.add(stream)
+        try:
+            await self._attempt(self._client.start_notify(characteristic, stream.receive))
+            if len(self._streams) == 1:
+                self.subscribed_utc = self._clock()
+            if self._end is not None:
+                stream.close(self._end)
+            else:
+                self._on_listening(True)
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            self._on_listening(False)
+            # disconnecting ends what this cannot
+            with suppress(AttributeRefusedError, LinkError):
+                await self._attempt(self._client.stop_notify(characteristic))
+
+    async def _attempt(self, operation: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._operation_s):
+                return await operation
+        except TimeoutError as error:
+            raise LinkTimeoutError(f"no answer within {self._operation_s:g} s") from error
+        except (BleakGATTProtocolError, BleakCharacteristicNotFoundError) as error:
+            if self._end is not None or not self._client.is_connected:
+                raise LinkError("link lost") from error
+            raise AttributeRefusedError(str(error)) from error
+        except (BleakError, EOFError, OSError) as error:
+            raise LinkError(f"link lost: {error}") from error
+
+
+@asynccontextmanager
+async def open_session(
+    radio: Radio,
+    address: str,
+    device: DeviceId,
+    connection: str,
+    *,
+    clock: Clock,
+    cursor: Callable[[str], int | None],
+    on_arrival: Callable[[], None],
+    on_listening: Callable[[bool], None],
+    timing: Timing,
+) -> AsyncGenerator[BleSession]:
+    """Find and connect a wearable; disconnect at the end, whatever happened.
+
+    Raises
+    ------
+    RadioError
+        When the adapter cannot scan.
+    NotSeenError
+        When it does not advertise.
+    LinkError
+        When it advertises and cannot be connected.
+    """
+    # a wearable that is away must not hold one of the few links while it is looked for
+    try:
+        found = await radio.find(address, timing.scan_s)
+    except (BleakError, OSError) as error:
+        raise RadioError(f"cannot scan: {error}") from error
+    if found is None:
+        raise NotSeenError(f"{device} not seen within {timing.scan_s:g} s")
+    async with radio.links:
+        dropped = asyncio.Event()
+        client = radio.client(found, dropped.set, timing.connect_s)
+        try:
+            await _connect(radio, client, device, timing)
+            session = BleSession(
+                client,
+                device,
+                connection,
+                clock=clock,
+                cursor=cursor,
+                on_arrival=on_arrival,
+                on_listening=on_listening,
+                operation_s=timing.operation_s,
+            )
+            watch = asyncio.create_task(_end_on_drop(dropped, session))
+            try:
+                yield session
+            finally:
+                watch.cancel()
+        finally:
+            # Also after a drop: an un-disconnected client keeps its D-Bus connection, and BlueZ then
+            # delivers every notification of the next connection twice (hbldh/bleak#2002).
+            await _disconnect(client, device, timing)
+
+
+async def _end_on_drop(dropped: asyncio.Event, session: BleSession) -> None:
+    await dropped.wait()
+    session.end(LinkError("link lost"))
+
+
+async def _connect(radio: Radio, client: BleakClient, device: DeviceId, timing: Timing) -> None:
+    async with radio.connecting:
+        try:
+            async with asyncio.timeout(timing.connect_s):
+                await client.connect()
+        except TimeoutError as error:
+            raise LinkError(f"{device} did not connect within {timing.connect_s:g} s") from error
+        except (BleakError, EOFError, OSError) as error:
+            raise LinkError(f"{device} did not connect: {error}") from error
+
+
+async def _disconnect(client: BleakClient, device: DeviceId, timing: Timing) -> None:
+    try:
+        async with asyncio.timeout(timing.operation_s):
+            await client.disconnect()
+    except (BleakError, EOFError, OSError, TimeoutError) as error:
+        logger.warning("disconnect failed device=%s error=%s", device, type(error).__name__)
