@@ -11,6 +11,8 @@ from devices.ids import DeviceId
 from devices.observations import Battery, HeartRate, RrInterval
 
 _MAX_RATE: Final = 255
+#: One transaction, one fsync, for what comes within this time; a strap notifies once a second.
+_GATHER_S: Final = 0.02
 
 
 class HrStrap:
@@ -31,7 +33,7 @@ class HrStrap:
             if session.has(battery.LEVEL):
                 yield Harvest((await _read_battery(session),))
             while True:
-                batch = await stream.take()
+                batch = await stream.take(gather_s=_GATHER_S)
                 items = tuple(item for frame in batch for item in read_frame(session.device, frame))
                 yield Harvest(items, notifications=len(batch))
 

@@ -71,8 +71,11 @@ class Harvest:
 class Stream(Protocol):
     """Notifications of one characteristic, from subscription to the end of the link."""
 
-    async def take(self, timeout_s: float | None = None) -> list[Notification]:
+    async def take(self, timeout_s: float | None = None, *, gather_s: float = 0.0) -> list[Notification]:
         """All notifications that wait, oldest first; at least one.
+
+        After the first, `gather_s` seconds more are waited, so that what comes
+        together is stored together.
 
         Raises
         ------

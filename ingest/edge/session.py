@@ -76,7 +76,7 @@ class NotificationStream:
             self._end = reason
         self._rouse()
 
-    async def take(self, timeout_s: float | None = None) -> list[Notification]:
+    async def take(self, timeout_s: float | None = None, *, gather_s: float = 0.0) -> list[Notification]:
         """All that wait, at least one; see :class:`devices.drivers.session.Stream`."""
         if not self._waiting and self._end is None:
             self._wake = asyncio.get_running_loop().create_future()
@@ -85,6 +85,8 @@ class NotificationStream:
             else:
                 async with asyncio.timeout(timeout_s):
                     await self._wake
+        if gather_s and self._end is None:
+            await asyncio.sleep(gather_s)
         if self._waiting:
             batch = list(self._waiting)
             self._waiting.clear()

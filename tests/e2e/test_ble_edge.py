@@ -201,7 +201,7 @@ async def test_reconnects_after_a_drop(home: Home, is_silent: bool) -> None:
 
 
 async def test_drop_keeps_what_had_arrived(home: Home) -> None:
-    """Twenty notifications and a disconnect in one breath: all twenty are kept."""
+    """Twenty notifications and a disconnect before any was stored: all twenty are kept."""
     strap, paired = strap_with(home)
     hosted = await home.put_on_air(strap)
     await home.open_gateway(paired)
@@ -209,8 +209,11 @@ async def test_drop_keeps_what_had_arrived(home: Home) -> None:
         await listening(home)
         for beat in range(20):
             await strap.send_beats((900 + beat,))
+        progress = home.gateway.progress[STRAP]
+        await asyncio.wait_for(progress.until_arrived(20), 2)
+        assert progress.appended == 0
         await hosted.drop()
-        await asyncio.wait_for(home.gateway.progress[STRAP].until_appended(20), 2)
+        await asyncio.wait_for(progress.until_appended(20), 2)
     assert home.spool.beats() == list(range(900, 920))
 
 
