@@ -241,6 +241,21 @@ async def test_bad_frames_are_counted_and_kept(home: Home) -> None:
     }
 
 
+async def test_one_bad_frame_breaks_the_run(home: Home) -> None:
+    """One lost beat is less than arrival can tell; the run after it is not joined to the one before."""
+    strap, paired = strap_with(home)
+    await home.put_on_air(strap)
+    await home.open_gateway(paired)
+    async with home.streaming():
+        await listening(home)
+        await play(home, strap, [800], 1)
+        home.clock.now += 800_000
+        assert await strap.send_frame(b"\x10\x40\xc0")
+        await asyncio.wait_for(home.gateway.progress[STRAP].until_appended(2), 2)
+        await play(home, strap, [820], 1)
+    assert [run.gap_before_ms for run in home.spool.runs()] == [0, 800]
+
+
 async def test_strap_without_rr_gives_rates(home: Home) -> None:
     strap, paired = strap_with(home)
     await home.put_on_air(strap)

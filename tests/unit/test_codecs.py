@@ -150,3 +150,23 @@ def test_ring_sleep_stage_longer_than_a_byte() -> None:
     answer = colmi.BigAnswer(colmi.SLEEP)
     answer.feed(colmi.encode_sleep([night]))
     assert colmi.decode_sleep(answer.payload)[0].stages == ((2, 255), (2, 45))
+
+
+def test_ring_big_frame_refuses() -> None:
+    frame = colmi.encode_sleep([colmi.SleepDay(0, 0, 60, ((2, 60),))])
+    spoilt = frame[:-1] + b"\x01"
+    for bad, reason in (
+        (spoilt, "checksum"),
+        (b"\xbc\x2a" + frame[2:], "not a big-data frame"),
+        (frame + b"\0", "after the end"),
+    ):
+        with pytest.raises(DecodeError, match=reason):
+            colmi.BigAnswer(colmi.SLEEP).feed(bad)
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "0100", "01000500003c00ff", "010004a105a205", "0000", "020004 00003c00"]
+)
+def test_ring_sleep_refuses(payload: str) -> None:
+    with pytest.raises(DecodeError, match="sleep"):
+        colmi.decode_sleep(H(payload))
