@@ -1,5 +1,32 @@
-"""Root of the errors raised by :mod:`ingest`."""
+"""Errors of the way from radio and broker to Parquet."""
 
 
 class IngestError(Exception):
-    """Something between radio and lake was refused; the message is one clear line."""
+    """Root of every error raised by :mod:`ingest`."""
+
+
+class TopicError(IngestError):
+    """A topic that is not one of ours."""
+
+
+class MessageError(IngestError):
+    """Bytes that are not a message; its text is the reason kept in the quarantine.
+
+    Attributes
+    ----------
+    sequence : int or None
+        Number of the message when its header could be read, so that it can be
+        acknowledged and does not come back for ever.
+    """
+
+    def __init__(self, reason: str, *, sequence: int | None = None) -> None:
+        super().__init__(reason)
+        self.sequence = sequence
+
+
+class EnrolmentError(IngestError):
+    """An enrolment file with a mistake; the text names line and column."""
+
+
+class BrokerError(IngestError):
+    """A broker that cannot be started or reached."""

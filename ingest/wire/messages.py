@@ -1,0 +1,215 @@
+"""Messages: what crosses the network, and a clear reason for everything refused.
+
+A batch is a MessagePack array ``[version, sequence, sealed_utc, kind, [observation,
+...]]`` whose observations are arrays in the field order of their struct. Numbers
+travel in blobs (see :mod:`devices.blobs`), so 300 RR intervals cost two bytes each
+and about 85 around them.
+"""
+
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+import msgspec
+
+from devices.errors import ObservationError
+from devices.observations import KINDS, Observation, Utc
+from ingest.errors import MessageError
+
+VERSION: Final = 1
+#: Content type of a batch. Our gateways leave it out (41 bytes a message, 5 % of a
+#: live one): a message without a content type is a batch.
+CONTENT_TYPE: Final = "application/vnd.flarecast.batch+msgpack"
+#: Messages a gateway sends before the first of them is committed. The collector
+#: knows the number too: a gateway with so many waiting is waiting for it.
+IN_FLIGHT: Final = 20
+#: RR intervals (and other slots) of one block: five minutes live, an hour of backlog.
+LIVE_SAMPLES: Final = 300
+BACKLOG_SAMPLES: Final = 3_600
+#: Aim for the size of a message, bytes; one block is never larger.
+MESSAGE_BYTES: Final = 65_536
+
+Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+T = TypeVar("T")
+
+
+class Envelope(msgspec.Struct, Generic[T], frozen=True, array_like=True):
+    """A batch whose observations are a `T` each."""
+
+    version: int
+    sequence: Sequence
+    sealed_utc: Utc
+    kind: str
+    observations: list[T]
+
+
+Batch = Envelope[Observation]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One observation of a batch that its kind forbids; `payload` is a batch of it alone."""
+
+    reason: str
+    payload: bytes
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """A batch as far as it is good, and what is not."""
+
+    batch: Batch
+    rejected: list[Rejected]
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True):
+    """Sequences committed to Parquet."""
+
+    version: int
+    sequences: list[Sequence]
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    """What every version of a batch begins with."""
+
+    version: int
+    sequence: Sequence
+
+
+class State(msgspec.Struct, frozen=True):
+    """Whether a gateway is there; `boot` tells a late last will from the present connection."""
+
+    is_online: bool
+    boot: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_header = msgspec.msgpack.Decoder(_Header)
+_raw = msgspec.msgpack.Decoder(Envelope[msgspec.Raw])
+_ack = msgspec.msgpack.Decoder(Ack)
+_typed: dict[str, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(Envelope[cls]) for kind, cls in KINDS.items()
+}
+_single: dict[str, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(cls) for kind, cls in KINDS.items()
+}
+#: What msgspec raises on arbitrary bytes: its own error, bad UTF-8, nesting without end.
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+def encode_observation(observation: Observation) -> bytes:
+    """MessagePack of one observation."""
+    return _encoder.encode(observation)
+
+
+def decode_observation(kind: str, payload: bytes | msgspec.Raw) -> Observation:
+    """Observation of `kind`, valid in every respect.
+
+    Raises
+    ------
+    MessageError
+        With the reason.
+    """
+    try:
+        observation: Observation = _single[kind].decode(payload)
+        observation.check()
+    except _UNREADABLE as error:
+        raise MessageError(f"{kind}: {error}") from None
+    except ObservationError as error:
+        raise MessageError(str(error)) from None
+    return observation
+
+
+def encode_batch(sequence: int, sealed_utc: int, kind: str, observations: list[bytes]) -> bytes:
+    """Batch of encoded observations."""
+    raws = [msgspec.Raw(encoded) for encoded in observations]
+    return _encoder.encode(Envelope(VERSION, sequence, sealed_utc, kind, raws))
+
+
+def decode_batch(payload: bytes, kind: str) -> Decoded:
+    """Batch that came on the topic of `kind`; one bad observation costs only itself.
+
+    Raises
+    ------
+    MessageError
+        When it cannot be read as a batch at all, with the reason.
+    """
+    if kind not in KINDS:
+        raise MessageError("unknown observation kind", sequence=_sequence(payload))
+    try:
+        batch: Batch = _typed[kind].decode(payload)
+        _check_envelope(batch, kind)
+        for observation in batch.observations:
+            observation.check()
+    except (*_UNREADABLE, ObservationError):
+        return _decode_one_by_one(payload, kind)
+    return Decoded(batch, [])
+
+
+def _decode_one_by_one(payload: bytes, kind: str) -> Decoded:
+    try:
+        batch = _raw.decode(payload)
+    except _UNREADABLE as error:
+        raise MessageError(f"not a batch: {error}", sequence=_sequence(payload)) from None
+    _check_envelope(batch, kind)
+    good: list[Observation] = []
+    rejected: list[Rejected] = []
+    for raw in batch.observations:
+        try:
+            good.append(decode_observation(kind, raw))
+        except MessageError as error:
+            alone = encode_batch(batch.sequence, batch.sealed_utc, kind, [bytes(raw)])
+            rejected.append(Rejected(str(error), alone))
+    return Decoded(Envelope(batch.version, batch.sequence, batch.sealed_utc, kind, good), rejected)
+
+
+def _check_envelope(batch: Envelope[Any], kind: str) -> None:
+    if batch.version != VERSION:
+        raise MessageError(f"batch version is not {VERSION}", sequence=batch.sequence)
+    if batch.kind != kind:
+        raise MessageError("batch is of another kind than its topic", sequence=batch.sequence)
+
+
+def _sequence(payload: bytes) -> int | None:
+    """Number of a message that cannot be read otherwise; a later version keeps its first two fields."""
+    try:
+        return _header.decode(payload).sequence
+    except _UNREADABLE:
+        return None
+
+
+def encode_ack(sequences: list[int]) -> bytes:
+    """Acknowledgement of committed messages."""
+    return _encoder.encode(Ack(VERSION, sequences))
+
+
+def decode_ack(payload: bytes) -> list[int]:
+    """Sequences of an acknowledgement.
+
+    Raises
+    ------
+    MessageError
+        When it is none.
+    """
+    try:
+        ack = _ack.decode(payload)
+    except _UNREADABLE as error:
+        raise MessageError(f"not an acknowledgement: {error}") from None
+    if ack.version != VERSION:
+        raise MessageError(f"acknowledgement version is not {VERSION}")
+    return ack.sequences
+
+
+def encode_state(state: State) -> bytes:
+    """State as JSON: people read it with any MQTT client."""
+    return msgspec.json.encode(state)
+
+
+def decode_state(payload: bytes) -> State:
+    """State of a gateway.
+
+    Raises
+    ------
+    MessageError
+        When it is none.
+    """
+    try:
+        return msgspec.json.decode(payload, type=State)
+    except _UNREADABLE as error:
+        raise MessageError(f"not a state: {error}") from None

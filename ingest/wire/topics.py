@@ -1,0 +1,87 @@
+"""Topics: the only place that knows how they are spelled.
+
+``flarecast/v1/<site>/<gateway>/<kind>`` carries batches of one observation kind,
+``.../ack`` what the collector has committed, ``.../state`` (retained, last will)
+whether the gateway is there. The site in a topic is where the gateway believes
+to be; the registry knows better.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from devices.errors import IdError
+from devices.ids import GatewayId, SiteId, check_id
+from devices.observations import KINDS
+from ingest.errors import TopicError
+
+ROOT: Final = "flarecast/v1"
+ACK: Final = "ack"
+STATE: Final = "state"
+#: Everything any gateway sends, whatever kind: a kind this version does not know
+#: must reach the quarantine, or its gateway would keep it for ever.
+EVERYTHING: Final = f"{ROOT}/+/+/+"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Topic of one gateway; `leaf` is an observation kind, ``ack`` or ``state``."""
+
+    site: SiteId
+    gateway: GatewayId
+    leaf: str
+
+    def __str__(self) -> str:
+        return f"{ROOT}/{self.site}/{self.gateway}/{self.leaf}"
+
+    @property
+    def is_observations(self) -> bool:
+        """Whether batches travel here."""
+        return self.leaf not in (ACK, STATE)
+
+
+def data_topic(site: SiteId, gateway: GatewayId, kind: str) -> Topic:
+    """Topic of the batches of one kind.
+
+    Raises
+    ------
+    TopicError
+        When there is no such kind.
+    """
+    if kind not in KINDS:
+        raise TopicError(f"{kind!r} is not an observation kind")
+    return Topic(site, gateway, kind)
+
+
+def ack_topic(site: SiteId, gateway: GatewayId) -> Topic:
+    """Topic on which a gateway hears what is committed."""
+    return Topic(site, gateway, ACK)
+
+
+def state_topic(site: SiteId, gateway: GatewayId) -> Topic:
+    """Topic on which a gateway says, and its last will denies, that it is there."""
+    return Topic(site, gateway, STATE)
+
+
+def subscription(group: str | None = None) -> str:
+    """Filter of everything gateways send, for one collector or for a group that shares the work."""
+    return EVERYTHING if group is None else f"$share/{check_id(group, 'group')}/{EVERYTHING}"
+
+
+def parse(text: str) -> Topic:
+    """Topic of its spelling; ``parse(str(t)) == t``.
+
+    The leaf may be a kind unknown to this version.
+
+    Raises
+    ------
+    TopicError
+        When it is not one of ours.
+    """
+    parts = text.split("/")
+    if len(parts) != 5 or not text.startswith(f"{ROOT}/"):
+        raise TopicError("topic is not flarecast/v1/<site>/<gateway>/<kind>")
+    try:
+        site, gateway = check_id(parts[2], "site"), check_id(parts[3], "gateway")
+    except IdError as error:
+        raise TopicError(f"topic: {error}") from None
+    return Topic(SiteId(site), GatewayId(gateway), parts[4])
