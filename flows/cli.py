@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from flows import settings
-from flows.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -75,9 +74,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _add_replay(commands: Any) -> None:
     replay = commands.add_parser("replay", help="send real recordings through the same path")
-    replay.add_argument("files", nargs="+", type=Path, metavar="FILE.parquet", help="RR (rec, beat, rr_ms) or steps")
-    replay.add_argument("--recording", action="append", default=[], help="only this recording or person (repeatable)")
-    replay.add_argument("--per-notification", type=_positive, default=9, help="RR intervals per notification (1-9)")
+    replay.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE.parquet", help="RR (rec, beat, rr_ms) or steps"
+    )
+    replay.add_argument(
+        "--recording", action="append", default=[], help="only this recording or person (repeatable)"
+    )
+    replay.add_argument(
+        "--per-notification", type=_positive, default=9, help="RR intervals per notification (1-9)"
+    )
     replay.add_argument("--start", default="2024-01-15T12:00", help="local start of RR recordings")
     replay.add_argument("--zone", help="zone of the recording (default UTC for RR, Asia/Tokyo for steps)")
     replay.add_argument("--out", type=Path, default=Path("replay-out"), help="folder to write to (replaced)")
@@ -100,7 +105,9 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _add_nightly(commands: Any) -> None:
-    nightly = commands.add_parser("nightly", help="features, baseline, trend, risk, alerts and snapshot of a night")
+    nightly = commands.add_parser(
+        "nightly", help="features, baseline, trend, risk, alerts and snapshot of a night"
+    )
     nightly.add_argument("--date", type=_date, help="the night that ends on this local date")
     nightly.add_argument("--from", dest="first", type=_date, help="first night of a range")
     nightly.add_argument("--to", dest="last", type=_date, help="last night of a range")
@@ -157,7 +164,9 @@ def _add_collector(commands: Any) -> None:
     run.add_argument("--host", default="127.0.0.1")
     run.add_argument("--port", type=_positive, default=1883)
     run.add_argument("--name", default="collector-1")
-    run.add_argument("--window", type=_positive, default=100, help="un-acknowledged messages the broker allows")
+    run.add_argument(
+        "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
+    )
     run.set_defaults(run=_collector_run)
     status = actions.add_parser("status", help="received, stored and quarantined samples")
     status.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")

@@ -60,5 +60,7 @@ class Clinic:
             When the file is missing.
         """
         if not self.enrolment_path.exists():
-            raise UserError(f"no enrolment file at {self.enrolment_path}: a nightly run needs to know whose device is whose")
+            raise UserError(
+                f"no enrolment file at {self.enrolment_path}: a nightly run needs to know whose device is whose"
+            )
         return read_enrolment(self.enrolment_path)

@@ -123,7 +123,9 @@ def run(
     if plan.patients is None and plan.score_days:
         opened, resolved = stage("alerts", raise_alerts, (clinic, plan, clock))
         report.alerts_opened, report.alerts_resolved = opened, resolved
-    report.alerts_delivered, report.alerts_failed = stage("deliver", deliver, (clinic, tuple(channels), clock))
+    report.alerts_delivered, report.alerts_failed = stage(
+        "deliver", deliver, (clinic, tuple(channels), clock)
+    )
     changed = report.written or report.alerts_opened or report.alerts_resolved or report.alerts_delivered
     if changed or not clinic.current.exists():
         report.snapshot = str(stage("publish", publish_snapshot, (clinic, clock)))
@@ -194,7 +196,10 @@ def raise_alerts(clinic: Clinic, plan: Plan, clock: Clock) -> tuple[int, int]:
     with Journal(clinic.journal_path, clock) as journal:
         pack = load_pack()
         for day in plan.score_days:
-            tables = {name: clinic.derived.read(name, day, day) for name in ("patient_day", "baseline", "flare_risk")}
+            tables = {
+                name: clinic.derived.read(name, day, day)
+                for name in ("patient_day", "baseline", "flare_risk")
+            }
             night = run_night(journal, pack, day, tables)
             opened += night.opened
             resolved += night.resolved

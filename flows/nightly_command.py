@@ -41,7 +41,9 @@ def run_nightly(
     return 0
 
 
-def _run(home: Path, lake: Path | None, first: date, last: date, patients: list[str] | None) -> dict[str, Any]:
+def _run(
+    home: Path, lake: Path | None, first: date, last: date, patients: list[str] | None
+) -> dict[str, Any]:
     configured = settings.from_environment()
     if configured.prefect_api_url:
         from flows.nightly_flow import nightly_flow

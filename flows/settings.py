@@ -36,7 +36,9 @@ def from_environment() -> Settings:
     url = os.environ.get("FLARECAST_WEBHOOK_URL") or None
     secret = os.environ.get("FLARECAST_WEBHOOK_SECRET") or None
     if url and not secret:
-        raise UserError("FLARECAST_WEBHOOK_URL is set but FLARECAST_WEBHOOK_SECRET is not: messages must be signed")
+        raise UserError(
+            "FLARECAST_WEBHOOK_URL is set but FLARECAST_WEBHOOK_SECRET is not: messages must be signed"
+        )
     return Settings(
         home=Path(os.environ.get("FLARECAST_HOME") or "flarecast-home"),
         webhook_url=url,

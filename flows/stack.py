@@ -1,5 +1,6 @@
 """A whole clinic on one machine: embedded broker, collector process, Prefect server, for demo, replay and tests."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -9,7 +10,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from flows import settings
 from flows.clinic import Clinic
@@ -36,7 +39,9 @@ def broker(folder: Path) -> Iterator[BrokerAddress]:
 
 
 @contextmanager
-def collector(clinic: Clinic, address: BrokerAddress, *, window: int = 100) -> Iterator[subprocess.Popen[bytes]]:
+def collector(
+    clinic: Clinic, address: BrokerAddress, *, window: int = 100
+) -> Iterator[subprocess.Popen[bytes]]:
     """A collector process on the clinic's lake; stopped gracefully, its log under `home`."""
     command = [sys.executable, "-m", "flows.cli", "collector", "run", "--home", str(clinic.home)]
     command += ["--host", address.host, "--port", str(address.port), "--window", str(window)]
@@ -93,7 +98,9 @@ class PrefectServer:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.25)
-        raise UserError(f"the Prefect server did not answer within {timeout_s:.0f} s: see {self._folder}/server.log")
+        raise UserError(
+            f"the Prefect server did not answer within {timeout_s:.0f} s: see {self._folder}/server.log"
+        )
 
     def stop(self) -> None:
         """Stop it."""
@@ -106,3 +113,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def nightly(configured: Settings, first: date, last: date) -> dict[str, Any]:
+    """Run `flarecast nightly` for a range in a process of its own; returns its report.
+
+    Raises
+    ------
+    UserError
+        When it fails, with the end of what it said.
+    """
+    command = [sys.executable, "-m", "flows.cli", "nightly", "--home", str(configured.home), "--json"]
+    command += ["--from", first.isoformat(), "--to", last.isoformat()]
+    env = settings.child_environment(configured, prefect_home=configured.home / "prefect")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the nightly run failed: {done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])

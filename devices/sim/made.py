@@ -15,6 +15,10 @@ class Made:
         """Count the samples of one observation."""
         self._samples[observation.kind] += observation.sample_count
 
+    def add_samples(self, kind: str, count: int) -> None:
+        """Count samples a simulated wearable made itself, such as a battery level it was asked for."""
+        self._samples[kind] += count
+
     def by_kind(self) -> dict[str, int]:
         """Samples per kind, zero for kinds not made, in the order of the registry."""
         return {kind: self._samples[kind] for kind in KINDS}

@@ -49,6 +49,8 @@ class Ring(Wearable):
         chunk: int = 240,
     ) -> None:
         self.battery_pct = battery_pct
+        #: How often its battery was asked: observations this ring has made beside its memory.
+        self.battery_reads = 0
         self.offset_us = offset_us
         self._clock = clock
         self._chunk = chunk
@@ -123,6 +125,7 @@ class Ring(Wearable):
                 case colmi.SET_TIME:
                     return self._set_time(colmi.decode_set_time(payload))
                 case colmi.BATTERY:
+                    self.battery_reads += 1
                     return [colmi.encode_battery(self.battery_pct)]
                 case colmi.STEPS:
                     return self._steps_of(colmi.decode_steps_request(payload))

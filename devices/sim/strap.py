@@ -53,13 +53,19 @@ class Strap(Wearable):
 
     def __init__(self, name: str, address: str, *, battery_pct: int = 87) -> None:
         self.battery_pct = battery_pct
+        #: How often its battery was asked: observations this strap has made beside its beats.
+        self.battery_reads = 0
         measurement = Characteristic(heart_rate.MEASUREMENT, Property.NOTIFY)
         services = (
             Service(heart_rate.SERVICE, (measurement, readable(heart_rate.BODY_LOCATION, _CHEST))),
-            battery_service(lambda: self.battery_pct),
+            battery_service(self._read_battery),
             information_service(maker="flarecast", model="sim-strap", serial=address, firmware="1.0"),
         )
         super().__init__(name, address, services, (heart_rate.SERVICE,))
+
+    def _read_battery(self) -> int:
+        self.battery_reads += 1
+        return self.battery_pct
 
     async def send_beats(self, rr_ms: tuple[int, ...]) -> bool:
         """Notify RR intervals (ms, none longer than 63,999); False when nobody listens."""

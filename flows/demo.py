@@ -1,0 +1,81 @@
+"""`flarecast demo`: the whole system, all of it real, on SYNTHETIC people.
+
+Simulated people wear simulated wearables; from there on nothing is simulated:
+gateway spools, an MQTT broker process, a collector process, Parquet, the nightly
+flow on a Prefect server, DuckDB, the alert journal and a signed webhook.
+"""
+
+import json
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from alerts.delivery.receiver import Receiver
+from devices.sim.cohort import simulate
+from devices.sim.people import enrolment_rows, make_people
+from flows import demo_summary, stack
+from flows.clinic import Clinic
+from flows.demo_homes import Homes
+from flows.errors import UserError
+from flows.page import write_page
+from flows.progress import bar
+from flows.settings import Settings
+from ingest.lake.enrolment import write_enrolment
+
+#: A marker, so that the demo never deletes a folder it did not make.
+MARKER = ".flarecast-demo"
+
+
+def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> int:
+    """Run the demo, print its figures, return the exit code (1 when a sample is missing)."""
+    started = time.monotonic()
+    clinic = Clinic(fresh_folder(out))
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    first = last - timedelta(days=days - 1)
+    cohort = make_people(people, seed=seed)
+    enrolled = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=3)
+    write_enrolment(
+        clinic.enrolment_path,
+        enrolment_rows(cohort, valid_from_utc=int(enrolled.timestamp()) * 1_000_000),
+    )
+    with ExitStack() as resources:
+        progress = resources.enter_context(bar())
+        receiver = resources.enter_context(Receiver())
+        configured = Settings(clinic.home, receiver.url, receiver.secret)
+        prefect = stack.PrefectServer(clinic.home / "prefect", configured)
+        resources.callback(prefect.stop)
+        prefect.start()
+        with stack.broker(clinic.home / "broker") as address, stack.collector(clinic, address):
+            homes = Homes(clinic.home / "gateways", address, progress)
+            homes.run([simulate(person, first, last, seed=seed) for person in cohort])
+        shown = progress.add_task("nightly flow (Prefect)", total=1)
+        prefect.wait()
+        report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
+        progress.update(shown, completed=1)
+        delivered = receiver.distinct_count()
+    page = write_page(clinic, last, is_synthetic=True)
+    summary = demo_summary.summarise(clinic, homes, report)
+    summary |= {"people": people, "days": days, "alerts_delivered": delivered, "page": str(page)}
+    summary["seconds"] = round(time.monotonic() - started, 1)
+    print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
+    return 0 if summary["missing"] == 0 else 1
+
+
+def fresh_folder(out: Path) -> Path:
+    """An empty folder for a run, replacing that of an earlier one.
+
+    Raises
+    ------
+    UserError
+        When the folder exists and is not one of ours.
+    """
+    if out.exists() and not (out / MARKER).exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} exists and was not made by flarecast: choose another --out")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARKER).touch()
+    return out.resolve()

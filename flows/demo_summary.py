@@ -1,0 +1,95 @@
+"""What the demo shows at its end: samples at every station, nights, alerts, and where to look."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from devices.observations import KINDS
+from flows.clinic import Clinic
+from flows.demo_homes import Homes
+
+#: One sample's row in the lake is known by this key; RR runs carry their samples in a list.
+_STORED = {
+    "rr_interval": "select coalesce(sum(len(rr_ms)), 0) from (select any_value(rr_ms) as rr_ms from lake "
+    "group by device, connection, first_beat, start_utc)",
+    "pro_answer": "select count(distinct (device, answer_id)) from lake",
+    "flare_report": "select count(distinct (device, report_id)) from lake",
+}
+_STORED_ROWS = "select count(distinct (device, start_utc)) from lake"
+
+
+def stored_by_kind(clinic: Clinic) -> dict[str, int]:
+    """Distinct samples per kind, counted by SQL over the Parquet files of the lake."""
+    counts: dict[str, int] = {}
+    with duckdb.connect() as con:
+        for kind in KINDS:
+            files = [str(path) for path in clinic.lake.files(kind)]
+            if not files:
+                counts[kind] = 0
+                continue
+            con.execute("create or replace view lake as select * from read_parquet(?)", [files])
+            row = con.execute(_STORED.get(kind, _STORED_ROWS)).fetchone()
+            counts[kind] = int(row[0]) if row else 0
+    return counts
+
+
+def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Totals and counts by kind of made, spooled, received, stored, missing and quarantined."""
+    made, stored = homes.made.by_kind(), stored_by_kind(clinic)
+    spooled = {kind: homes.spooled[kind] for kind in KINDS}
+    status = clinic.lake.status()
+    received = {kind: status.received[kind] for kind in KINDS}
+    missing = {kind: made[kind] - stored[kind] for kind in KINDS}
+    by_kind = {
+        kind: {
+            "made": made[kind],
+            "spooled": spooled[kind],
+            "received": received[kind],
+            "stored": stored[kind],
+            "missing": missing[kind],
+        }
+        for kind in KINDS
+        if any((made[kind], spooled[kind], received[kind], stored[kind]))
+    }
+    return {
+        "is_synthetic": True,
+        "made": sum(made.values()),
+        "spooled": sum(spooled.values()),
+        "received": sum(received.values()),
+        "stored": sum(stored.values()),
+        "missing": sum(abs(count) for count in missing.values()),
+        "quarantined": sum(status.quarantined.values()),
+        "by_kind": by_kind,
+        "live_people": homes.streamed_people,
+        "nights": report["nights"],
+        "alerts_opened": report["alerts_opened"],
+        "snapshot": str(Path(report["snapshot"]).resolve()),
+    }
+
+
+def in_words(summary: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    lines = [
+        "",
+        f"SYNTHETIC data: {summary['people']} simulated people, {summary['days']} days, "
+        f"{summary['live_people']} of them with wearables live over BLE",
+        "",
+        f"{'samples':14}{'made':>14}{'spooled':>14}{'received':>14}{'stored':>14}{'missing':>10}",
+    ]
+    rows = {**summary["by_kind"], "total": summary}
+    for kind, row in rows.items():
+        cells = "".join(f"{row[name]:>14,}" for name in ("made", "spooled", "received", "stored"))
+        lines.append(f"{kind:14}{cells}{row['missing']:>10,}")
+    verdict = "everything made is stored" if not summary["missing"] else "SAMPLES ARE MISSING, see above"
+    lines += [
+        "",
+        f"{verdict}; {summary['quarantined']:,} quarantined",
+        f"{summary['nights']:,} nights computed; {summary['alerts_opened']} alerts opened, "
+        f"{summary['alerts_delivered']} delivered",
+        f"snapshot  {summary['snapshot']}",
+        f"page      {summary['page']}",
+        f"{summary['seconds']} s",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""A user's mistake is one clear line and exit code 2, never a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def flarecast(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "enrolment.csv").write_text(
+        "patient,site,zone,gateway,device,valid_from_utc,valid_to_utc\n"
+        "p-1,north,Europe/Berlin,gw-1,band-1,2024-01-01T00:00:00+00:00,\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nightly", "--home", "{home}"], "--date"),
+        (["nightly", "--home", "{home}", "--date", "2024-02-30"], "2024-02-30"),
+        (["nightly", "--home", "{home}", "--from", "2024-02-03"], "--from"),
+        (["nightly", "--home", "{home}", "--from", "2024-02-03", "--to", "2024-02-01"], "2024-02-03"),
+        (["nightly", "--home", "{home}/nowhere", "--date", "2024-02-01"], "nowhere"),
+        (["nightly", "--home", "{home}", "--lake", "{home}/no-lake", "--date", "2024-02-01"], "no-lake"),
+        (["nightly", "--home", "{home}", "--date", "2024-02-01", "--patient", "p-9"], "p-9"),
+        (["sql", "--home", "{home}", "select 1"], "snapshot"),
+        (["replay", "{home}/missing.parquet", "--out", "{home}/r"], "missing.parquet"),
+        (["replay", "{home}/enrolment.csv", "--out", "{home}/r"], "enrolment.csv"),
+        (["demo", "--people", "0"], "people"),
+        (["demo", "--people", "1", "--days", "1", "--out", "{home}"], "not made by flarecast"),
+        (["collector", "status", "--home", "{home}"], "no collector"),
+        (["dance"], "dance"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_two(clinic: Path, arguments: list[str], says: str) -> None:
+    done = flarecast(*(text.format(home=clinic) for text in arguments))
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    if "usage:" not in done.stderr:
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_wrong_line_of_the_enrolment_file_is_named(clinic: Path) -> None:
+    path = clinic / "enrolment.csv"
+    path.write_text(path.read_text() + "p-2,north,Mars/Olympus,gw-2,band-2,2024-01-01T00:00:00+00:00,\n")
+    done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
+    assert done.returncode == 2
+    assert "Mars/Olympus" in done.stderr
+    assert "line 3" in done.stderr
+
+
+def test_a_folder_that_is_not_ours_is_never_deleted(clinic: Path) -> None:
+    kept = clinic / "enrolment.csv"
+    flarecast("demo", "--people", "1", "--days", "1", "--out", clinic)
+    assert kept.exists()
+
+
+def test_the_command_line_itself_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, flows.cli; flows.cli._parser(); "
+        "heavy = {'pyarrow', 'numpy', 'bumble', 'prefect', 'scipy', 'duckdb', 'polars'} & set(sys.modules); "
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
