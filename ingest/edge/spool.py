@@ -8,7 +8,7 @@ message never changes, and it is freed only by `confirm`.
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: How long the open end of a run may wait for more of it.
 MAX_WAIT: Final = 5 * MINUTE
+
+#: The earliest instant the wire accepts (devices.observations.Utc), microseconds UTC.
+EARLIEST_UTC: Final = 1_000_000_000_000_000
 
 _SCHEMA: Final = """
 create table if not exists observation (
@@ -104,7 +107,7 @@ class Spool:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._lock:
             self._database.execute("begin immediate")
             try:
@@ -160,7 +163,8 @@ class Spool:
     @staticmethod
     def _count(database: sqlite3.Connection, what: str, samples: Mapping[str, int]) -> None:
         database.executemany(
-            "insert into counter values (?, ?, ?) on conflict do update set samples = samples + excluded.samples",
+            "insert into counter values (?, ?, ?)"
+            " on conflict do update set samples = samples + excluded.samples",
             [(kind, what, count) for kind, count in samples.items()],
         )
 
@@ -324,7 +328,9 @@ class _MessageWriter:
         sequence: int = self._database.execute(
             "update number set value = value + 1 where name = 'sequence' returning value"
         ).fetchone()[0]
-        payload = encode_batch(sequence, max(self._now, 1_000_000_000_000_000), self._kind, self._encoded)
+        # a box without a battery wakes up in 1970; a batch must not be refused for that
+        sealed = max(self._now, EARLIEST_UTC)
+        payload = encode_batch(sequence, sealed, self._kind, self._encoded)
         self._database.execute(
             "insert into message values (?, ?, ?, ?)", (sequence, self._kind, self._open_samples, payload)
         )

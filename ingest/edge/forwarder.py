@@ -1,0 +1,202 @@
+"""The forwarder: sends the spool's messages until the collector says they are in Parquet.
+
+A broker's PUBACK is no durability (mosquitto loses acknowledged messages when it
+is killed), so a message stays in the spool, and is sent again after a reconnect or
+a timeout, until its number comes back on the gateway's ``ack`` topic.
+"""
+
+import logging
+import queue
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
+
+from devices.ids import GatewayId, SiteId
+from ingest.edge.spool import Sealed, Spool
+from ingest.errors import MessageError
+from ingest.wire.address import BrokerAddress
+from ingest.wire.client import make_client, spread_reconnects, start_client
+from ingest.wire.messages import IN_FLIGHT, State, decode_ack, encode_state
+from ingest.wire.topics import ack_topic, data_topic, state_topic
+
+logger = logging.getLogger(__name__)
+
+#: How often waiting observations are looked through for whole blocks.
+SEAL_EVERY_S: Final = 5.0
+#: Longest sleep of the sending thread; acknowledgements and connections wake it.
+WAKE_EVERY_S: Final = 0.5
+STOP_TIMEOUT_S: Final = 10.0
+
+
+@dataclass
+class _Flight:
+    """A message on its way: sent, not yet confirmed."""
+
+    message: Sealed
+    handed_over: MQTTMessageInfo
+    sent_s: float
+
+
+class Forwarder:
+    """Sends what the spool has sealed; at most :data:`IN_FLIGHT` messages wait for the collector.
+
+    Parameters
+    ----------
+    spool : Spool
+        Where messages come from and are freed.
+    broker : BrokerAddress
+        Broker to send to.
+    site, gateway
+        Where this gateway stands and what it is called.
+    ack_timeout_s : float
+        After so many seconds without a confirmation a message is sent again.
+    min_delay_s, max_delay_s : float
+        Back-off between connection attempts, before jitter.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        broker: BrokerAddress,
+        *,
+        site: SiteId,
+        gateway: GatewayId,
+        ack_timeout_s: float = 60.0,
+        min_delay_s: float = 1.0,
+        max_delay_s: float = 600.0,
+    ) -> None:
+        self._spool = spool
+        self._broker = broker
+        self._site = site
+        self._gateway = gateway
+        self._ack_timeout_s = ack_timeout_s
+        self._delays = {"min_delay_s": min_delay_s, "max_delay_s": max_delay_s}
+        self._boot = secrets.token_hex(4)
+        self._confirmed: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._reconnected = threading.Event()
+        self._connected = threading.Event()
+        self._freed = threading.Condition()
+        self._flights: dict[int, _Flight] = {}
+        self._last_sequence = 0
+        self._sealed_s = 0.0
+        self._client = self._make_client()
+        self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
+
+    def start(self) -> None:
+        """Connect and begin to send, in threads of its own."""
+        start_client(self._client, self._broker, **self._delays)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say good-bye and stop; what is not confirmed stays in the spool."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+        if self._connected.is_set():
+            self._say(is_online=False).wait_for_publish(timeout=1.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Seal what waits and stay until all of it is confirmed; whether that was in time."""
+        self._spool.seal(force=True)
+        self._wake.set()
+        end = time.monotonic() + timeout_s
+        with self._freed:
+            while self._spool.pending(limit=1):
+                if (left := end - time.monotonic()) <= 0:
+                    return False
+                self._freed.wait(min(left, WAKE_EVERY_S))
+        return True
+
+    def _make_client(self) -> Client:
+        client = make_client(self._gateway, self._broker)
+        client.max_inflight_messages_set(IN_FLIGHT + 1)
+        client.will_set(str(state_topic(self._site, self._gateway)), self._state(False), qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _state(self, is_online: bool) -> bytes:
+        return encode_state(State(is_online, self._boot))
+
+    def _say(self, *, is_online: bool) -> MQTTMessageInfo:
+        topic = str(state_topic(self._site, self._gateway))
+        return self._client.publish(topic, self._state(is_online), qos=1, retain=True)
+
+    def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
+            return
+        client.subscribe(str(ack_topic(self._site, self._gateway)), qos=1)
+        self._say(is_online=True)
+        self._connected.set()
+        self._reconnected.set()
+        self._wake.set()
+
+    def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        self._connected.clear()
+        spread_reconnects(client, **self._delays)
+        logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
+
+    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        try:
+            self._confirmed.put(decode_ack(message.payload))
+        except MessageError as error:
+            logger.warning("ack_refused reason=%s", error)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(WAKE_EVERY_S)
+            self._wake.clear()
+            self._free_confirmed()
+            if time.monotonic() - self._sealed_s >= SEAL_EVERY_S:
+                self._spool.seal()
+                self._sealed_s = time.monotonic()
+            if self._connected.is_set():
+                self._send_again()
+                self._send_next()
+
+    def _free_confirmed(self) -> None:
+        sequences: list[int] = []
+        while not self._confirmed.empty():
+            sequences += self._confirmed.get()
+        if not sequences:
+            return
+        self._spool.confirm(sequences)
+        for sequence in sequences:
+            self._flights.pop(sequence, None)
+        with self._freed:
+            self._freed.notify_all()
+
+    def _send_again(self) -> None:
+        """Send what the broker took and the collector never confirmed; paho repeats what it did not take."""
+        is_new_connection = self._reconnected.is_set()
+        self._reconnected.clear()
+        now = time.monotonic()
+        for flight in self._flights.values():
+            is_late = now - flight.sent_s >= self._ack_timeout_s
+            if (is_new_connection or is_late) and flight.handed_over.is_published():
+                flight.handed_over = self._publish(flight.message)
+                flight.sent_s = now
+
+    def _send_next(self) -> None:
+        room = IN_FLIGHT - len(self._flights)
+        if room <= 0:
+            return
+        for message in self._spool.pending(after=self._last_sequence, limit=room):
+            self._flights[message.sequence] = _Flight(message, self._publish(message), time.monotonic())
+            self._last_sequence = message.sequence
+
+    def _publish(self, message: Sealed) -> MQTTMessageInfo:
+        topic = str(data_topic(self._site, self._gateway, message.kind))
+        return self._client.publish(topic, message.payload, qos=1)
