@@ -1,4 +1,7 @@
-"""The `flarecast` command. Imports stay inside the commands: a home gateway never loads the clinic's libraries."""
+"""The `flarecast` command.
+
+Imports stay inside the commands: a home gateway never loads the clinic's libraries.
+"""
 
 import argparse
 import json
@@ -40,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     variables = "\n".join(f"  {name:26} {text}" for name, text in settings.VARIABLES.items())
     parser = argparse.ArgumentParser(
         prog="flarecast",
-        description="Remote patient monitoring for people with chronic pain. Decision support, not diagnosis.",
+        description="Remote monitoring for people with chronic pain. Decision support, not diagnosis.",
         epilog=f"environment:\n{variables}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -61,6 +61,6 @@ class Clinic:
         """
         if not self.enrolment_path.exists():
             raise UserError(
-                f"no enrolment file at {self.enrolment_path}: a nightly run needs to know whose device is whose"
+                f"no enrolment file at {self.enrolment_path}: whose device is whose?"
             )
         return read_enrolment(self.enrolment_path)

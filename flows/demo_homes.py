@@ -74,7 +74,6 @@ class Homes:
 
     def _fill_live(self, record: PersonRecord, spool: Spool) -> None:
         """History as backlog, the last days of the ring and the end of the last night over the air."""
-        person = record.person
         ring_from = at_local(record.last - timedelta(days=RING_DAYS - 1), 0, record.zone)
         history = list(record.observations(band="ring"))
         ring_memory = [

@@ -1,6 +1,6 @@
 """Progress on standard error for whatever takes longer than two seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ def bar() -> Progress:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]]:
+def stages() -> Generator[Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]]:
     """Calls stages directly and shows which one is running."""
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)

@@ -103,7 +103,9 @@ def run_replay(
 
 
 def read_recordings(path: Path, zone: str | None) -> list[Recording]:
-    """Recordings of a Parquet file: RR (`rec`, `beat`, `rr_ms`) or minute steps (`person`, `minute_local`, `steps`).
+    """Recordings of a Parquet file of RR intervals or minute steps.
+
+    RR: columns `rec`, `beat`, `rr_ms`; steps: `person`, `minute_local`, `steps`.
 
     Raises
     ------

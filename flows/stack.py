@@ -1,4 +1,4 @@
-"""A whole clinic on one machine: embedded broker, collector process, Prefect server, for demo, replay and tests."""
+"""A whole clinic on one machine: broker, collector and Prefect server, for demo and replay."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -28,7 +28,7 @@ PREFECT_START_S = 120
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[BrokerAddress]:
+def broker(folder: Path) -> Generator[BrokerAddress]:
     """The embedded broker on a free loopback port."""
     embedded = EmbeddedBroker(folder)
     address = embedded.start()
@@ -41,7 +41,7 @@ def broker(folder: Path) -> Iterator[BrokerAddress]:
 @contextmanager
 def collector(
     clinic: Clinic, address: BrokerAddress, *, window: int = 100
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Generator[subprocess.Popen[bytes]]:
     """A collector process on the clinic's lake; stopped gracefully, its log under `home`."""
     command = [sys.executable, "-m", "flows.cli", "collector", "run", "--home", str(clinic.home)]
     command += ["--host", address.host, "--port", str(address.port), "--window", str(window)]

@@ -31,7 +31,8 @@ class DerivedStore:
         """Rows of the local dates `first` to `last` (inclusive); empty when nothing is stored."""
         schema = TABLES[table]
         days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-        parts = [pq.read_table(path, schema=schema) for path in (self.path(table, day) for day in days) if path.exists()]
+        paths = [path for path in (self.path(table, day) for day in days) if path.exists()]
+        parts = [pq.read_table(path, schema=schema) for path in paths]
         return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def files(self, table: str) -> list[Path]:
@@ -39,7 +40,12 @@ class DerivedStore:
         return sorted((self.root / table).glob("date=*.parquet"))
 
     def replace(
-        self, tables: Mapping[str, pa.Table], first: date, last: date, *, patients: Iterable[str] | None = None
+        self,
+        tables: Mapping[str, pa.Table],
+        first: date,
+        last: date,
+        *,
+        patients: Iterable[str] | None = None,
     ) -> int:
         """Replace the dated files `first` to `last` where their rows changed.
 
