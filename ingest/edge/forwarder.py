@@ -37,7 +37,7 @@ class _Flight:
     """A message on its way: sent, not yet confirmed."""
 
     message: Sealed
-    handed_over: MQTTMessageInfo
+    mid: int
     sent_s: float
 
 
@@ -83,6 +83,8 @@ class Forwarder:
         self._connected = threading.Event()
         self._freed = threading.Condition()
         self._flights: dict[int, _Flight] = {}
+        #: Packet ids the broker has taken (PUBACK), until their flight lands or is sent again.
+        self._taken: set[int] = set()
         self._last_sequence = 0
         self._sealed_s = 0.0
         self._client = self._make_client()
@@ -123,6 +125,7 @@ class Forwarder:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         return client
 
     def _state(self, is_online: bool) -> bytes:
@@ -149,10 +152,13 @@ class Forwarder:
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         try:
-            self._confirmed.put(decode_ack(message.payload))
+            self._confirmed.put(decode_ack(bytes(message.payload)))
         except MessageError as error:
             logger.warning("ack_refused reason=%s", error)
         self._wake.set()
+
+    def _on_publish(self, _: Client, __: Any, mid: int, ___: Any, ____: Any) -> None:
+        self._taken.add(mid)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -174,7 +180,8 @@ class Forwarder:
             return
         self._spool.confirm(sequences)
         for sequence in sequences:
-            self._flights.pop(sequence, None)
+            if (flight := self._flights.pop(sequence, None)) is not None:
+                self._taken.discard(flight.mid)
         with self._freed:
             self._freed.notify_all()
 
@@ -185,8 +192,9 @@ class Forwarder:
         now = time.monotonic()
         for flight in self._flights.values():
             is_late = now - flight.sent_s >= self._ack_timeout_s
-            if (is_new_connection or is_late) and flight.handed_over.is_published():
-                flight.handed_over = self._publish(flight.message)
+            if (is_new_connection or is_late) and flight.mid in self._taken:
+                self._taken.discard(flight.mid)
+                flight.mid = self._publish(flight.message)
                 flight.sent_s = now
 
     def _send_next(self) -> None:
@@ -197,6 +205,6 @@ class Forwarder:
             self._flights[message.sequence] = _Flight(message, self._publish(message), time.monotonic())
             self._last_sequence = message.sequence
 
-    def _publish(self, message: Sealed) -> MQTTMessageInfo:
+    def _publish(self, message: Sealed) -> int:
         topic = str(data_topic(self._site, self._gateway, message.kind))
-        return self._client.publish(topic, message.payload, qos=1)
+        return self._client.publish(topic, message.payload, qos=1).mid

@@ -1,0 +1,229 @@
+"""The collector: messages from the broker to Parquet, acknowledged only when durable.
+
+Messages gather in a buffer; a flush stores them (stage, fsync, rename, fsync of the
+folder), then acknowledges to the broker in the order of receipt, then tells each
+gateway which of its messages it may free. paho's thread only fills the buffer, so
+keepalives go on while Parquet is written.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from typing import Any, Final, NamedTuple
+
+from paho.mqtt.client import Client, MQTTMessage
+
+from devices.clock import Clock
+from ingest.lake.enrolment import Enrolment
+from ingest.lake.files import Lake
+from ingest.lake.intake import Flush, Intake, Received
+from ingest.wire.address import BrokerAddress
+from ingest.wire.client import make_client, spread_reconnects, start_client
+from ingest.wire.messages import IN_FLIGHT, encode_ack
+from ingest.wire.topics import ack_topic, subscription
+
+logger = logging.getLogger(__name__)
+
+#: A flush is worth its files from here on, whatever window the broker grants.
+MOST_MESSAGES: Final = 4096
+#: Bytes of payload that call for a flush: 16 MiB of RR are 8 million intervals.
+MOST_BYTES: Final = 16 * 2**20
+#: Silence after which a gateway with a full window is taken to wait for us, seconds.
+QUIET_S: Final = 0.02
+RETRY_S: Final = 1.0
+MIN_DELAY_S: Final = 0.5
+MAX_DELAY_S: Final = 30.0
+
+
+class _Waiting(NamedTuple):
+    """A received message and what its acknowledgement needs."""
+
+    message: Received
+    mid: int
+    qos: int
+
+
+class Collector:
+    """Stores what gateways send until stopped.
+
+    Parameters
+    ----------
+    broker : BrokerAddress
+        Broker to collect from.
+    lake : Lake
+        Where to store.
+    enrolment : Enrolment
+        Which devices are known, and by which gateway.
+    clock : Clock
+        Microseconds UTC.
+    collector : str
+        Client id, and name of the status file. Two collectors under one name evict each other.
+    window : int
+        Messages the broker delivers before it wants an acknowledgement: 100 for the embedded one.
+    flush_s : float
+        Longest wait of a message for company, seconds.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerAddress,
+        lake: Lake,
+        enrolment: Enrolment,
+        *,
+        clock: Clock,
+        collector: str = "collector-1",
+        window: int = 100,
+        flush_s: float = 2.0,
+    ) -> None:
+        self._broker = broker
+        self._lake = lake
+        self._clock = clock
+        self._name = collector
+        # at half of the window the broker still has the other half to deliver while we write
+        self._enough = max(1, min(window // 2, MOST_MESSAGES))
+        self._flush_s = flush_s
+        self._intake = Intake(enrolment)
+        self._changed = threading.Condition()
+        self._buffer: list[_Waiting] = []
+        self._bytes = 0
+        self._by_gateway: Counter[str] = Counter()
+        self._oldest_s = 0.0
+        self._newest_s = 0.0
+        #: Rises with every connection: packet ids of an earlier one mean nothing in this.
+        self._connection = 0
+        self._stopping = False
+        self._counts = {name: Counter[str]() for name in ("received", "stored", "quarantined")}
+        self._messages = Counter[str]()
+        self._started_utc = clock()
+
+    def run(self) -> None:
+        """Collect until :meth:`stop`; what is in the buffer then is stored and acknowledged."""
+        swept = self._lake.sweep(self._name)
+        if swept:
+            logger.info("orphans_swept files=%d", swept)
+        self._write_status()
+        client = self._make_client()
+        start_client(client, self._broker, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
+        try:
+            while not self._stopping:
+                self._flush_next(client)
+            self._flush_next(client)
+        finally:
+            client.disconnect()
+            client.loop_stop()
+            self._write_status()
+
+    def stop(self) -> None:
+        """Ask `run` to end; may be called from a signal handler."""
+        # no lock here: the handler runs on the thread that may hold it
+        self._stopping = True
+
+    def _make_client(self) -> Client:
+        client = make_client(self._name, self._broker, manual_ack=True)
+        client.max_inflight_messages_set(1000)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
+            return
+        self._forget_buffer()
+        client.subscribe(subscription(), qos=1)
+        logger.info("connected broker=%s", self._broker)
+
+    def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        self._forget_buffer()
+        spread_reconnects(client, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
+        logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
+
+    def _forget_buffer(self) -> None:
+        """The broker delivers again what was not acknowledged, under other packet ids."""
+        with self._changed:
+            self._connection += 1
+            self._buffer, self._bytes = [], 0
+            self._by_gateway.clear()
+
+    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        content_type = getattr(message.properties, "ContentType", None)
+        received = Received(message.topic, bytes(message.payload), content_type)
+        gateway = message.topic.rpartition("/")[0]
+        with self._changed:
+            self._newest_s = time.monotonic()
+            if not self._buffer:
+                self._oldest_s = self._newest_s
+            self._buffer.append(_Waiting(received, message.mid, message.qos))
+            self._bytes += len(received.payload)
+            self._by_gateway[gateway] += 1
+            if len(self._buffer) == 1 or self._is_due():
+                self._changed.notify_all()
+
+    def _is_due(self) -> bool:
+        if not self._buffer:
+            return False
+        now = time.monotonic()
+        if len(self._buffer) >= self._enough or self._bytes >= MOST_BYTES or self._stopping:
+            return True
+        if now - self._oldest_s >= self._flush_s:
+            return True
+        is_quiet = now - self._newest_s >= QUIET_S
+        return is_quiet and max(self._by_gateway.values()) >= IN_FLIGHT
+
+    def _next_buffer(self) -> tuple[list[_Waiting], int]:
+        """Messages to store now; empty after a while without, or when stopping."""
+        end = time.monotonic() + 0.2
+        with self._changed:
+            while not self._is_due() and not self._stopping and time.monotonic() < end:
+                self._changed.wait(QUIET_S if self._buffer else 0.2)
+            if not self._is_due():
+                return [], self._connection
+            waiting, self._buffer, self._bytes = self._buffer, [], 0
+            self._by_gateway.clear()
+            return waiting, self._connection
+
+    def _flush_next(self, client: Client) -> None:
+        waiting, connection = self._next_buffer()
+        if not waiting:
+            return
+        flush = self._intake.sort(one.message for one in waiting)
+        if not self._store(flush):
+            return
+        self._intake.remember(flush)
+        with self._changed:
+            if connection == self._connection:
+                for one in waiting:
+                    client.ack(one.mid, one.qos)
+        for (site, gateway), sequences in flush.confirmed.items():
+            client.publish(str(ack_topic(site, gateway)), encode_ack(sequences), qos=1)
+        self._count(flush, len(waiting))
+
+    def _store(self, flush: Flush) -> bool:
+        """Commit the flush; a full or absent disk is tried again until there is room or we are stopped."""
+        now = self._clock()
+        tables = flush.tables(now)
+        while True:
+            try:
+                self._lake.commit(tables, writer=self._name, now=now)
+            except OSError as error:
+                logger.error("store_failed reason=%s", error)
+                if self._stopping:
+                    return False
+                time.sleep(RETRY_S)
+            else:
+                return True
+
+    def _count(self, flush: Flush, messages: int) -> None:
+        self._counts["received"].update(flush.received)
+        self._counts["stored"].update(flush.stored())
+        self._counts["quarantined"].update(flush.quarantined())
+        self._messages.update({"received": messages, "repeated": flush.repeated})
+        self._write_status()
+
+    def _write_status(self) -> None:
+        status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}
+        status["messages"] = dict(self._messages)
+        status["utc"] = {"started": self._started_utc, "updated": self._clock()}
+        self._lake.write_status(self._name, status)

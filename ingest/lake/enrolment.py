@@ -1,0 +1,165 @@
+"""Enrolment: whose device was it, and by which gateway, at a given instant.
+
+A CSV file with a header line and the columns
+
+=================  ==========================================================
+patient            patient id, known at the clinic only
+site               clinic or programme
+zone               IANA time zone of the patient's home, e.g. Europe/Berlin
+gateway            gateway in the patient's home
+device             wearable
+valid_from_utc     first instant, ISO 8601 with offset, e.g. 2024-05-01T00:00Z
+valid_to_utc       end, exclusive; empty while it holds
+=================  ==========================================================
+
+A device that changes hands has one row per patient; the rows must not overlap.
+"""
+
+import bisect
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from devices.clock import to_utc
+from devices.errors import IdError
+from devices.ids import DeviceId, GatewayId, PatientId, SiteId, check_id
+from devices.tables import ENROLMENT
+from ingest.errors import EnrolmentError
+
+
+@dataclass(frozen=True)
+class EnrolmentRow:
+    """One device with one patient for one interval, microseconds UTC."""
+
+    patient: PatientId
+    site: SiteId
+    zone: str
+    gateway: GatewayId
+    device: DeviceId
+    valid_from_utc: int
+    valid_to_utc: int | None
+
+    def holds(self, utc: int) -> bool:
+        """Whether the row is valid at an instant."""
+        return self.valid_from_utc <= utc and (self.valid_to_utc is None or utc < self.valid_to_utc)
+
+
+class Enrolment:
+    """Rows of the enrolment, and the one valid for a device at an instant.
+
+    Raises
+    ------
+    EnrolmentError
+        When a device belongs to two rows at the same time.
+    """
+
+    def __init__(self, rows: Iterable[EnrolmentRow]) -> None:
+        self.rows = list(rows)
+        self._by_device: dict[str, list[EnrolmentRow]] = {}
+        for row in sorted(self.rows, key=lambda row: row.valid_from_utc):
+            earlier = self._by_device.setdefault(row.device, [])
+            if earlier and earlier[-1].holds(row.valid_from_utc):
+                raise EnrolmentError(f"device {row.device} is enrolled twice at the same time")
+            earlier.append(row)
+
+    @property
+    def table(self) -> pa.Table:
+        """Rows of :data:`devices.tables.ENROLMENT`."""
+        columns = [
+            pa.array([getattr(row, field.name) for row in self.rows], type=field.type) for field in ENROLMENT
+        ]
+        return pa.table(columns, schema=ENROLMENT)
+
+    def lookup(self, device: str, utc: int) -> EnrolmentRow | None:
+        """Row valid for the device at an instant, or ``None``."""
+        rows = self._by_device.get(device, [])
+        index = bisect.bisect_right(rows, utc, key=lambda row: row.valid_from_utc) - 1
+        return rows[index] if index >= 0 and rows[index].holds(utc) else None
+
+
+def read_enrolment(path: Path) -> Enrolment:
+    """Enrolment of a CSV file.
+
+    Raises
+    ------
+    EnrolmentError
+        With the line and the column of the first mistake.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return Enrolment(_rows(path, stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EnrolmentError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    except OSError as error:
+        raise EnrolmentError(f"{path}: {error.strerror}") from None
+
+
+def _rows(path: Path, stream: TextIO) -> Iterable[EnrolmentRow]:
+    lines = csv.reader(stream, strict=True)
+    header = next(lines, [])
+    if header != ENROLMENT.names:
+        raise EnrolmentError(f"{path}:1: the columns are {','.join(header)}, not {','.join(ENROLMENT.names)}")
+    taken: dict[str, list[EnrolmentRow]] = {}
+    for cells in lines:
+        if not cells:
+            continue
+        place = f"{path}:{lines.line_num}"
+        if len(cells) != len(header):
+            raise EnrolmentError(f"{place}: {len(cells)} columns, not {len(header)}")
+        row = _row(place, dict(zip(header, cells, strict=True)))
+        for other in taken.setdefault(row.device, []):
+            if _overlap(row, other):
+                raise EnrolmentError(f"{place}: device: {row.device} is enrolled twice at the same time")
+        taken[row.device].append(row)
+        yield row
+
+
+def _overlap(one: EnrolmentRow, other: EnrolmentRow) -> bool:
+    first, second = sorted((one, other), key=lambda row: row.valid_from_utc)
+    return first.holds(second.valid_from_utc)
+
+
+def _row(place: str, cells: dict[str, str]) -> EnrolmentRow:
+    def identifier(name: str) -> str:
+        try:
+            return check_id(cells[name], name)
+        except IdError as error:
+            raise EnrolmentError(f"{place}: {error}") from None
+
+    start = _instant(place, "valid_from_utc", cells["valid_from_utc"])
+    end = _instant(place, "valid_to_utc", cells["valid_to_utc"]) if cells["valid_to_utc"] else None
+    if end is not None and end <= start:
+        raise EnrolmentError(f"{place}: valid_to_utc: not after valid_from_utc")
+    return EnrolmentRow(
+        patient=PatientId(identifier("patient")),
+        site=SiteId(identifier("site")),
+        zone=_zone(place, cells["zone"]),
+        gateway=GatewayId(identifier("gateway")),
+        device=DeviceId(identifier("device")),
+        valid_from_utc=start,
+        valid_to_utc=end,
+    )
+
+
+def _zone(place: str, name: str) -> str:
+    try:
+        ZoneInfo(name)
+    # an unknown name, a malformed one, a folder of the database
+    except (KeyError, ValueError, OSError):
+        raise EnrolmentError(f"{place}: zone: {name!r} is not an IANA time zone") from None
+    return name
+
+
+def _instant(place: str, column: str, text: str) -> int:
+    try:
+        return to_utc(datetime.fromisoformat(text))
+    except ValueError:
+        raise EnrolmentError(
+            f"{place}: {column}: {text!r} is not ISO 8601 with an offset (2024-05-01T00:00Z)"
+        ) from None

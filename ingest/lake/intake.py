@@ -1,0 +1,150 @@
+"""What a flush makes of messages: rows for the lake, refusals for the quarantine, sequences to confirm."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from devices.ids import GatewayId, SiteId
+from ingest.errors import MessageError, TopicError
+from ingest.lake.columns import Arrived, to_table
+from ingest.lake.enrolment import Enrolment
+from ingest.lake.files import REFUSED
+from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE, Refused, refused_table
+from ingest.wire.messages import (
+    CONTENT_TYPE,
+    Batch,
+    decode_batch,
+    encode_batch,
+    encode_observation,
+)
+from ingest.wire.topics import Topic, parse
+
+#: Messages remembered as stored; older ones are recognised by the readers of the lake.
+REMEMBERED: Final = 200_000
+
+
+class Received(NamedTuple):
+    """A message as the broker delivered it."""
+
+    topic: str
+    payload: bytes
+    content_type: str | None
+
+
+@dataclass
+class Flush:
+    """Result of sorting a buffer of messages."""
+
+    arrived: dict[str, list[Arrived]] = field(default_factory=dict[str, list[Arrived]])
+    refused: list[Refused] = field(default_factory=list[Refused])
+    confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(
+        default_factory=dict[tuple[SiteId, GatewayId], list[int]]
+    )
+    received: Counter[str] = field(default_factory=Counter[str])
+    repeated: int = 0
+    keys: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+
+    def tables(self, received_utc: int) -> dict[str, pa.Table]:
+        """Tables to store."""
+        tables = {kind: to_table(kind, rows, received_utc) for kind, rows in self.arrived.items()}
+        if self.refused:
+            tables[REFUSED] = refused_table(self.refused, received_utc)
+        return tables
+
+    def stored(self) -> Counter[str]:
+        """Samples to store, by kind."""
+        return Counter(
+            {kind: sum(one.observation.sample_count for one in rows) for kind, rows in self.arrived.items()}
+        )
+
+    def quarantined(self) -> Counter[str]:
+        """Samples refused, by kind (empty when not known)."""
+        counts: Counter[str] = Counter()
+        for one in self.refused:
+            counts[one.kind] += one.sample_count
+        return counts
+
+
+class Intake:
+    """Sorts messages; remembers what was stored, so that a message sent again is not stored again.
+
+    Parameters
+    ----------
+    enrolment : Enrolment
+        Whose device, by which gateway.
+    """
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._enrolment = enrolment
+        self._stored: set[tuple[str, int, int]] = set()
+        self._stored_before: set[tuple[str, int, int]] = set()
+
+    def sort(self, messages: Iterable[Received]) -> Flush:
+        """Rows, refusals and confirmations of the messages; nothing is remembered before `remember`."""
+        flush = Flush()
+        fresh: set[tuple[str, int, int]] = set()
+        for message in messages:
+            try:
+                topic = parse(message.topic)
+            except TopicError as error:
+                self._refuse(flush, "", "", str(error), message.payload)
+                continue
+            if topic.is_observations:
+                self._take(flush, fresh, topic, message)
+        flush.keys = list(fresh)
+        return flush
+
+    def remember(self, flush: Flush) -> None:
+        """The flush is on the disk: its messages need not be stored again."""
+        self._stored.update(flush.keys)
+        if len(self._stored) > REMEMBERED:
+            self._stored_before, self._stored = self._stored, set()
+
+    def _take(self, flush: Flush, fresh: set[tuple[str, int, int]], topic: Topic, message: Received) -> None:
+        try:
+            if message.content_type not in (None, CONTENT_TYPE):
+                raise MessageError("content type is not that of a batch")
+            decoded = decode_batch(message.payload, topic.leaf)
+        except MessageError as error:
+            self._refuse(flush, topic.gateway, topic.leaf, str(error), message.payload)
+            if error.sequence is not None:
+                self._confirm(flush, topic, error.sequence)
+            return
+        batch = decoded.batch
+        self._confirm(flush, topic, batch.sequence)
+        # the payload belongs to the key: a gateway whose spool was made anew may use a number again
+        key = (topic.gateway, batch.sequence, hash(message.payload))
+        if key in fresh or key in self._stored or key in self._stored_before:
+            flush.repeated += 1
+            return
+        fresh.add(key)
+        for rejected in decoded.rejected:
+            self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
+        self._sort_observations(flush, topic, batch)
+
+    def _sort_observations(self, flush: Flush, topic: Topic, batch: Batch) -> None:
+        for observation in batch.observations:
+            samples = observation.sample_count
+            flush.received[batch.kind] += samples
+            row = self._enrolment.lookup(observation.device, observation.start_utc)
+            if row is not None and row.gateway == topic.gateway:
+                one = Arrived(observation, topic.gateway, batch.sequence)
+                flush.arrived.setdefault(batch.kind, []).append(one)
+                continue
+            reason = UNKNOWN_DEVICE if row is None else OTHER_GATEWAY
+            alone = encode_batch(
+                batch.sequence, batch.sealed_utc, batch.kind, [encode_observation(observation)]
+            )
+            flush.refused.append(Refused(topic.gateway, batch.kind, reason, samples, alone))
+
+    @staticmethod
+    def _refuse(flush: Flush, gateway: str, kind: str, reason: str, payload: bytes) -> None:
+        flush.received[kind] += 1
+        flush.refused.append(Refused(gateway, kind, reason, 1, payload))
+
+    @staticmethod
+    def _confirm(flush: Flush, topic: Topic, sequence: int) -> None:
+        flush.confirmed.setdefault((topic.site, topic.gateway), []).append(sequence)

@@ -1,0 +1,173 @@
+"""A gateway's spool to Parquet over real brokers, with collector and broker killed on the way."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from devices.blobs import unpack_u16
+from devices.clock import from_utc
+from devices.observations import KINDS
+from ingest.edge.forwarder import Forwarder
+from ingest.edge.spool import Spool
+from ingest.lake.broker import EmbeddedBroker, MosquittoBroker
+from ingest.lake.collector import Collector
+from ingest.lake.enrolment import read_enrolment
+from ingest.lake.files import Lake
+from tests.fixtures_ingest import (
+    T0,
+    CollectorProcess,
+    clock,
+    hourly,
+    one_of_each,
+    steps,
+    stored_rows,
+    wait_until,
+    write_enrolment,
+)
+
+HOURS = 60
+
+
+@pytest.fixture(params=[EmbeddedBroker, MosquittoBroker])
+def broker(request, tmp_path) -> Iterator[EmbeddedBroker | MosquittoBroker]:
+    if request.param is MosquittoBroker and MosquittoBroker.executable() is None:
+        pytest.skip("mosquitto is not installed")
+    broker = request.param(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def spool(tmp_path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool.db", clock=clock)
+    yield spool
+    spool.close()
+
+
+def forwarder(spool: Spool, address, gateway: str = "gw-1") -> Forwarder:
+    return Forwarder(
+        spool, address, site="north", gateway=gateway, ack_timeout_s=2.0, min_delay_s=0.1, max_delay_s=0.3
+    )
+
+
+def address_of(broker):
+    from ingest.wire.address import BrokerAddress
+
+    return BrokerAddress("127.0.0.1", broker.port)
+
+
+def test_every_value_arrives(broker, spool, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
+    running = threading.Thread(target=collector.run)
+    running.start()
+    sent = one_of_each()
+    spool.append(sent)
+    sender = forwarder(spool, address_of(broker))
+    sender.start()
+    try:
+        assert sender.drain(20)
+    finally:
+        sender.stop()
+        collector.stop()
+        running.join(10)
+    by_kind = {one.kind: one for one in sent}
+    for kind, cls in KINDS.items():
+        rows = stored_rows(lake.files(kind))
+        one = by_kind[kind]
+        assert rows, kind
+        assert rows[0]["start_utc"] == from_utc(one.start_utc)
+        assert rows[-1].get("end_utc", from_utc(one.end_utc)) == from_utc(one.end_utc)
+        assert {(row["device"], row["source"], row["gateway"]) for row in rows} == {
+            (one.device, one.source, "gw-1")
+        }
+        for field in cls.__struct_fields__:
+            if field in rows[0] and field not in ("start_utc", "rr_ms", "bpm"):
+                assert rows[0][field] == getattr(one, field)
+    assert stored_rows(lake.files("rr_interval"))[0]["rr_ms"] == [800, 810, 790]
+    assert [row["bpm"] for row in stored_rows(lake.files("heart_rate"))] == [60, 72]
+    assert [row["steps"] for row in stored_rows(lake.files("step_count"))] == [0, 12, 900]
+    assert [row["stage"] for row in stored_rows(lake.files("sleep_stage"))] == [1, 2, 3, 4, 0]
+    assert lake.quarantined() == {}
+    assert spool.counts().confirmed == spool.counts().appended == sum(one.sample_count for one in sent)
+
+
+def test_a_device_of_nobody_is_quarantined_and_confirmed(broker, spool, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1", "gw-2"]))
+    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
+    running = threading.Thread(target=collector.run)
+    running.start()
+    spool.append([steps(T0, [1, 2, 3], device="ring-9"), steps(T0, [4], device="ring-2")])
+    sender = forwarder(spool, address_of(broker))
+    sender.start()
+    try:
+        assert sender.drain(20)
+    finally:
+        sender.stop()
+        collector.stop()
+        running.join(10)
+    assert lake.quarantined() == {
+        "device is not enrolled at that time": 3,
+        "device is enrolled with another gateway": 1,
+    }
+    assert lake.files("step_count") == []
+
+
+def distinct_hours(lake: Lake) -> dict[object, list[int]]:
+    return {row["start_utc"]: row["rr_ms"] for row in stored_rows(lake.files("rr_interval"))}
+
+
+@pytest.mark.parametrize("victim", ["collector", "broker", "both"])
+def test_nothing_is_lost_when_killed(broker, spool, tmp_path, victim):
+    enrolment = write_enrolment(tmp_path / "e.csv", ["gw-1"])
+    collector = CollectorProcess(tmp_path, broker.port, enrolment)
+    collector.start()
+    lake = Lake(tmp_path / "lake")
+    sender = forwarder(spool, address_of(broker))
+    sender.start()
+    made = {from_utc(hourly(hour).start_utc): list(unpack_u16(hourly(hour).rr_ms)) for hour in range(HOURS)}
+    try:
+        for hour in range(HOURS):
+            spool.append([hourly(hour)])
+            spool.seal(force=True)
+            if hour == HOURS // 3:
+                # killed while some are stored and others are on their way
+                assert wait_until(lambda: bool(lake.files("rr_interval")))
+                if victim in ("broker", "both"):
+                    broker.kill()
+                    broker.start()
+                if victim in ("collector", "both"):
+                    collector.kill()
+                    collector.start()
+        assert sender.drain(40)
+    finally:
+        sender.stop()
+        assert collector.stop() == 0
+    assert distinct_hours(lake) == made
+    assert spool.counts().messages == 0
+
+
+def test_the_kill_would_be_noticed(broker, spool, tmp_path):
+    """Control: freed at the broker's PUBACK instead of the collector's word, messages are missing."""
+    lake = Lake(tmp_path / "lake")
+    sender = forwarder(spool, address_of(broker))
+    sender.start()
+    spool.append([hourly(hour) for hour in range(3)])
+    try:
+        spool.seal(force=True)
+        numbers = [message.sequence for message in spool.pending()]
+        assert wait_until(lambda: len(sender._taken) >= len(numbers))
+        spool.confirm(numbers)
+    finally:
+        sender.stop()
+    broker.kill()
+    broker.start()
+    collector = CollectorProcess(tmp_path, broker.port, write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    collector.start()
+    wait_until(lambda: (tmp_path / "lake" / "status" / "collector-1.json").exists())
+    collector.stop()
+    assert distinct_hours(lake) == {}
