@@ -60,7 +60,5 @@ class Clinic:
             When the file is missing.
         """
         if not self.enrolment_path.exists():
-            raise UserError(
-                f"no enrolment file at {self.enrolment_path}: whose device is whose?"
-            )
+            raise UserError(f"no enrolment file at {self.enrolment_path}: whose device is whose?")
         return read_enrolment(self.enrolment_path)

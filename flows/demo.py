@@ -55,7 +55,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         prefect.wait()
         report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
         progress.update(shown, completed=1)
-        delivered = receiver.distinct_count()
+        delivered = receiver.opened_count()
     page = write_page(clinic, last, is_synthetic=True)
     summary = demo_summary.summarise(clinic, homes, report)
     summary |= {"people": people, "days": days, "alerts_delivered": delivered, "page": str(page)}
