@@ -1,261 +1,334 @@
-"""The alert journal: conditions, alerts, outbox and audit in one SQLite database.
+"""The one transactional store of conditions, alerts, messages and their audit.
 
-Every change is one immediate transaction, durable on commit. The database, not
-code, keeps a patient from having two active alerts of one rule. A message is
-queued in the transaction that opens or resolves its alert, so none can be lost
-between the two; its key is the same however often it is sent.
+SQLite, write-ahead log, every commit on the disk (``synchronous=FULL``). All
+writing transactions are immediate: two processes wait for each other instead
+of failing half-way.
 """
 
-import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
+from alerts.engine import audit, outbox
+from alerts.engine.evaluate import Band, ConditionState
+from alerts.engine.outbox import Outbox
+from alerts.errors import JournalError, StaleAlertError
+from alerts.rules.rule import Readings, Route, Rule
 from alerts.tables import ALERTS
-from devices.clock import SECOND, Clock
+from devices.clock import Clock
 
-_SCHEMA = """
-create table if not exists condition (
-    patient text not null, rule text not null, is_firing integer not null, judged_date text not null,
-    primary key (patient, rule)
-) strict;
-create table if not exists alert (
-    reference text primary key, patient text not null, rule text not null, rule_version integer not null,
-    severity text not null, state text not null check (state in ('open', 'acked', 'resolved')),
-    opened_date text not null, opened_utc integer not null,
-    resolved_date text, resolved_utc integer, delivered_utc integer, sentence text not null, zone text not null
-) strict;
-create unique index if not exists one_active_alert on alert (patient, rule) where state in ('open', 'acked');
-create table if not exists outbox (
-    key text primary key, reference text not null references alert (reference), step text not null,
-    body text not null, state text not null check (state in ('queued', 'leased', 'sent', 'cancelled', 'dead')),
-    attempts integer not null default 0, not_before_utc integer not null, lease_until_utc integer not null default 0,
-    deadline_utc integer not null, last_error text
-) strict;
-create table if not exists audit (
-    number integer primary key, at_utc integer not null, event text not null, reference text not null,
-    detail text not null, previous text not null, digest text not null
-) strict;
-"""
-#: A message that nobody took for three days is dead, and visibly so.
-DEADLINE = 3 * 86_400 * SECOND
-#: 40 random bits: short enough to read out, hopeless to guess within a deadline.
-_REFERENCE_BYTES = 5
+SCHEMA_VERSION = 1
+#: Another process may hold the journal for a whole night's judgement.
+BUSY_TIMEOUT_S = 60.0
+#: Letters and digits that cannot be mistaken for each other when read aloud.
+REFERENCE_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+REFERENCE_LENGTH = 10
+ENGINE = "engine"
 
 
-@dataclass(frozen=True)
-class Message:
-    """One leased outbox row."""
+@dataclass(frozen=True, slots=True)
+class ActiveAlert:
+    """An alert that is open or acknowledged."""
 
-    key: str
-    reference: str
-    step: str
-    body: str
-    attempts: int
-    deadline_utc: int
+    alert: str
+    patient: str
+    rule: str
+    rule_version: int
+    severity: str
+    status: str
+    local_date: date
+    sentence: str
+    version: int
+    is_delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an alert is opened with."""
+
+    patient: str
+    rule: Rule
+    route: Route
+    night: date
+    zone: str | None
+    value: float | None
+    sentence: str
+    readings: Readings
 
 
 class Journal:
-    """The journal in one file; a context manager."""
+    """The alert journal of an installation.
+
+    Parameters
+    ----------
+    path : Path
+        SQLite file; made when it is not there.
+    clock : Clock
+        Stamps what is written; no judgement depends on it.
+
+    Raises
+    ------
+    JournalError
+        When the file cannot be opened or is of another version.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-        self._db.row_factory = sqlite3.Row
-        self._db.executescript(
-            "pragma journal_mode=wal; pragma synchronous=full; pragma foreign_keys=on;" + _SCHEMA
-        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._con = _connect(path)
+        except (OSError, sqlite3.Error) as fault:
+            raise JournalError(f"alert journal {path} cannot be opened: {fault}") from fault
+        self.outbox = Outbox(self.transaction, clock)
 
-    def __enter__(self) -> "Journal":
+    def close(self) -> None:
+        """Close the file."""
+        self._con.close()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the database."""
-        self._db.close()
-
     @contextmanager
-    def transaction(self) -> Generator[None]:
-        """All or nothing; other processes wait."""
-        self._db.execute("begin immediate")
+    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
+        """Immediate transaction: everything inside is kept together or not at all.
+
+        Inside another one it is part of that.
+        """
+        if self._con.in_transaction:
+            yield self._con
+            return
+        self._con.execute("begin immediate")
         try:
-            yield
+            yield self._con
         except BaseException:
-            self._db.execute("rollback")
+            self._con.execute("rollback")
             raise
-        self._db.execute("commit")
+        self._con.execute("commit")
 
-    # -- conditions and alerts
+    # -- conditions ---------------------------------------------------------------------------
 
-    def condition(self, patient: str, rule: str) -> tuple[bool, date | None]:
-        """Whether the rule fires for the patient, and the last night judged."""
-        row = self._one(
-            "select is_firing, judged_date from condition where patient = ? and rule = ?", patient, rule
+    def conditions(self, rule: str) -> dict[str, ConditionState]:
+        """Patient -> state of the rule's condition."""
+        rows = self._con.execute("select * from condition where rule = ?", (rule,))
+        return {row["patient"]: _state(row) for row in rows}
+
+    def readings(self, rule: str, night: date) -> dict[str, Band]:
+        """Patient -> where the night's value lay, for the nights judged before."""
+        rows = self._con.execute(
+            "select patient, band from reading where rule = ? and night = ?", (rule, night.isoformat())
         )
-        return (bool(row[0]), date.fromisoformat(row[1])) if row else (False, None)
+        return {patient: Band(band) for patient, band in rows}
 
-    def set_condition(self, patient: str, rule: str, *, is_firing: bool, day: date) -> None:
-        """Remember the outcome of a night."""
-        self._db.execute(
-            "insert into condition values (?, ?, ?, ?) on conflict (patient, rule) "
-            "do update set is_firing = excluded.is_firing, judged_date = excluded.judged_date",
-            (patient, rule, int(is_firing), day.isoformat()),
+    def history(self, patient: str, rule: str) -> list[tuple[date, Band]]:
+        """Every judged night of a patient under a rule, in order."""
+        rows = self._con.execute(
+            "select night, band from reading where patient = ? and rule = ? order by night", (patient, rule)
         )
+        return [(date.fromisoformat(night), Band(band)) for night, band in rows]
 
-    def open_alert(self, alert: Mapping[str, Any], body: Mapping[str, Any]) -> str:
-        """Open an alert and queue its message; returns its reference.
+    def keep_reading(self, patient: str, rule: str, night: date, band: Band) -> None:
+        """Remember where a night's value lay; a later word on the same night replaces it."""
+        with self.transaction() as con:
+            con.execute(
+                "insert into reading values (?, ?, ?, ?) on conflict do update set band = excluded.band",
+                (patient, rule, night.isoformat(), band.value),
+            )
+
+    def keep_condition(self, patient: str, rule: str, state: ConditionState) -> None:
+        """Remember where the condition stands."""
+        with self.transaction() as con:
+            con.execute(
+                "insert into condition values (?, ?, ?, ?, ?, ?, ?) on conflict do update set"
+                " is_firing = excluded.is_firing, since = excluded.since, last_breach = excluded.last_breach,"
+                " clear_count = excluded.clear_count, last_night = excluded.last_night",
+                (
+                    *(patient, rule, state.is_firing, _iso(state.since)),
+                    *(_iso(state.last_breach), state.clear_count, _iso(state.last_night)),
+                ),
+            )
+
+    # -- alerts -------------------------------------------------------------------------------
+
+    def open_alert(self, opening: Opening) -> str:
+        """Open an alert with its messages, in one transaction.
+
+        Returns
+        -------
+        str
+            Random reference: it says nothing about the patient.
 
         Raises
         ------
-        sqlite3.IntegrityError
-            When the patient has an active alert of this rule.
+        JournalError
+            When the patient has an active alert of the rule.
         """
-        reference = secrets.token_hex(_REFERENCE_BYTES)
-        now = self._clock()
-        row = {**alert, "reference": reference, "state": "open", "opened_utc": now}
-        names = ", ".join(row)
-        self._db.execute(
-            f"insert into alert ({names}) values ({', '.join('?' * len(row))})", tuple(row.values())
-        )
-        self._queue(reference, "open", {**body, "reference": reference}, now)
-        self._record("opened", reference, {"rule": alert["rule"], "version": alert["rule_version"]})
-        return reference
+        rule, route = opening.rule, opening.route
+        alert = "A-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
+        with self.transaction() as con:
+            now = self._clock()
+            try:
+                con.execute(
+                    "insert into alert (alert, patient, rule, rule_version, severity, status, night, zone,"
+                    " value, sentence, inputs, opened_utc) values (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?)",
+                    (
+                        *(alert, opening.patient, rule.id, rule.version, rule.severity),
+                        *(opening.night.isoformat(), opening.zone, opening.value, opening.sentence),
+                        *(json.dumps(dict(opening.readings), sort_keys=True), now),
+                    ),
+                )
+            except sqlite3.IntegrityError as fault:
+                raise JournalError(
+                    f"rule {rule.id!r} has an active alert for this patient already"
+                ) from fault
+            outbox.queue_open(con, alert, rule.severity, route.recipients, route.channel, now)
+            audit.append(con, now, ENGINE, "open", alert, rule=rule.id, rule_version=rule.version)
+        return alert
 
-    def resolve_alert(self, patient: str, rule: str, day: date, body: Mapping[str, Any]) -> bool:
-        """Resolve the active alert; who was told it opened is told it is over."""
-        row = self._one(
-            "select reference from alert where patient = ? and rule = ? and state in ('open', 'acked')",
-            patient,
-            rule,
-        )
-        if row is None:
-            return False
-        reference, now = row["reference"], self._clock()
-        self._db.execute(
-            "update alert set state = 'resolved', resolved_date = ?, resolved_utc = ? where reference = ?",
-            (day.isoformat(), now, reference),
-        )
-        self._queue(reference, "resolved", {**body, "reference": reference}, now)
-        self._record("resolved", reference, {"date": day.isoformat()})
-        return True
-
-    # -- outbox
-
-    def lease(self, *, limit: int, lease_us: int) -> list[Message]:
-        """Claim due messages, oldest first; a lease that ran out is due again."""
-        now = self._clock()
-        with self.transaction():
-            rows = self._db.execute(
-                "select key, reference, step, body, attempts, deadline_utc from outbox where not_before_utc <= ? "
-                "and (state = 'queued' or (state = 'leased' and lease_until_utc <= ?)) "
-                "order by not_before_utc, rowid limit ?",
-                (now, now, limit),
+    def resolve(self, alert: str, night: date, closed_by: str) -> None:
+        """The condition ended: close the alert, call off what is queued, tell those who were told."""
+        with self.transaction() as con:
+            now = self._clock()
+            changed = con.execute(
+                "update alert set status = 'resolved', resolved_utc = ?, resolved_night = ?, closed_by = ?,"
+                " version = version + 1 where alert = ? and status <> 'resolved' returning severity",
+                (now, night.isoformat(), closed_by, alert),
             ).fetchall()
-            for row in rows:
-                self._db.execute(
-                    "update outbox set state = 'leased', lease_until_utc = ?, attempts = attempts + 1 where key = ?",
-                    (now + lease_us, row["key"]),
+            if not changed:
+                return
+            outbox.cancel_open(con, alert)
+            outbox.queue_resolved(con, alert, changed[0]["severity"], now)
+            audit.append(con, now, ENGINE, "resolve", alert, closed_by=closed_by)
+
+    def acknowledge(self, alert: str, by: str, version: int) -> None:
+        """A person takes the alert on; nothing more is sent about its opening.
+
+        Parameters
+        ----------
+        alert : str
+            Reference of the alert.
+        by : str
+            Who acknowledges.
+        version : int
+            Version of the alert that person saw.
+
+        Raises
+        ------
+        StaleAlertError
+            When the alert has changed since.
+        JournalError
+            When there is no such alert.
+        """
+        with self.transaction() as con:
+            row = con.execute("select status, version from alert where alert = ?", (alert,)).fetchone()
+            if row is None:
+                raise JournalError(f"there is no alert {alert!r}")
+            if row["status"] == "resolved":
+                return
+            if row["version"] != version:
+                raise StaleAlertError(
+                    f"alert {alert} is at version {row['version']}, not {version}: look again"
                 )
-        return [Message(**dict(row) | {"attempts": row["attempts"] + 1}) for row in rows]
-
-    def is_still_wanted(self, message: Message) -> bool:
-        """Re-check at send: an opening nobody has heard of is not sent once the alert is resolved."""
-        row = self._one("select state from alert where reference = ?", message.reference)
-        return row is not None and (message.step == "resolved" or row["state"] == "open")
-
-    def settle(
-        self, message: Message, state: str, *, error: str | None = None, not_before_utc: int = 0
-    ) -> None:
-        """Sent, queued again, cancelled or dead; on the record either way."""
-        with self.transaction():
-            self._db.execute(
-                "update outbox set state = ?, last_error = ?, not_before_utc = ? where key = ?",
-                (state, error, not_before_utc, message.key),
+            now = self._clock()
+            con.execute(
+                "update alert set status = 'acked', acked_utc = ?, acked_by = ?, version = version + 1"
+                " where alert = ?",
+                (now, by, alert),
             )
-            if state == "sent":
-                self._db.execute(
-                    "update alert set delivered_utc = coalesce(delivered_utc, ?) where reference = ?",
-                    (self._clock(), message.reference),
-                )
-            self._record(state, message.reference, {"key": message.key, "attempt": message.attempts})
+            outbox.cancel_open(con, alert)
+            audit.append(con, now, by, "acknowledge", alert)
 
-    def outbox_counts(self) -> dict[str, int]:
-        """Messages by state."""
-        rows = self._db.execute("select state, count(*) from outbox group by 1").fetchall()
-        return dict(rows)
-
-    # -- reading
-
-    def active(self) -> list[dict[str, Any]]:
-        """Open and acknowledged alerts, oldest first."""
-        query = "select * from alert where state in ('open', 'acked') order by opened_utc, reference"
-        return [dict(row) for row in self._db.execute(query)]
+    def active(self, patients: Iterable[str] | None = None) -> list[ActiveAlert]:
+        """Open and acknowledged alerts, oldest first; of some patients, or of all."""
+        wanted = None if patients is None else set(patients)
+        rows = self._con.execute(
+            "select a.*, exists (select 1 from outbox o where o.alert = a.alert and o.step = 'open'"
+            " and o.status = 'sent') as is_delivered from alert a where a.status in ('open', 'acked')"
+            " order by a.night, a.alert"
+        )
+        return [_active(row) for row in rows if wanted is None or row["patient"] in wanted]
 
     def to_table(self) -> pa.Table:
-        """Every alert, in the schema of the published view."""
-        rows = self._db.execute("select * from alert order by opened_date, reference").fetchall()
-        columns: list[pa.Array] = []
-        for column in ALERTS:
-            values = [row[column.name] for row in rows]
-            if pa.types.is_date32(column.type):
-                values = [date.fromisoformat(text) if text else None for text in values]
-            columns.append(pa.array(values, column.type))
-        return pa.Table.from_arrays(columns, schema=ALERTS)
-
-    def verify_audit(self) -> int:
-        """Rows of an unbroken audit chain.
-
-        Raises
-        ------
-        ValueError
-            Naming the first row that was changed.
-        """
-        previous, count = "", 0
-        for row in self._db.execute("select * from audit order by number"):
-            if row["previous"] != previous or row["digest"] != _digest(row):
-                raise ValueError(f"audit row {row['number']} was changed")
-            previous, count = row["digest"], count + 1
-        return count
-
-    # -- inside a transaction
-
-    def _queue(self, reference: str, step: str, body: Mapping[str, Any], now: int) -> None:
-        self._db.execute(
-            "insert into outbox (key, reference, step, body, state, not_before_utc, deadline_utc) "
-            "values (?, ?, ?, ?, 'queued', ?, ?)",
-            (f"{reference}:{step}:care-team:webhook", reference, step, json.dumps(body), now, now + DEADLINE),
+        """Every alert, for the published `alerts` view (schema :data:`alerts.tables.ALERTS`)."""
+        rows = self._con.execute(
+            "select a.*, (select min(o.sent_utc) from outbox o where o.alert = a.alert and o.step = 'open')"
+            " as delivered_utc from alert a order by a.night, a.alert"
         )
+        return pa.Table.from_pylist([_published(row) for row in rows], schema=ALERTS)
 
-    def _record(self, event: str, reference: str, detail: Mapping[str, Any]) -> None:
-        last = self._one("select digest from audit order by number desc limit 1")
-        row = {
-            "at_utc": self._clock(),
-            "event": event,
-            "reference": reference,
-            "detail": json.dumps(detail, sort_keys=True),
-            "previous": last["digest"] if last else "",
-        }
-        row["digest"] = _digest(row)
-        names = ", ".join(row)
-        self._db.execute(
-            f"insert into audit ({names}) values ({', '.join('?' * len(row))})", tuple(row.values())
-        )
-
-    def _one(self, query: str, *values: Any) -> Any:
-        return self._db.execute(query, values).fetchone()
+    def first_audit_fault(self) -> int | None:
+        """Number of the first audit row that was tampered with; None when the chain is whole."""
+        return audit.first_fault(self._con)
 
 
-def _digest(row: Any) -> str:
-    parts = (row["at_utc"], row["event"], row["reference"], row["detail"], row["previous"])
-    return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
+def _connect(path: Path) -> sqlite3.Connection:
+    con = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        con.row_factory = sqlite3.Row
+        con.execute("pragma journal_mode = wal")
+        con.execute("pragma synchronous = full")
+        con.execute("pragma foreign_keys = on")
+        _make_schema(con, path)
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def _make_schema(con: sqlite3.Connection, path: Path) -> None:
+    version = con.execute("pragma user_version").fetchone()[0]
+    if version == SCHEMA_VERSION:
+        return
+    if version:
+        raise JournalError(f"alert journal {path} is version {version}; this program knows {SCHEMA_VERSION}")
+    script = (files("alerts.engine") / "journal.sql").read_text("utf-8")
+    con.executescript(f"begin immediate; {script}; pragma user_version = {SCHEMA_VERSION}; commit;")
+
+
+def _state(row: Any) -> ConditionState:
+    return ConditionState(
+        bool(row["is_firing"]),
+        _date(row["since"]),
+        _date(row["last_breach"]),
+        row["clear_count"],
+        _date(row["last_night"]),
+    )
+
+
+def _active(row: Any) -> ActiveAlert:
+    return ActiveAlert(
+        alert=row["alert"],
+        patient=row["patient"],
+        rule=row["rule"],
+        rule_version=row["rule_version"],
+        severity=row["severity"],
+        status=row["status"],
+        local_date=date.fromisoformat(row["night"]),
+        sentence=row["sentence"],
+        version=row["version"],
+        is_delivered=bool(row["is_delivered"]),
+    )
+
+
+def _published(row: Any) -> dict[str, Any]:
+    same = {name: row[name] for name in ALERTS.names if name not in ("local_date", "resolved_date")}
+    return {**same, "local_date": _date(row["night"]), "resolved_date": _date(row["resolved_night"])}
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

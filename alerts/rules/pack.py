@@ -1,98 +1,106 @@
-"""The rule pack: typed, versioned TOML; every fault named by file, rule and field."""
+"""Reads a rule pack: TOML -> frozen types, every fault named by file, rule and field."""
 
 import tomllib
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
 import msgspec
+import pyarrow as pa
 
-from alerts.errors import AlertsError
+from alerts.errors import RuleError
+from alerts.rules.rule import ReportedRule, Route, Rule, RulePack
+from analytics.tables import TABLES
+from devices.errors import IdError
+from devices.ids import check_id
 
-Slug = Annotated[str, msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
-Severity = Literal["low", "medium", "high", "critical"]
-#: Ascending: a list is ranked by it.
-SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
-
-
-class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A case inside a rule that runs as a test: was it firing, what came, is it firing after."""
-
-    was_firing: bool
-    is_firing: bool
-    value: float | bool | None = None
-    cell_count: int | None = None
-
-
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rule of a pack.
-
-    A ``threshold`` rule fires when its column is at or below `enter` and stays
-    until it is above `exit` (hysteresis); with fewer than `min_cells` cells it
-    does not judge. A ``flag`` rule fires while its column is true.
-    """
-
-    id: Slug
-    version: Annotated[int, msgspec.Meta(ge=1)]
-    kind: Literal["threshold", "flag"]
-    table: Literal["flare_risk", "patient_day"]
-    column: str
-    severity: Severity
-    title: str
-    enter: float | None = None
-    exit: float | None = None
-    min_cells: int | None = None
-    example: tuple[Example, ...] = ()
-
-
-@dataclass(frozen=True)
-class RulePack:
-    """Rules by id."""
-
-    rules: dict[str, Rule]
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rule: tuple[dict[str, Any], ...]
+#: Tables a rule may read; the nightly run hands over exactly these.
+READABLE = ("flare_risk", "patient_day", "baseline")
+DEFAULT_NAME = "default.toml"
 
 
 def load_pack(path: Path | None = None) -> RulePack:
-    """Rules of a TOML file; the default pack when no path is given.
+    """Read a rule pack.
+
+    Parameters
+    ----------
+    path : Path, optional
+        TOML file of the site; without one the pack that comes with flarecast.
 
     Raises
     ------
-    AlertsError
-        Naming file, rule and field of the first fault.
+    RuleError
+        Unreadable file, or a rule with a fault; one line that names the file,
+        the rule and the field.
     """
-    name = str(path) if path else "default.toml"
+    name = str(path) if path else DEFAULT_NAME
     try:
-        text = path.read_text() if path else files("alerts.rules").joinpath("default.toml").read_text()
-        tables = msgspec.convert(tomllib.loads(text), _File).rule
-    except OSError as error:
-        raise AlertsError(f"{name}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise AlertsError(f"{name}: {error}") from None
-    rules: dict[str, Rule] = {}
-    for table in tables:
-        rule = _read(name, table)
-        if rule.id in rules:
-            raise AlertsError(f"{name}: rule {rule.id}: field id: given twice")
-        rules[rule.id] = rule
-    return RulePack(rules)
+        text = path.read_text("utf-8") if path else (files("alerts.rules") / DEFAULT_NAME).read_text("utf-8")
+        document = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RuleError(f"{name}: cannot be read: {fault}") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise RuleError(f"{name}: not valid TOML: {fault}") from None
+    return read_pack(document, name)
 
 
-def _read(name: str, table: dict[str, Any]) -> Rule:
-    where = f"{name}: rule {table.get('id', '(no id)')}"
+def read_pack(document: dict[str, Any], name: str) -> RulePack:
+    """Typed pack of a parsed document; `name` stands in the errors."""
+    unknown = sorted(set(document) - {"rule", "route"})
+    if unknown:
+        raise RuleError(f"{name}: unknown section {unknown[0]!r}; a pack has [[rule]] and [[route]]")
+    routes = tuple(_typed(entry, Route, "route", name) for entry in _entries(document, "route", name))
+    rules = tuple(_typed(entry, Rule, "rule", name) for entry in _entries(document, "rule", name))
+    _check_unique([route.id for route in routes], "route", name)
+    _check_unique([rule.id for rule in rules], "rule", name)
+    known = {route.id for route in routes}
+    for rule in rules:
+        if rule.route not in known:
+            raise RuleError(f"{name}: rule {rule.id!r}: route {rule.route!r} is not in the pack")
+        for column in (rule.column, *rule.requires):
+            fault = _column_fault(column, is_flag=isinstance(rule, ReportedRule) and column == rule.column)
+            if fault:
+                raise RuleError(f"{name}: rule {rule.id!r}: column {column!r} {fault}")
+    return RulePack(rules, routes)
+
+
+def _entries(document: dict[str, Any], section: str, name: str) -> list[dict[str, Any]]:
+    entries = document.get(section)
+    if not isinstance(entries, list) or not entries:
+        raise RuleError(f"{name}: has no [[{section}]]")
+    return cast(list[dict[str, Any]], entries)
+
+
+def _typed(entry: dict[str, Any], kind: Any, section: str, name: str) -> Any:
+    label = entry.get("id", "without id") if isinstance(entry, dict) else entry  # pyright: ignore[reportUnnecessaryIsInstance]
     try:
-        rule = msgspec.convert(table, Rule)
-    except msgspec.ValidationError as error:
-        raise AlertsError(f"{where}: {error}") from None
-    if rule.kind == "threshold":
-        if rule.enter is None or rule.exit is None:
-            raise AlertsError(f"{where}: field enter and field exit are needed by a threshold")
-        if rule.exit <= rule.enter:
-            raise AlertsError(f"{where}: field exit: {rule.exit} is not above enter {rule.enter}")
-    elif rule.enter is not None or rule.exit is not None:
-        raise AlertsError(f"{where}: field enter: a flag has no threshold")
-    return rule
+        typed = msgspec.convert(entry, kind)
+        check_id(typed.id, f"{section} id")
+    except (msgspec.ValidationError, IdError) as fault:
+        raise RuleError(f"{name}: {section} {label!r}: {fault}") from None
+    return typed
+
+
+def _check_unique(ids: list[str], section: str, name: str) -> None:
+    for one in ids:
+        if ids.count(one) > 1:
+            raise RuleError(f"{name}: {section} {one!r}: id: stands {ids.count(one)} times")
+
+
+def _column_fault(column: str, *, is_flag: bool) -> str | None:
+    """Why a column cannot be read; None when it can."""
+    table, _, rest = column.partition(".")
+    if table not in READABLE:
+        return f"is not in one of the tables {', '.join(READABLE)}"
+    name, _, metric = rest.partition(".")
+    if bool(metric) != (table == "baseline"):
+        return "must be baseline.column.metric" if table == "baseline" else "must be table.column"
+    schema = TABLES[table]
+    if name not in schema.names:
+        return f"is not in the table; it has {', '.join(schema.names)}"
+    kind = schema.field(name).type
+    if is_flag and not pa.types.is_boolean(kind):
+        return "is not a yes/no column"
+    if not is_flag and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        return "is not a number"
+    return None
