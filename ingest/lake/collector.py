@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices.clock import Clock
 from ingest.lake.enrolment import Enrolment
@@ -132,7 +133,8 @@ class Collector:
             logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
             return
         self._forget_buffer()
-        client.subscribe(subscription(), qos=1)
+        # our own acknowledgements need not come back (the embedded broker sends them all the same)
+        client.subscribe(subscription(), options=SubscribeOptions(qos=1, noLocal=True))
         logger.info("connected broker=%s", self._broker)
 
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
