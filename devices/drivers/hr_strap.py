@@ -12,7 +12,7 @@ from devices.observations import Battery, HeartRate, RrInterval
 
 _MAX_RATE: Final = 255
 #: One transaction, one fsync, for what comes within this time; a strap notifies once a second.
-_GATHER_S: Final = 0.02
+_GATHER_S: Final = 0.05
 
 
 class HrStrap:
@@ -57,7 +57,7 @@ def read_frame(device: DeviceId, frame: Notification) -> tuple[Item, ...]:
         # all or nothing: which of the beats is false is not known
         if 0 in measurement.rr_ticks:
             return (Rejected(RrInterval.kind, "heart rate: RR interval of 0", frame.payload),)
-        return (Beats(frame.arrival_utc, measurement.rr_ms, "ecg", heart_rate.SOURCE),)
+        return (Beats(frame.arrival_utc, measurement.rr_ms, "ecg", heart_rate.SOURCE, frame.payload),)
     if not measurement.bpm:
         return ()
     if measurement.bpm > _MAX_RATE:

@@ -28,13 +28,23 @@ class Notification(NamedTuple):
 class Beats(NamedTuple):
     """RR intervals (ms) without a time of their own, as one notification brought them.
 
-    The gateway's beat clock turns them into an observation.
+    The gateway's beat clock turns them into an observation. `payload` is the
+    notification itself, kept where it has to be refused.
     """
 
     arrival_utc: int
     rr_ms: tuple[int, ...]
     sensor: Sensor
     source: str
+    payload: bytes = b""
+
+
+class Gap(NamedTuple):
+    """A time (microseconds UTC, half-open) for which nothing is known, and why, in words."""
+
+    start_utc: int
+    end_utc: int
+    reason: str
 
 
 class Rejected(NamedTuple):
@@ -61,11 +71,14 @@ class Harvest:
         advanced in the same transaction that stores the items.
     notifications : int
         Streamed notifications that these items account for.
+    gaps : tuple
+        Times for which the wearable has nothing (more).
     """
 
     items: tuple[Item, ...]
     cursors: Mapping[str, int] = field(default_factory=dict[str, int])
     notifications: int = 0
+    gaps: tuple[Gap, ...] = ()
 
 
 class Stream(Protocol):

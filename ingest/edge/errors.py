@@ -25,3 +25,11 @@ class LinkTimeoutError(LinkError):
 
 class AttributeRefusedError(EdgeError):
     """The wearable refused to read, write or notify a characteristic; the link stands."""
+
+
+class PairingError(EdgeError):
+    """The wearable refused to bond, or forgot that it had."""
+
+
+class IdentityError(EdgeError):
+    """What answers at the address is not the wearable that was paired."""

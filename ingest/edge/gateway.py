@@ -8,50 +8,53 @@ asks for more.
 import asyncio
 import logging
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from devices.clock import Clock
 from devices.drivers.registry import find_driver
-from devices.drivers.session import Beats, Driver, Harvest, Rejected
+from devices.drivers.session import Driver, Gap
 from devices.ids import DeviceId, GatewayId
-from devices.observations import Observation
-from ingest.edge.beats import BeatClock
-from ingest.edge.errors import EdgeError, LinkError
+from ingest.edge.errors import EdgeError, IdentityError, LinkError, NotSeenError, RadioError
+from ingest.edge.keeper import Keeper, RejectedCallback, SpoolWriter, cursor_name
+from ingest.edge.progress import Progress
 from ingest.edge.radio import Radio
 from ingest.edge.session import BleSession, Timing, open_session
+
+__all__ = ["Gateway", "PairedDevice", "Progress", "PullResult", "RejectedCallback", "SpoolWriter"]
 
 logger = logging.getLogger(__name__)
 
 #: Visits to a wearable with a memory before it is left for the next round.
-PULL_ATTEMPTS = 4
-
-#: Called with device, kind, reason and the refused bytes.
-RejectedCallback = Callable[[DeviceId, str, str, bytes], None]
-
-
-class SpoolWriter(Protocol):
-    """The part of the spool that the gateway needs."""
-
-    def append(self, observations: Iterable[Observation], *, cursors: Mapping[str, int] | None = None) -> int:
-        """Make observations and cursors durable in one transaction; number of samples."""
-        ...
-
-    def cursor(self, name: str) -> int | None:
-        """Value of a cursor; ``None`` when it was never set."""
-        ...
+PULL_ATTEMPTS: Final = 4
+STOPPED: Final = "gateway stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class PairedDevice:
-    """A wearable of this gateway: its pseudonym, its address, and the driver that speaks to it."""
+    """A wearable of this gateway.
+
+    Attributes
+    ----------
+    device_id : DeviceId
+        Its pseudonym.
+    address : str
+        Its identity address; the one that a bond resolves its private addresses to.
+    driver : str
+        Registry name of the driver that speaks to it.
+    is_bonded : bool
+        Whether its link is encrypted with the keys of a bond.
+    serial : str, optional
+        Serial number that it must state.
+    """
 
     device_id: DeviceId
     address: str
     driver: str
+    is_bonded: bool = False
+    serial: str | None = None
 
 
 class PullResult(NamedTuple):
@@ -60,75 +63,6 @@ class PullResult(NamedTuple):
     device_id: DeviceId
     samples: int
     error: str | None
-
-
-class Progress:
-    """How far one wearable has come.
-
-    Attributes
-    ----------
-    arrived, appended : int
-        Streamed notifications: stamped on arrival; accounted for in the spool
-        (or rejected).
-    samples : int
-        Samples appended to the spool.
-    rejected : Counter
-        Refused frames by reason.
-    connections : int
-        Connections made.
-    is_listening : bool
-        Whether a subscription stands: what is notified now is heard.
-    """
-
-    def __init__(self) -> None:
-        self.arrived = 0
-        self.appended = 0
-        self.samples = 0
-        self.rejected: Counter[str] = Counter()
-        self.connections = 0
-        self.is_listening = False
-        self._change: asyncio.Future[None] | None = None
-
-    def on_listening(self, is_listening: bool) -> None:
-        """Note that a subscription stands, or is gone."""
-        self.is_listening = is_listening
-        self._tell()
-
-    def on_arrival(self) -> None:
-        """Count a notification."""
-        self.arrived += 1
-        self._tell()
-
-    def on_append(self, notifications: int, samples: int) -> None:
-        """Count what a harvest brought into the spool."""
-        self.appended += notifications
-        self.samples += samples
-        self._tell()
-
-    async def until_listening(self) -> None:
-        """Wait until a subscription stands."""
-        while not self.is_listening:
-            await self._next_change()
-
-    async def until_arrived(self, count: int) -> None:
-        """Wait until `count` notifications have been stamped by the gateway's clock."""
-        while self.arrived < count:
-            await self._next_change()
-
-    async def until_appended(self, count: int) -> None:
-        """Wait until `count` notifications are accounted for in the spool."""
-        while self.appended < count:
-            await self._next_change()
-
-    def _tell(self) -> None:
-        if self._change is not None and not self._change.done():
-            self._change.set_result(None)
-
-    async def _next_change(self) -> None:
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        # shielded: one waiter that gives up must not take the future from the others
-        await asyncio.shield(self._change)
 
 
 class Gateway:
@@ -170,21 +104,52 @@ class Gateway:
         self._clock = clock
         self._timing = timing or Timing()
         self._on_rejected = on_rejected
-        self._paired = [(device, find_driver(device.driver)) for device in devices]
+        paired = [(device, find_driver(device.driver)) for device in devices]
+        self._live = [pair for pair in paired if pair[1].plan == "live"]
+        self._history = [pair for pair in paired if pair[1].plan == "history"]
+        # held links must leave one for the visits, or they would wait for ever
+        held = radio.max_links - 1 if self._history else radio.max_links
+        self._held_links = asyncio.Semaphore(max(1, held))
+        self._next_visit = 0
+        self._began_utc = clock()
         self._sessions: dict[DeviceId, BleSession] = {}
         self._connections = 0
 
+    async def run(self, until: asyncio.Event, *, pull_every_s: float) -> None:
+        """Hold the live wearables, and visit the others every `pull_every_s` seconds, until the event."""
+        visits = asyncio.create_task(self._keep_visiting(until, pull_every_s))
+        try:
+            await self.stream_live(until)
+        finally:
+            visits.cancel()
+            with suppress(asyncio.CancelledError):
+                await visits
+
+    async def _keep_visiting(self, until: asyncio.Event, every_s: float) -> None:
+        while not until.is_set():
+            try:
+                await self.pull_history()
+            except BaseException:
+                # an error of the spool ends the gateway, as it does for the held links
+                until.set()
+                raise
+            with suppress(TimeoutError):
+                await asyncio.wait_for(until.wait(), every_s)
+
     async def pull_history(self) -> list[PullResult]:
         """Visit every wearable that has a memory, once, one after the other.
+
+        Each round begins with the wearable after the one that the round before
+        began with, so that none is always the last.
 
         Returns
         -------
         list of PullResult
             One per wearable; an absent wearable is a result, not an exception.
         """
-        return [
-            await self._pull(device, driver) for device, driver in self._paired if driver.plan == "history"
-        ]
+        first = self._next_visit
+        self._next_visit = (first + 1) % max(1, len(self._history))
+        return [await self._pull(*pair) for pair in self._history[first:] + self._history[:first]]
 
     async def stream_live(self, until: asyncio.Event) -> None:
         """Hold the links of all live wearables until the event is set.
@@ -192,8 +157,7 @@ class Gateway:
         What had arrived by then is in the spool on return. An error of the spool
         ends the streaming and is raised.
         """
-        live = [pair for pair in self._paired if pair[1].plan == "live"]
-        tasks = {asyncio.create_task(self._hold(*pair, until)): pair[0].device_id for pair in live}
+        tasks = {asyncio.create_task(self._hold(*pair, until)): pair[0].device_id for pair in self._live}
         stop = asyncio.create_task(until.wait())
         try:
             await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,7 +165,7 @@ class Gateway:
             stop.cancel()
             for task, device_id in tasks.items():
                 if session := self._sessions.get(device_id):
-                    session.end(LinkError("stopped"))
+                    session.end(LinkError(STOPPED))
                 else:
                     task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -211,7 +175,7 @@ class Gateway:
 
     async def _pull(self, device: PairedDevice, driver: Driver) -> PullResult:
         progress = self.progress[device.device_id]
-        before = progress.samples
+        before, began = progress.samples, self._clock()
         error: EdgeError | None = None
         for attempt in range(PULL_ATTEMPTS):
             if attempt:
@@ -222,100 +186,95 @@ class Gateway:
             except EdgeError as caught:
                 error = caught
                 logger.warning("pull failed device=%s attempt=%d error=%s", device.device_id, attempt, error)
+        last = self._began_utc if progress.heard_utc is None else progress.heard_utc
+        progress.on_gap(device.device_id, Gap(last, max(last, began), str(error)))
         return PullResult(device.device_id, progress.samples - before, str(error))
 
     async def _hold(self, device: PairedDevice, driver: Driver, until: asyncio.Event) -> None:
         failures = 0
         progress = self.progress[device.device_id]
+        lost_utc, reason = self._clock(), "not yet connected"
         while not until.is_set():
             before = progress.samples
             try:
-                await self._connect_and_run(device, driver)
+                async with self._held_links:
+                    await self._connect_and_run(device, driver, lost=(lost_utc, reason))
             except EdgeError as error:
+                # a link that brought something was a good one: try again at once
+                has_brought = progress.samples > before
+                failures = 1 if has_brought else failures + 1
+                if has_brought or progress.heard_utc is None:
+                    lost_utc = progress.heard_utc or lost_utc
+                reason = str(error)
                 if until.is_set():
                     return
-                # a link that brought something was a good one: try again at once
-                failures = 1 if progress.samples > before else failures + 1
                 logger.info("link ended device=%s failures=%d error=%s", device.device_id, failures, error)
+                # looking for an absent wearable is waiting already
+                if isinstance(error, NotSeenError):
+                    failures = 1
             with suppress(TimeoutError):
-                await asyncio.wait_for(until.wait(), self._pause_s(failures))
+                await asyncio.wait_for(until.wait(), self._pause_s(max(1, failures)))
 
     def _pause_s(self, failures: int) -> float:
         """Back-off, doubled with each failure; jittered so that a ward does not reconnect in step."""
         whole = min(self._timing.backoff_most_s, self._timing.backoff_first_s * 2 ** min(failures - 1, 16))
         return whole * random.uniform(0.5, 1.0)
 
-    async def _connect_and_run(self, device: PairedDevice, driver: Driver) -> None:
+    async def _connect_and_run(
+        self, device: PairedDevice, driver: Driver, *, lost: tuple[int, str] | None = None
+    ) -> None:
         progress = self.progress[device.device_id]
-        self._connections += 1
-        async with open_session(
-            self._radio,
-            device.address,
-            device.device_id,
-            f"{self._clock():x}-{self._connections}",
-            clock=self._clock,
-            cursor=lambda log: self._spool.cursor(_cursor_name(device.device_id, log)),
-            on_arrival=progress.on_arrival,
-            on_listening=progress.on_listening,
-            timing=self._timing,
-        ) as session:
+        async with self._open(device) as session:
             progress.connections += 1
             self._sessions[device.device_id] = session
+            watch = asyncio.create_task(self._watch_silence(session, driver, progress))
             try:
                 async with aclosing(driver.run(session)) as harvests:
-                    keeper = _Keeper(session, self._spool, progress, self._on_rejected)
+                    keeper = Keeper(session, self._spool, progress, self._on_rejected)
                     async for harvest in harvests:
+                        if lost is not None:
+                            start, why = lost
+                            end = max(start, session.subscribed_utc)
+                            progress.on_gap(device.device_id, Gap(start, end, why))
+                            lost = None
                         keeper.keep(harvest)
             finally:
+                watch.cancel()
                 del self._sessions[device.device_id]
 
+    @asynccontextmanager
+    async def _open(self, device: PairedDevice) -> AsyncGenerator[BleSession]:
+        progress = self.progress[device.device_id]
+        self._connections += 1
+        try:
+            async with open_session(
+                self._radio,
+                device.address,
+                device.device_id,
+                f"{self._clock():x}-{self._connections}",
+                clock=self._clock,
+                cursor=lambda log: self._spool.cursor(cursor_name(device.device_id, log)),
+                on_arrival=progress.on_arrival,
+                on_listening=progress.on_listening,
+                timing=self._timing,
+                is_bonded=device.is_bonded,
+                serial=device.serial,
+            ) as session:
+                yield session
+        except RadioError:
+            self._radio.lose_host()
+            raise
+        except IdentityError:
+            logger.error("another wearable answers device=%s", device.device_id)
+            raise
 
-def _cursor_name(device: DeviceId, log: str) -> str:
-    return f"{device}/{log}"
-
-
-class _Keeper:
-    """Brings the harvests of one connection into the spool."""
-
-    def __init__(
-        self,
-        session: BleSession,
-        spool: SpoolWriter,
-        progress: Progress,
-        on_rejected: RejectedCallback | None,
-    ) -> None:
-        self._session = session
-        self._spool = spool
-        self._progress = progress
-        self._on_rejected = on_rejected
-        self._beat_clock: BeatClock | None = None
-
-    def keep(self, harvest: Harvest) -> None:
-        """Durable on return: observations, cursors, and the count of both."""
-        observations = [kept for item in harvest.items if (kept := self._accept(item)) is not None]
-        cursors = {_cursor_name(self._session.device, log): at for log, at in harvest.cursors.items()}
-        samples = 0
-        if observations or cursors:
-            samples = self._spool.append(observations, cursors=cursors)
-        self._progress.on_append(harvest.notifications, samples)
-
-    def _accept(self, item: Observation | Beats | Rejected) -> Observation | None:
-        if isinstance(item, Observation):
-            return item
-        clock = self._beats()
-        if isinstance(item, Beats):
-            return clock.place(item)
-        # beats may have been in what was refused
-        clock.lose()
-        self._progress.rejected[item.reason] += 1
-        device = self._session.device
-        logger.warning("frame rejected device=%s kind=%s reason=%s", device, item.kind, item.reason)
-        if self._on_rejected is not None:
-            self._on_rejected(device, item.kind, item.reason, item.payload)
-        return None
-
-    def _beats(self) -> BeatClock:
-        if self._beat_clock is None:
-            session = self._session
-            self._beat_clock = BeatClock(session.device, session.connection, session.subscribed_utc)
-        return self._beat_clock
+    async def _watch_silence(self, session: BleSession, driver: Driver, progress: Progress) -> None:
+        """End the link of a live wearable that no longer says anything, however well it looks."""
+        if driver.plan != "live":
+            return
+        silence_s = getattr(driver, "silence_s", self._timing.silence_s)
+        arrived = -1
+        while arrived != progress.arrived:
+            arrived = progress.arrived
+            await asyncio.sleep(silence_s)
+        session.end(LinkError(f"link silent for {silence_s:g} s"))

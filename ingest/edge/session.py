@@ -17,19 +17,28 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.exc import BleakCharacteristicNotFoundError, BleakError, BleakGATTProtocolError
 
 from devices.clock import Clock
+from devices.codec import device_information
 from devices.drivers.session import Notification
+from devices.errors import DecodeError
 from devices.ids import DeviceId
 from ingest.edge.errors import (
     AttributeRefusedError,
+    IdentityError,
     LinkError,
     LinkTimeoutError,
     NotSeenError,
-    RadioError,
+    PairingError,
 )
 from ingest.edge.radio import Radio
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: BlueZ's word for an attempt that it never ends; twice is no coincidence.
+IN_PROGRESS = "InProgress"
+STUCK_ATTEMPTS = 2
+#: Notifications stored in one transaction at most.
+GATHER_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,9 @@ class Timing:
         read, write or subscription.
     backoff_first_s, backoff_most_s : float
         Pause after the first failure, doubled with each further one.
+    silence_s : float
+        A live wearable that notifies nothing for so long is reconnected, however
+        well its link looks; a driver may state its own.
     """
 
     scan_s: float = 30.0
@@ -50,6 +62,7 @@ class Timing:
     operation_s: float = 10.0
     backoff_first_s: float = 0.25
     backoff_most_s: float = 60.0
+    silence_s: float = 60.0
 
 
 class NotificationStream:
@@ -85,8 +98,12 @@ class NotificationStream:
             else:
                 async with asyncio.timeout(timeout_s):
                     await self._wake
-        if gather_s and self._end is None:
+        while gather_s and self._end is None:
+            count = len(self._waiting)
             await asyncio.sleep(gather_s)
+            # a stalled link delivers in bursts: stay while more comes, so that it is judged together
+            if len(self._waiting) == count or len(self._waiting) >= GATHER_MOST:
+                break
         if self._waiting:
             batch = list(self._waiting)
             self._waiting.clear()
@@ -212,8 +229,14 @@ async def open_session(
     on_arrival: Callable[[], None],
     on_listening: Callable[[bool], None],
     timing: Timing,
+    is_bonded: bool = False,
+    serial: str | None = None,
 ) -> AsyncGenerator[BleSession]:
     """Find and connect a wearable; disconnect at the end, whatever happened.
+
+    With `is_bonded` the link is encrypted with the keys of the bond, which is made
+    when there is none; with `serial` the wearable must state it (Device
+    Information), because an address alone can change hands.
 
     Raises
     ------
@@ -223,19 +246,27 @@ async def open_session(
         When it does not advertise.
     LinkError
         When it advertises and cannot be connected.
+    PairingError
+        When it refuses to bond.
+    IdentityError
+        When it states another serial number.
     """
+    await radio.prepare()
     # a wearable that is away must not hold one of the few links while it is looked for
-    try:
-        found = await radio.find(address, timing.scan_s)
-    except (BleakError, OSError) as error:
-        raise RadioError(f"cannot scan: {error}") from error
+    found = await radio.find(address, timing.scan_s)
     if found is None:
         raise NotSeenError(f"{device} not seen within {timing.scan_s:g} s")
     async with radio.links:
         dropped = asyncio.Event()
         client = radio.client(found, dropped.set, timing.connect_s)
         try:
-            await _connect(radio, client, device, timing)
+            try:
+                await _connect(radio, client, device, timing)
+            except LinkError as error:
+                await _free_stuck(radio, address, error, is_bonded=is_bonded)
+                raise
+            if is_bonded:
+                await _bond(client, device, timing)
             session = BleSession(
                 client,
                 device,
@@ -248,6 +279,8 @@ async def open_session(
             )
             watch = asyncio.create_task(_end_on_drop(dropped, session))
             try:
+                if serial is not None:
+                    await check_serial(session, serial)
                 yield session
             finally:
                 watch.cancel()
@@ -255,6 +288,34 @@ async def open_session(
             # Also after a drop: an un-disconnected client keeps its D-Bus connection, and BlueZ then
             # delivers every notification of the next connection twice (hbldh/bleak#2002).
             await _disconnect(client, device, timing)
+
+
+async def read_serial(session: BleSession) -> str | None:
+    """Serial number that the wearable states (Device Information); ``None`` when it states none."""
+    if not session.has(device_information.SERIAL):
+        return None
+    try:
+        return device_information.decode_text(await session.read(device_information.SERIAL)) or None
+    except (AttributeRefusedError, DecodeError):
+        return None
+
+
+async def check_serial(session: BleSession, expected: str) -> None:
+    """Raise :class:`IdentityError` unless the wearable states the serial number it was paired with."""
+    if await read_serial(session) != expected:
+        raise IdentityError(f"{session.device} does not state the serial number it was paired with")
+
+
+async def _bond(client: BleakClient, device: DeviceId, timing: Timing) -> None:
+    try:
+        async with asyncio.timeout(timing.connect_s):
+            await client.pair()
+    except TimeoutError as error:
+        raise PairingError(f"{device} did not pair within {timing.connect_s:g} s") from error
+    except (BleakError, EOFError, OSError) as error:
+        if not client.is_connected:
+            raise LinkError("link lost while pairing") from error
+        raise PairingError(f"{device} did not pair: {error}") from error
 
 
 async def _end_on_drop(dropped: asyncio.Event, session: BleSession) -> None:
@@ -271,6 +332,20 @@ async def _connect(radio: Radio, client: BleakClient, device: DeviceId, timing: 
             raise LinkError(f"{device} did not connect within {timing.connect_s:g} s") from error
         except (BleakError, EOFError, OSError) as error:
             raise LinkError(f"{device} did not connect: {error}") from error
+
+
+async def _free_stuck(radio: Radio, address: str, error: LinkError, *, is_bonded: bool) -> None:
+    """Remove a device that BlueZ goes on connecting for ever: it refuses every later attempt."""
+    if IN_PROGRESS not in str(error):
+        radio.stuck.pop(address, None)
+        return
+    radio.stuck[address] += 1
+    # removing a device removes its bond, which only a visit to the patient brings back
+    if radio.stuck[address] >= STUCK_ATTEMPTS and radio.host is not None and not is_bonded:
+        logger.warning("stuck device removed from the host")
+        with suppress(BleakError, EOFError, OSError):
+            await radio.host.forget_device(address)
+        radio.stuck.pop(address, None)
 
 
 async def _disconnect(client: BleakClient, device: DeviceId, timing: Timing) -> None:

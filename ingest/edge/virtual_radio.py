@@ -5,8 +5,10 @@ below. Only simulations and tests import this; a gateway never does.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from bleak.assigned_numbers import gatt_char_props_to_strs
@@ -16,27 +18,78 @@ from bleak.backends.descriptor import BleakGATTDescriptor
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
-from bleak.exc import BleakError, BleakGATTProtocolError
+from bleak.exc import BleakDBusError, BleakError, BleakGATTProtocolError
 from bleak.uuids import normalize_uuid_str
 from bumble import core, hci
 from bumble.att import ATT_Error
 from bumble.core import UUID, AdvertisingData
 from bumble.device import Advertisement, Connection, Device, Peer
 from bumble.host import Host
+from bumble.keys import MemoryKeyStore, PairingKeys
 from bumble.transport.common import AsyncPipeSink
 
-from ingest.edge.radio import MAX_LINKS, Radio
+from ingest.edge.radio import DEAF_S, MAX_LINKS, Radio
 from ingest.edge.virtual_radio_air import Air, SimController
 
 _MTU = 517
 _ADAPTER_OPTION = "virtual_adapter"
+#: ATT: what BlueZ says when the wearable has gone.
+_UNLIKELY_ERROR = 0x0E
+_GENERIC_ACCESS = "00001800-0000-1000-8000-00805f9b34fb"
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """What BlueZ (5.66, with bleak 3.1) does and the plain virtual radio does not; all off by default.
+
+    Attributes
+    ----------
+    echoes_reads : bool
+        A read value is delivered as a notification too where one is subscribed.
+    leaks_duplicate : bool
+        A client that lost its link and was not disconnected makes every later
+        notification of the wearable come once more (hbldh/bleak#2002).
+    has_small_mtu : bool
+        ``mtu_size`` stays 23.
+    hides_generic_access : bool
+        Service 0x1800 is not shown.
+    has_bluez_errors : bool
+        Refusals and losses come as BlueZ's kinds of exception.
+    needs_agent : bool
+        Pairing fails until somebody has registered an agent.
+    sticks_in_progress : bool
+        After a connection attempt that failed every later one fails, until the
+        device is removed.
+    """
+
+    echoes_reads: bool = False
+    leaks_duplicate: bool = False
+    has_small_mtu: bool = False
+    hides_generic_access: bool = False
+    has_bluez_errors: bool = False
+    needs_agent: bool = False
+    sticks_in_progress: bool = False
+
+
+BLUEZ = Quirks(*[True] * 7)
 
 
 class VirtualAdapter:
     """A central on the air, shared by any number of scanners and clients."""
 
-    def __init__(self, air: Air, controller: SimController, device: Device) -> None:
+    def __init__(self, air: Air, controller: SimController, device: Device, quirks: Quirks) -> None:
         self.device = device
+        self.quirks = quirks
+        #: Sessions that BlueZ keeps for lost clients, by address.
+        self.leaks: Counter[str] = Counter()
+        self.stuck: set[str] = set()
+        self.has_agent = False
+        #: How often the adapter was restarted, and devices removed.
+        self.restarts = 0
+        self.removed: list[str] = []
+        #: The adapter scans and hears nothing.
+        self.is_deaf = False
+        self._is_present = True
         self._air = air
         self._controller = controller
         self._scanners = 0
@@ -44,21 +97,57 @@ class VirtualAdapter:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, air: Air, address: str = "C0:FF:EE:00:00:01") -> AsyncGenerator["VirtualAdapter"]:
+    async def open(
+        cls, air: Air, address: str = "C0:FF:EE:00:00:01", *, quirks: Quirks | None = None
+    ) -> AsyncGenerator["VirtualAdapter"]:
         """Adapter that is on for the time of the context."""
         controller = SimController("gateway", link=air)
         host = Host(controller, AsyncPipeSink(controller))
         device = Device(name="gateway", address=hci.Address(address), host=host)
+        device.keystore = MemoryKeyStore()
         await device.power_on()
         try:
-            yield cls(air, controller, device)
+            yield cls(air, controller, device, quirks or Quirks())
         finally:
             await device.power_off()
             air.remove_controller(controller)
 
-    def radio(self, max_links: int = MAX_LINKS) -> Radio:
+    def radio(self, max_links: int = MAX_LINKS, *, deaf_s: float = DEAF_S) -> Radio:
         """Radio of this adapter, for a gateway."""
-        return Radio(VirtualScanner, VirtualClient, options={_ADAPTER_OPTION: self}, max_links=max_links)
+        return Radio(
+            VirtualScanner,
+            VirtualClient,
+            options={_ADAPTER_OPTION: self},
+            max_links=max_links,
+            host=self,
+            deaf_s=deaf_s,
+        )
+
+    async def set_present(self, is_present: bool) -> None:
+        """Pull the adapter out, with every link it holds, or put it back."""
+        self._is_present = is_present
+        self._air.set_in_range(self._controller, is_present)
+
+    def check_present(self) -> None:
+        """Raise as bleak does when there is no adapter."""
+        if not self._is_present:
+            raise BleakError("No Bluetooth adapters found.")
+
+    async def prepare(self) -> None:
+        """Register an agent (:class:`ingest.edge.radio.RadioHost`)."""
+        self.check_present()
+        self.has_agent = True
+
+    async def forget_device(self, address: str) -> None:
+        """Remove what is remembered of a device."""
+        self.removed.append(address)
+        self.stuck.discard(address)
+        self.leaks.pop(address, None)
+
+    async def restart_adapter(self) -> None:
+        """Switch off and on: hears again."""
+        self.restarts += 1
+        self.is_deaf = False
 
     async def scan(self, is_on: bool, is_active: bool) -> None:
         """Count scanners; the controller scans while there is one."""
@@ -88,6 +177,7 @@ class VirtualScanner(BaseBleakScanner):
 
     async def start(self) -> None:
         """Start scanning."""
+        self._adapter.check_present()
         self.seen_devices = {}
         self._adapter.device.on(Device.EVENT_ADVERTISEMENT, self._on_advertisement)
         await self._adapter.scan(True, self._is_active)
@@ -98,13 +188,20 @@ class VirtualScanner(BaseBleakScanner):
         await self._adapter.scan(False, self._is_active)
 
     def _on_advertisement(self, advertisement: Advertisement) -> None:
+        if self._adapter.is_deaf:
+            return
         seen = read_advertisement(advertisement)
         if not self.is_allowed_uuid(seen.service_uuids):
             return
-        address = advertisement.address.to_string(False)
+        on_air = advertisement.address
+        resolver = self._adapter.device.address_resolver
+        identity = resolver.resolve(on_air) if on_air.is_resolvable and resolver is not None else None
+        address = (identity or on_air).to_string(False)
         before = self.seen_devices.get(address)
         name = seen.local_name or (before[0].name if before else None)
-        details = (self._adapter, advertisement.address)
+        # the shape of BlueZ's details, and where to connect
+        kind = "public" if (identity or on_air).is_public else "random"
+        details = {"props": {"AddressType": kind}, "air": on_air}
         device = self.create_or_update_device(address, address, name, details, seen)
         self.call_detection_callbacks(device, seen)
 
@@ -150,7 +247,7 @@ class VirtualClient(BaseBleakClient):
         super().__init__(address_or_ble_device, disconnected_callback=disconnected_callback, timeout=timeout)
         self._adapter = virtual_adapter
         if isinstance(address_or_ble_device, BLEDevice):
-            self._air_address = address_or_ble_device.details[1]
+            self._air_address = address_or_ble_device.details["air"]
             self._name = address_or_ble_device.name
         else:
             self._air_address = hci.Address(self.address)
@@ -158,6 +255,8 @@ class VirtualClient(BaseBleakClient):
         self._connection: Connection | None = None
         self._peer: Peer | None = None
         self._subscriptions: dict[int, Callable[[bytes], None]] = {}
+        self._is_leaving = False
+        self._has_leaked = False
 
     @property
     def name(self) -> str:
@@ -167,7 +266,9 @@ class VirtualClient(BaseBleakClient):
     @property
     def mtu_size(self) -> int:
         """Negotiated MTU, bytes."""
-        return self._connection.att_mtu if self._connection else 23
+        if self._connection is None or self._adapter.quirks.has_small_mtu:
+            return 23
+        return self._connection.att_mtu
 
     @property
     def is_connected(self) -> bool:
@@ -178,12 +279,17 @@ class VirtualClient(BaseBleakClient):
         """Connect, agree on an MTU, discover; a half-made link is taken down again."""
         if self._connection is not None:
             raise BleakError("already connected")
+        self._adapter.check_present()
+        if self.address in self._adapter.stuck:
+            raise BleakDBusError("org.bluez.Error.InProgress", ["Operation already in progress"])
         try:
             async with asyncio.timeout(self._timeout):
                 await self._make_link()
                 with self._gatt() as peer:
                     await peer.request_mtu(_MTU)
-                    if pair:
+                    if await self._keys() is not None:
+                        await peer.connection.encrypt()
+                    elif pair:
                         await self.pair()
                     self.services = await self._discover(peer)
         except core.TimeoutError as error:
@@ -191,8 +297,15 @@ class VirtualClient(BaseBleakClient):
         except core.ConnectionError as error:
             raise BleakError(str(error)) from error
         except BaseException:
+            if self._adapter.quirks.sticks_in_progress and self._connection is None:
+                self._adapter.stuck.add(self.address)
             await self.disconnect()
             raise
+
+    async def _keys(self) -> PairingKeys | None:
+        assert self._connection is not None
+        keystore = self._adapter.device.keystore
+        return None if keystore is None else await keystore.get(str(self._connection.peer_address))
 
     async def _make_link(self) -> None:
         # a little less than the whole timeout: bumble then cancels the attempt itself
@@ -203,6 +316,9 @@ class VirtualClient(BaseBleakClient):
         connection.on(connection.EVENT_DISCONNECTION, self._on_disconnection)
 
     def _on_disconnection(self, _: int) -> None:
+        if self._subscriptions and not self._is_leaving:
+            self._adapter.leaks[self.address] += 1
+            self._has_leaked = True
         self._connection = self._peer = None
         self.services = None
         self._subscriptions.clear()
@@ -224,6 +340,8 @@ class VirtualClient(BaseBleakClient):
             # bumble cancels the pending request when the link drops; nobody cancelled the caller
             task = asyncio.current_task()
             if self._connection is None and task is not None and not task.cancelling():
+                if self._adapter.quirks.has_bluez_errors:
+                    raise BleakGATTProtocolError(_UNLIKELY_ERROR) from None
                 raise BleakError("disconnected") from None
             raise
         except (core.InvalidStateError, core.ProtocolError) as error:
@@ -232,6 +350,8 @@ class VirtualClient(BaseBleakClient):
     async def _discover(self, peer: Peer) -> BleakGATTServiceCollection:
         found = BleakGATTServiceCollection()
         for service in await peer.discover_services():
+            if self._adapter.quirks.hides_generic_access and _uuid_text(service.uuid) == _GENERIC_ACCESS:
+                continue
             ours = BleakGATTService(service, service.handle, _uuid_text(service.uuid))
             found.add_service(ours)
             for characteristic in await service.discover_characteristics():
@@ -251,17 +371,29 @@ class VirtualClient(BaseBleakClient):
 
     async def disconnect(self) -> None:
         """Take the link down; nothing when there is none."""
+        if self._has_leaked:
+            self._adapter.leaks[self.address] -= 1
+            self._has_leaked = False
         if self._connection is not None:
+            self._is_leaving = True
             with suppress(core.BaseBumbleError):
                 await self._connection.disconnect()
 
     async def pair(self, *args: Any, **kwargs: Any) -> None:
-        """Pair with the wearable."""
+        """Pair with the wearable; nothing when a bond stands."""
         if self._connection is None:
             raise BleakError("Not connected")
+        if self._connection.is_encrypted:
+            return
+        quirks = self._adapter.quirks
+        if quirks.needs_agent and not self._adapter.has_agent:
+            raise BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"])
         try:
             await self._connection.pair()
+            await self._adapter.device.refresh_resolving_list()
         except core.BaseBumbleError as error:
+            if quirks.has_bluez_errors:
+                raise BleakDBusError("org.bluez.Error.AuthenticationFailed", [str(error)]) from error
             raise BleakError(f"pairing failed: {error}") from error
 
     async def unpair(self) -> None:
@@ -276,7 +408,11 @@ class VirtualClient(BaseBleakClient):
     ) -> bytearray:
         """Value of a characteristic."""
         with self._gatt() as peer:
-            return bytearray(await peer.read_value(characteristic.obj))
+            value = bytearray(await peer.read_value(characteristic.obj))
+        receive = self._subscriptions.get(characteristic.handle)
+        if receive is not None and self._adapter.quirks.echoes_reads:
+            receive(bytes(value))
+        return value
 
     async def read_gatt_descriptor(
         self, descriptor: BleakGATTDescriptor, *, use_cached: bool = False, **kwargs: Any
@@ -305,7 +441,9 @@ class VirtualClient(BaseBleakClient):
             raise BleakError("already notifying")
 
         def receive(value: bytes) -> None:
-            callback(bytearray(value))
+            leaks = self._adapter.leaks[self.address] if self._adapter.quirks.leaks_duplicate else 0
+            for _ in range(1 + leaks):
+                callback(bytearray(value))
 
         with self._gatt() as peer:
             self._subscriptions[characteristic.handle] = receive

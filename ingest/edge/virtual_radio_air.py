@@ -5,11 +5,12 @@ things of bumble 0.0.236 are put right here, each marked where it happens.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from enum import Enum, auto
 from typing import Any
 
 from bumble import data_types, hci, ll
-from bumble.att import Attribute
+from bumble.att import ATT_Error, Attribute
 from bumble.controller import Controller
 from bumble.core import UUID, AdvertisingData, PhysicalTransport
 from bumble.device import Connection, Device
@@ -17,7 +18,9 @@ from bumble.gatt import Characteristic as GattCharacteristic
 from bumble.gatt import CharacteristicValue
 from bumble.gatt import Service as GattService
 from bumble.host import Host
+from bumble.keys import MemoryKeyStore
 from bumble.link import LocalLink
+from bumble.pairing import PairingConfig, PairingDelegate
 from bumble.transport.common import AsyncPipeSink
 
 from devices.sim.wearable import Characteristic, Property, Wearable
@@ -25,6 +28,7 @@ from devices.sim.wearable import Characteristic, Property, Wearable
 #: Silence after which both ends of a link know that it is lost, seconds.
 SUPERVISION_TIMEOUT_S = 0.5
 ADVERTISING_INTERVAL_MS = 20
+_APPLICATION_ERROR = 0x80
 
 _PROPERTIES = {
     Property.READ: GattCharacteristic.Properties.READ,
@@ -126,6 +130,24 @@ class SimController(Controller):
         return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
 
 
+class ReadFault(Enum):
+    """What can be wrong with a characteristic that is read."""
+
+    ATT_ERROR = auto()
+    NEVER_ANSWERS = auto()
+
+
+class _Consent(PairingDelegate):
+    """Says yes or no to pairing, without a display or a key."""
+
+    def __init__(self, is_willing: bool) -> None:
+        super().__init__(io_capability=PairingDelegate.NO_OUTPUT_NO_INPUT)
+        self._is_willing = is_willing
+
+    async def accept(self) -> bool:
+        return self._is_willing
+
+
 class HostedWearable:
     """A wearable on the air, as GATT peripheral.
 
@@ -135,9 +157,25 @@ class HostedWearable:
         Where it is heard.
     wearable : Wearable
         What it is; gets its link from here.
+    irk : bytes, optional
+        Key of its resolvable private addresses; its own address is then its
+        identity, and the air never hears it.
+    encrypted, missing : collection of str
+        Characteristics that can be read only when bonded; that it lacks.
+    is_willing_to_pair : bool
+        Whether it agrees to pair.
     """
 
-    def __init__(self, air: Air, wearable: Wearable) -> None:
+    def __init__(
+        self,
+        air: Air,
+        wearable: Wearable,
+        *,
+        irk: bytes | None = None,
+        encrypted: Collection[str] = (),
+        missing: Collection[str] = (),
+        is_willing_to_pair: bool = True,
+    ) -> None:
         self._air = air
         self._wearable = wearable
         self._controller = SimController(wearable.name, link=air)
@@ -146,14 +184,25 @@ class HostedWearable:
             address=hci.Address(wearable.address),
             host=Host(self._controller, AsyncPipeSink(self._controller)),
         )
+        self._irk = irk
+        self._encrypted = encrypted
         self._characteristics: dict[str, GattCharacteristic[bytes]] = {}
+        #: Faults of reading, by characteristic.
+        self.read_faults: dict[str, ReadFault] = {}
         self._connection: Connection | None = None
         self._subscription = asyncio.Event()
         self._announcing: asyncio.Task[None] | None = None
         self._is_open = False
         for service in wearable.services:
-            hosted = [self._host(characteristic) for characteristic in service.characteristics]
+            hosted = [self._host(each) for each in service.characteristics if each.uuid not in missing]
             self._device.add_service(GattService(UUID(service.uuid), hosted))
+        if irk is not None:
+            # rotation is ours: bumble's re-sends the old address
+            self._device.irk, self._device.le_privacy_enabled, self._device.le_rpa_timeout = irk, True, 0
+        self._device.keystore = MemoryKeyStore()
+        self._device.pairing_config_factory = lambda _: PairingConfig(
+            sc=True, mitm=False, bonding=True, delegate=_Consent(is_willing_to_pair)
+        )
         self._device.advertising_data = _advertisement(wearable)
         self._device.on(Device.EVENT_CONNECTION, self._on_connection)
 
@@ -207,6 +256,28 @@ class HostedWearable:
         """Walk out of range without a word, or come back."""
         self._air.set_in_range(self._controller, is_in_range)
 
+    async def rotate_address(self) -> str:
+        """Take the next resolvable private address; returns it."""
+        if self._irk is None:
+            raise ValueError("only a wearable with an identity key changes its address")
+        if self._device.is_advertising:
+            await self._device.stop_advertising()
+        address = hci.Address.generate_private_address(self._irk)
+        await self._device.send_sync_command(hci.HCI_LE_Set_Random_Address_Command(random_address=address))
+        self._device.random_address = address
+        await self._advertise()
+        return address.to_string(False)
+
+    async def _read(self, uuid: str, read: Callable[[], bytes]) -> bytes:
+        match self.read_faults.get(uuid):
+            case ReadFault.ATT_ERROR:
+                raise ATT_Error(_APPLICATION_ERROR)
+            case ReadFault.NEVER_ANSWERS:
+                await asyncio.Event().wait()
+            case None:
+                pass
+        return read()
+
     def _is_subscribed(self, characteristic: str) -> bool:
         if self._connection is None:
             return False
@@ -221,11 +292,12 @@ class HostedWearable:
                 properties |= theirs
         if characteristic.read is not None:
             permissions |= Attribute.Permissions.READABLE
+        if characteristic.uuid in self._encrypted:
+            permissions |= Attribute.Permissions.READ_REQUIRES_ENCRYPTION
         if characteristic.write is not None:
             permissions |= Attribute.Permissions.WRITEABLE
-        hosted = GattCharacteristic(
-            UUID(characteristic.uuid), properties, permissions, _value(characteristic)
-        )
+        value = self._value(characteristic)
+        hosted = GattCharacteristic(UUID(characteristic.uuid), properties, permissions, value)
         self._characteristics[characteristic.uuid] = hosted
         if Property.NOTIFY in characteristic.properties:
             hosted.on(hosted.EVENT_SUBSCRIPTION, lambda *_: self._subscription.set())
@@ -240,17 +312,20 @@ class HostedWearable:
         if self._is_open:
             self._announcing = asyncio.get_running_loop().create_task(self._advertise())
 
+    def _value(self, characteristic: Characteristic) -> CharacteristicValue[bytes]:
+        read, write = characteristic.read, characteristic.write
+        reader: Callable[[Any], Any] | None = (
+            None if read is None else lambda _: self._read(characteristic.uuid, read)
+        )
+        return CharacteristicValue(
+            read=reader, write=None if write is None else lambda _, value: write(value)
+        )
+
     async def _advertise(self) -> None:
         # legacy advertising: every controller, and every kernel, hears it
         await self._device.start_advertising(
             advertising_interval_min=ADVERTISING_INTERVAL_MS, advertising_interval_max=ADVERTISING_INTERVAL_MS
         )
-
-
-def _value(characteristic: Characteristic) -> CharacteristicValue[bytes]:
-    read, write = characteristic.read, characteristic.write
-    reader: Callable[[Any], bytes] | None = None if read is None else lambda _: read()
-    return CharacteristicValue(read=reader, write=None if write is None else lambda _, value: write(value))
 
 
 def _advertisement(wearable: Wearable) -> bytes:

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from devices.clock import SECOND
 from devices.drivers.session import Beats
 from devices.ids import DeviceId
 from devices.observations import RrInterval
-from ingest.edge.beats import GAP_US, SLACK_US, BeatClock
+from ingest.edge.beats import AHEAD, AHEAD_US, CLOCK_BACK, COPY, GAP_US, LOST, SLACK_US, BeatClock, Refusal
 
 T0 = 1_705_320_000 * SECOND
 
@@ -20,7 +21,18 @@ def clock_from(subscribed_utc: int = T0) -> BeatClock:
 
 
 def place(clock: BeatClock, arrival_utc: int, *rr_ms: int) -> RrInterval:
-    return clock.place(Beats(arrival_utc, rr_ms, "ecg", "sig-heart-rate/1"))
+    (run,) = clock.place([frame(arrival_utc, *rr_ms)])
+    assert isinstance(run, RrInterval)
+    return run
+
+
+def frame(arrival_utc: int, *rr_ms: int) -> Beats:
+    return Beats(arrival_utc, rr_ms, "ecg", "sig-heart-rate/1")
+
+
+def reason(clock: BeatClock, arrival_utc: int, *rr_ms: int) -> str | None:
+    (placed,) = clock.place([frame(arrival_utc, *rr_ms)])
+    return placed.reason if isinstance(placed, Refusal) else None
 
 
 def test_first_run_ends_at_its_arrival() -> None:
@@ -75,10 +87,11 @@ def test_jitter_does_not_move_the_chain() -> None:
     """Straps notify once a second: arrival says little about when the beat was."""
     rng = random.Random(3)
     clock, truth = clock_from(), T0
-    end = None
-    for _ in range(2000):
-        truth += 803_000
-        run = place(clock, truth + rng.randrange(0, SLACK_US), 803)
+    end, arrival = None, 0
+    for beat in range(2000):
+        truth += (ms := 803 + beat % 2) * 1000
+        arrival = max(arrival, truth + rng.randrange(0, SLACK_US))
+        run = place(clock, arrival, ms)
         assert end is None or (run.start_utc == end and run.gap_before_ms == 0)
         end = run.end_utc
     assert end is not None
@@ -99,14 +112,103 @@ def test_crystal_drift_does_not_accumulate() -> None:
             previous = run
         assert previous is not None
         assert abs(previous.end_utc - arrival) <= SLACK_US + 1000
-        assert clock.ahead_count == 0
 
 
-def test_beats_that_run_ahead_are_kept_and_counted() -> None:
+def test_more_heart_time_than_time_is_refused() -> None:
+    """Different frames at one instant: kept up to the tolerance, refused beyond it, kept again later."""
     clock = clock_from()
-    runs = [place(clock, T0 + SECOND, 1000) for _ in range(5)]
-    assert [run.gap_before_ms for run in runs] == [0] * 5
-    assert clock.ahead_count == 2
+    reasons = [reason(clock, T0 + SECOND, 1000 + i) for i in range(5)]
+    assert reasons == [None, None, AHEAD, AHEAD, AHEAD]
+    exact = clock_from()
+    place(exact, T0 + SECOND, 1000)
+    assert reason(exact, T0 + SECOND, AHEAD_US // 1000) is None
+    assert reason(exact, T0 + SECOND, 10) == AHEAD
+    assert reason(clock, T0 + 3 * SECOND, 900) is None
+
+
+@pytest.mark.parametrize("rr_ms", [400, 667, 800, 1500])
+@pytest.mark.parametrize("is_ticking", [False, True])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_copies_are_refused_and_equal_neighbours_kept(rr_ms: int, is_ticking: bool, copies: int) -> None:
+    """A heart that says the same interval for ten minutes; each notification comes several times."""
+    clock, kept, refused = clock_from(), 0, 0
+    tick = SECOND if is_ticking else rr_ms * 1000
+    truth, told, now = 0, 0, T0
+    for _ in range(600):
+        now += tick
+        truth = (now - T0) // (rr_ms * 1000)
+        fresh, told = truth - told, truth
+        if not fresh:
+            continue
+        for copy in range(1 + copies):
+            (placed,) = clock.place([frame(now + 2_000 * copy, *[rr_ms] * fresh)])
+            kept += 0 if isinstance(placed, Refusal) else placed.sample_count
+            refused += isinstance(placed, Refusal) and placed.reason == COPY
+    assert kept == truth
+    assert refused >= 300 * copies
+
+
+def test_equal_frames_of_a_stalled_link_are_no_copies() -> None:
+    clock = clock_from()
+    for beat in range(100):
+        place(clock, T0 + (beat + 1) * 800_000, 800)
+    at = T0 + 110 * 800_000
+    placed = clock.place([frame(at + i * 1000, 800) for i in range(10)])
+    assert [isinstance(run, RrInterval) and run.gap_before_ms for run in placed] == [0] * 10
+    assert place(clock, at + 800_000, 800).start_utc == at
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+def test_clock_recovers_after_a_stall(is_together: bool) -> None:
+    """Ten seconds of silence, then all that was held back: nothing refused, nothing ahead for long."""
+    clock, rng = clock_from(), random.Random(5)
+    now, beats = T0, 0
+    for _ in range(100):
+        now += (ms := rng.randrange(700, 900)) * 1000
+        place(clock, now, ms)
+    held = [rng.randrange(700, 900) for _ in range(12)]
+    now += sum(held) * 1000
+    burst = [frame(now + i * 30_000, ms) for i, ms in enumerate(held)]
+    placed = clock.place(burst) if is_together else [run for each in burst for run in clock.place([each])]
+    beats = sum(isinstance(run, RrInterval) for run in placed)
+    assert beats == 12
+    if is_together:
+        assert not clock.gaps
+    for _ in range(300):
+        now += (ms := rng.randrange(700, 900)) * 1000
+        run = place(clock, now, ms)
+    assert abs(run.end_utc - now) <= AHEAD_US
+    assert reason(clock, now, 2_000) == AHEAD or is_together
+
+
+@pytest.mark.parametrize(("jitter_us", "late"), [(0, 4), (150_000, 4), (SECOND, 24)])
+def test_a_single_lost_notification_is_noticed(jitter_us: int, late: int) -> None:
+    """One beat of a second is lost: the gap is marked within so many notifications, once."""
+    for seed in range(20):
+        clock, rng = clock_from(), random.Random(seed)
+        now, marks = T0, list[int]()
+        for beat in range(300):
+            now += (ms := rng.randrange(950, 1050)) * 1000
+            if beat == 150:
+                continue
+            run = place(clock, now + rng.randrange(0, jitter_us + 1), ms)
+            if run.gap_before_ms and beat:
+                marks.append(beat)
+        assert len(marks) <= 1
+        if jitter_us < SECOND:
+            assert marks
+        assert all(150 < mark <= 150 + late for mark in marks)
+        assert [gap.reason for gap in clock.gaps][-1:] == [LOST] * len(marks)
+
+
+def test_a_clock_set_back_loses_nothing() -> None:
+    clock = clock_from()
+    place(clock, T0 + SECOND, 1000)
+    run = place(clock, T0 - 3600 * SECOND, 1000)
+    assert run.gap_before_ms is None
+    assert run.start_utc == T0 - 3601 * SECOND
+    assert place(clock, T0 - 3599 * SECOND, 1000).gap_before_ms == 0
+    assert [gap.reason for gap in clock.gaps] == [CLOCK_BACK]
 
 
 @given(
