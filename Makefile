@@ -6,7 +6,7 @@ SETUP := deploy/setup.sh
 # Two cores: one test's processes run while another waits for its broker.
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check bench bench-table freeze check-fresh lock clean python
+.PHONY: help demo test check check-bluez bench bench-table freeze check-fresh lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -36,6 +36,9 @@ freeze: python ## accept the table schemas as they are: FREEZE_ARGS=--before-rel
 
 check-fresh: ## make demo and make test of the last commit in a new Debian 12
 	deploy/check-fresh.sh $(FRESH_TARGETS)
+
+check-bluez: python ## the BLE edge on a real bluetoothd, in an emulated machine: SCENARIOS="echo drop"
+	@deploy/bluez-vm/check.sh $(SCENARIOS)
 
 lock: ## resolve pyproject.toml anew: UPGRADE=1 for newer releases
 	deploy/lock.sh

@@ -2,7 +2,7 @@
 # Sets a machine up for the targets of the Makefile; does nothing when that is done.
 #
 #   deploy/setup.sh python             .venv from requirements.lock, flarecast itself editable
-#   deploy/setup.sh debian PROGRAM...  programs from Debian, where the package has the program's name
+#   deploy/setup.sh debian PROGRAM[=PACKAGE]...  programs from Debian; most packages have the program's name
 #
 # Debian packages need root or passwordless sudo. Without either this says which
 # are missing and how to get them, and fails: a test that needs a broker does not
@@ -54,11 +54,11 @@ has_program() {
 setup_debian() {
     local missing=() program
     for program in "$@"; do
-        has_program "$program" || missing+=("$program")
+        has_program "${program%%=*}" || missing+=("${program##*=}")
     done
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
     for program in "$@"; do
-        has_program "$program" || die "$program is still missing after its installation"
+        has_program "${program%%=*}" || die "${program%%=*} is still missing after its installation"
     done
 }
 
@@ -106,5 +106,5 @@ setup_python() {
 case "${1:-}" in
 python) setup_python ;;
 debian) shift; setup_debian "$@" ;;
-*) die "usage: deploy/setup.sh python | debian PROGRAM..." ;;
+*) die "usage: deploy/setup.sh python | debian PROGRAM[=PACKAGE]..." ;;
 esac
