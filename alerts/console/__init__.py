@@ -1,0 +1,1 @@
+"""What the care team looks at."""
