@@ -1,0 +1,34 @@
+-- grain:   patient x local date
+-- inputs:  local_day, observations_pro_answer, observations_flare_report
+-- output:  patient, local_date, nrs, mood, flare_count
+-- args:    $first_utc, $last_utc: the dates wanted, from the first local midnight to the last
+--
+-- An answer outside 0-10 is no answer. Patient and caregiver speak for the same day: the mean of both.
+with answer as (
+    select d.patient, d.local_date, a.instrument, a.value
+    from observations_pro_answer a asof join local_day d
+        on a.patient = d.patient and a.start_utc >= d.start_utc
+    where a.start_utc < d.end_utc and a.start_utc >= $first_utc and a.start_utc < $last_utc
+        and a.instrument in ('nrs', 'mood') and a.value between 0 and 10
+),
+score as (
+    select
+        patient,
+        local_date,
+        avg(value) filter (instrument = 'nrs') as nrs,
+        avg(value) filter (instrument = 'mood') as mood
+    from answer
+    group by all
+),
+report as (
+    select d.patient, d.local_date, count(*) as flare_count
+    from observations_flare_report f asof join local_day d
+        on f.patient = d.patient and f.start_utc >= d.start_utc
+    where f.start_utc < d.end_utc and f.start_utc >= $first_utc and f.start_utc < $last_utc
+    group by all
+)
+select d.patient, d.local_date, score.nrs, score.mood, coalesce(report.flare_count, 0) as flare_count
+from local_day d
+left join score using (patient, local_date)
+left join report using (patient, local_date)
+order by d.patient, d.local_date

@@ -1,0 +1,135 @@
+"""The lake as SQL: one view per observation kind, over Parquet files, in memory.
+
+Files may overlap: a message sent twice lies in two of them. Each view keeps one
+row per sample, the one received last, and joins it with the patient who wore the
+device at that instant.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from analytics.errors import WarehouseError
+from devices.tables import ENROLMENT, TABLES
+
+#: Two beats of one device never share a connection and a number; nothing else has more than one sample at
+#: a start.
+_SAMPLE_KEYS: Final = {
+    "rr_interval": ("device", "start_utc", "connection", "first_beat"),
+    "pro_answer": ("device", "start_utc", "answer_id"),
+    "flare_report": ("device", "start_utc", "report_id"),
+}
+_SAMPLE_KEY: Final = ("device", "start_utc")
+#: Memory of one connection; above it DuckDB spills to disk.
+MEMORY_LIMIT: Final = "2GiB"
+
+
+def connect(
+    files: Mapping[str, Sequence[Path]], enrolment: pa.Table, *, threads: int = 2
+) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory warehouse over lake files.
+
+    Parameters
+    ----------
+    files : mapping of str to sequence of Path
+        Observation kind -> Parquet files in the schemas of :data:`devices.tables.TABLES`.
+    enrolment : Table
+        Who wore what, and when (:data:`devices.tables.ENROLMENT`).
+    threads : int
+        Threads of DuckDB.
+
+    Returns
+    -------
+    DuckDBPyConnection
+        With the table `enrolment` and one view ``observations_<kind>`` per kind: patient,
+        site, zone and the columns of the kind. A sample of a device nobody wore at
+        that instant is left out.
+
+    Raises
+    ------
+    WarehouseError
+        When files of a kind lack a required column.
+    """
+    con = duckdb.connect(":memory:")
+    con.execute("set TimeZone = 'UTC'")
+    con.execute(f"set threads = {int(threads)}")
+    con.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+    con.register("enrolment_rows", enrolment.select(ENROLMENT.names).cast(ENROLMENT))
+    con.execute("create table enrolment as select * from enrolment_rows")
+    con.unregister("enrolment_rows")
+    for kind in TABLES:
+        con.execute(observation_view(con, kind, files.get(kind, ()), has_enrolment=True))
+    return con
+
+
+def observation_view(
+    con: duckdb.DuckDBPyConnection, kind: str, files: Sequence[Path], *, has_enrolment: bool
+) -> str:
+    """Statement that makes the view ``observations_<kind>`` over `files`.
+
+    Without files the view is empty and typed. With `has_enrolment` a table
+    `enrolment` is there to join.
+    """
+    key = ", ".join(_SAMPLE_KEYS.get(kind, _SAMPLE_KEY))
+    unique = f"""
+        select * from ({_rows(con, kind, files)})
+        qualify row_number() over (
+            partition by {key} order by received_utc desc, sequence desc, gateway desc
+        ) = 1"""
+    if not has_enrolment:
+        return f"create view observations_{kind} as {unique}"
+    columns = ", ".join(f"o.{name}" for name in TABLES[kind].names)
+    return f"""
+        create view observations_{kind} as
+        select e.patient, e.site, e.zone, {columns}
+        from ({unique}) o join enrolment e
+            on e.device = o.device
+            and o.start_utc >= e.valid_from_utc
+            and (e.valid_to_utc is null or o.start_utc < e.valid_to_utc)"""
+
+
+def _rows(con: duckdb.DuckDBPyConnection, kind: str, files: Sequence[Path]) -> str:
+    """Select statement with exactly the columns of the kind; a younger column is null in older files."""
+    schema = TABLES[kind]
+    if not files:
+        columns = ", ".join(f"null::{_sql_type(field.type)} as {field.name}" for field in schema)
+        return f"select {columns} where false"
+    names = ", ".join(_quoted(str(path)) for path in files)
+    source = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+    try:
+        there = set(con.sql(f"select * from {source} limit 0").columns)
+    except duckdb.Error as error:
+        raise WarehouseError(f"{kind}: cannot read the lake: {str(error).splitlines()[0]}") from error
+    missing = [field.name for field in schema if field.name not in there and not field.nullable]
+    if missing:
+        raise WarehouseError(f"{kind}: lake files lack the column {', '.join(missing)}")
+    columns = ", ".join(
+        field.name if field.name in there else f"null::{_sql_type(field.type)} as {field.name}"
+        for field in schema
+    )
+    return f"select {columns} from {source}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+_SQL_TYPES: Final = {
+    pa.string(): "varchar",
+    pa.timestamp("us", tz="UTC"): "timestamptz",
+    pa.uint8(): "utinyint",
+    pa.uint16(): "usmallint",
+    pa.uint32(): "uinteger",
+    pa.uint64(): "ubigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+}
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_SQL_TYPES[kind.value_type]}[]"
+    return _SQL_TYPES[kind]
