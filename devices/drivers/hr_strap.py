@@ -5,7 +5,16 @@ from typing import Final
 
 from devices.clock import SECOND
 from devices.codec import battery, heart_rate
-from devices.drivers.session import Beats, Harvest, Item, Notification, Plan, Rejected, Session
+from devices.drivers.session import (
+    Beats,
+    Harvest,
+    Item,
+    Notification,
+    Plan,
+    Rejected,
+    Session,
+    UnansweredError,
+)
 from devices.errors import DecodeError
 from devices.ids import DeviceId
 from devices.observations import Battery, HeartRate, RrInterval
@@ -39,7 +48,11 @@ class HrStrap:
 
 
 async def _read_battery(session: Session) -> Item:
-    payload = await session.read(battery.LEVEL)
+    try:
+        payload = await session.read(battery.LEVEL)
+    except UnansweredError as error:
+        # worth nothing beside the beats that come meanwhile
+        return Rejected(Battery.kind, f"battery not read: {error}", b"")
     try:
         level = battery.decode(payload)
     except DecodeError as error:

@@ -10,12 +10,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from devices.errors import DevicesError
 from devices.ids import DeviceId
 from devices.observations import Observation, Sensor
 
 #: `live`: the link is held and the wearable streams. `history`: the wearable
 #: remembers; it is visited now and then and what is new is pulled.
 Plan = Literal["live", "history"]
+
+
+class UnansweredError(DevicesError):
+    """The wearable refused a request, or did not answer it; a driver may go on without."""
 
 
 class Notification(NamedTuple):
@@ -121,7 +126,13 @@ class Session(Protocol):
         ...
 
     async def read(self, characteristic: str) -> bytes:
-        """Value of a characteristic."""
+        """Value of a characteristic.
+
+        Raises
+        ------
+        UnansweredError
+            When it is refused, or does not come in time.
+        """
         ...
 
     async def write(self, characteristic: str, value: bytes) -> None:

@@ -1,5 +1,6 @@
 """Errors of the edge: what a radio, a link or a wearable can refuse."""
 
+from devices.drivers.session import UnansweredError
 from ingest.errors import IngestError
 
 
@@ -19,11 +20,11 @@ class LinkError(EdgeError):
     """The wearable could not be reached, or the link is gone."""
 
 
-class LinkTimeoutError(LinkError):
+class LinkTimeoutError(LinkError, UnansweredError):
     """The wearable is connected and does not answer."""
 
 
-class AttributeRefusedError(EdgeError):
+class AttributeRefusedError(EdgeError, UnansweredError):
     """The wearable refused to read, write or notify a characteristic; the link stands."""
 
 

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: Visits to a wearable with a memory before it is left for the next round.
 PULL_ATTEMPTS: Final = 4
+NOT_YET: Final = "not yet connected"
 STOPPED: Final = "gateway stopped"
 
 
@@ -193,19 +194,20 @@ class Gateway:
     async def _hold(self, device: PairedDevice, driver: Driver, until: asyncio.Event) -> None:
         failures = 0
         progress = self.progress[device.device_id]
-        lost_utc, reason = self._clock(), "not yet connected"
+        lost_utc, reasons = self._clock(), list[str]()
         while not until.is_set():
             before = progress.samples
             try:
                 async with self._held_links:
-                    await self._connect_and_run(device, driver, lost=(lost_utc, reason))
+                    await self._connect_and_run(device, driver, lost=(lost_utc, reasons))
             except EdgeError as error:
                 # a link that brought something was a good one: try again at once
                 has_brought = progress.samples > before
                 failures = 1 if has_brought else failures + 1
-                if has_brought or progress.heard_utc is None:
+                if has_brought:
                     lost_utc = progress.heard_utc or lost_utc
-                reason = str(error)
+                if str(error) not in reasons:
+                    reasons.append(str(error))
                 if until.is_set():
                     return
                 logger.info("link ended device=%s failures=%d error=%s", device.device_id, failures, error)
@@ -221,7 +223,7 @@ class Gateway:
         return whole * random.uniform(0.5, 1.0)
 
     async def _connect_and_run(
-        self, device: PairedDevice, driver: Driver, *, lost: tuple[int, str] | None = None
+        self, device: PairedDevice, driver: Driver, *, lost: tuple[int, list[str]] | None = None
     ) -> None:
         progress = self.progress[device.device_id]
         async with self._open(device) as session:
@@ -233,9 +235,11 @@ class Gateway:
                     keeper = Keeper(session, self._spool, progress, self._on_rejected)
                     async for harvest in harvests:
                         if lost is not None:
-                            start, why = lost
+                            start, reasons = lost
                             end = max(start, session.subscribed_utc)
+                            why = "; ".join(reasons) or NOT_YET
                             progress.on_gap(device.device_id, Gap(start, end, why))
+                            reasons.clear()
                             lost = None
                         keeper.keep(harvest)
             finally:

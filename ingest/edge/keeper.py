@@ -79,8 +79,9 @@ class Keeper:
                 if isinstance(item, Observation):
                     kept.append(item)
                 elif isinstance(item, Rejected):
-                    # beats may have been in what was refused
-                    self._beats().lose()
+                    if item.kind == RrInterval.kind:
+                        # beats may have been in what was refused
+                        self._beats().lose()
                     self._reject(item)
         return kept
 

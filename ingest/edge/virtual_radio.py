@@ -293,14 +293,19 @@ class VirtualClient(BaseBleakClient):
                         await self.pair()
                     self.services = await self._discover(peer)
         except core.TimeoutError as error:
+            self._leave_stuck()
             raise TimeoutError(f"{self.address} did not answer") from error
         except core.ConnectionError as error:
+            self._leave_stuck()
             raise BleakError(str(error)) from error
         except BaseException:
-            if self._adapter.quirks.sticks_in_progress and self._connection is None:
-                self._adapter.stuck.add(self.address)
+            self._leave_stuck()
             await self.disconnect()
             raise
+
+    def _leave_stuck(self) -> None:
+        if self._adapter.quirks.sticks_in_progress and self._connection is None:
+            self._adapter.stuck.add(self.address)
 
     async def _keys(self) -> PairingKeys | None:
         assert self._connection is not None
