@@ -1,7 +1,12 @@
 """A gateway's spool to Parquet over real brokers, with collector and broker killed on the way."""
 
+import errno
+import random
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,8 +17,9 @@ from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
 from ingest.lake.broker import EmbeddedBroker, MosquittoBroker
 from ingest.lake.collector import Collector
-from ingest.lake.enrolment import read_enrolment
+from ingest.lake.enrolment import Enrolment, read_enrolment
 from ingest.lake.files import Lake
+from ingest.wire.address import BrokerAddress
 from tests.fixtures_ingest import (
     T0,
     CollectorProcess,
@@ -52,28 +58,36 @@ def forwarder(spool: Spool, address, gateway: str = "gw-1") -> Forwarder:
     )
 
 
-def address_of(broker):
-    from ingest.wire.address import BrokerAddress
+@contextmanager
+def collecting(broker, lake: Lake, enrolment: Enrolment):
+    """A collector on a thread of this process."""
+    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
+    running = threading.Thread(target=collector.run)
+    running.start()
+    try:
+        yield
+    finally:
+        collector.stop()
+        running.join(10)
+        assert not running.is_alive()
 
+
+def address_of(broker):
     return BrokerAddress("127.0.0.1", broker.port)
 
 
 def test_every_value_arrives(broker, spool, tmp_path):
     lake = Lake(tmp_path / "lake")
     enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
-    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
-    running = threading.Thread(target=collector.run)
-    running.start()
     sent = one_of_each()
     spool.append(sent)
-    sender = forwarder(spool, address_of(broker))
-    sender.start()
-    try:
-        assert sender.drain(20)
-    finally:
-        sender.stop()
-        collector.stop()
-        running.join(10)
+    with collecting(broker, lake, enrolment):
+        sender = forwarder(spool, address_of(broker))
+        sender.start()
+        try:
+            assert sender.drain(20)
+        finally:
+            sender.stop()
     by_kind = {one.kind: one for one in sent}
     for kind, cls in KINDS.items():
         rows = stored_rows(lake.files(kind))
@@ -84,9 +98,9 @@ def test_every_value_arrives(broker, spool, tmp_path):
         assert {(row["device"], row["source"], row["gateway"]) for row in rows} == {
             (one.device, one.source, "gw-1")
         }
-        for field in cls.__struct_fields__:
-            if field in rows[0] and field not in ("start_utc", "rr_ms", "bpm"):
-                assert rows[0][field] == getattr(one, field)
+        for name in cls.__struct_fields__:
+            if name in rows[0] and name not in ("start_utc", "rr_ms", "bpm"):
+                assert rows[0][name] == getattr(one, name)
     assert stored_rows(lake.files("rr_interval"))[0]["rr_ms"] == [800, 810, 790]
     assert [row["bpm"] for row in stored_rows(lake.files("heart_rate"))] == [60, 72]
     assert [row["steps"] for row in stored_rows(lake.files("step_count"))] == [0, 12, 900]
@@ -98,18 +112,14 @@ def test_every_value_arrives(broker, spool, tmp_path):
 def test_a_device_of_nobody_is_quarantined_and_confirmed(broker, spool, tmp_path):
     lake = Lake(tmp_path / "lake")
     enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1", "gw-2"]))
-    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
-    running = threading.Thread(target=collector.run)
-    running.start()
     spool.append([steps(T0, [1, 2, 3], device="ring-9"), steps(T0, [4], device="ring-2")])
-    sender = forwarder(spool, address_of(broker))
-    sender.start()
-    try:
-        assert sender.drain(20)
-    finally:
-        sender.stop()
-        collector.stop()
-        running.join(10)
+    with collecting(broker, lake, enrolment):
+        sender = forwarder(spool, address_of(broker))
+        sender.start()
+        try:
+            assert sender.drain(20)
+        finally:
+            sender.stop()
     assert lake.quarantined() == {
         "device is not enrolled at that time": 3,
         "device is enrolled with another gateway": 1,
@@ -134,9 +144,11 @@ def test_nothing_is_lost_when_killed(broker, spool, tmp_path, victim):
         for hour in range(HOURS):
             spool.append([hourly(hour)])
             spool.seal(force=True)
-            if hour == HOURS // 3:
-                # killed while some are stored and others are on their way
+            time.sleep(0.01)
+            if hour in (HOURS // 3, 2 * HOURS // 3):
+                # somewhere in the middle of receiving, writing or acknowledging
                 assert wait_until(lambda: bool(lake.files("rr_interval")))
+                time.sleep(random.uniform(0, 0.05))
                 killed = {"broker": broker, "collector": collector}[victim]
                 killed.kill()
                 killed.start()
@@ -146,6 +158,37 @@ def test_nothing_is_lost_when_killed(broker, spool, tmp_path, victim):
         assert collector.stop() == 0
     assert distinct_hours(lake) == made
     assert spool.counts().messages == 0
+
+
+@dataclass(frozen=True)
+class FullDisk(Lake):
+    """A lake that refuses to store; set when it has."""
+
+    refused: threading.Event = field(default_factory=threading.Event)
+
+    def commit(self, tables, *, writer, now):
+        if not tables:  # a gateway's state
+            return []
+        self.refused.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_nothing_is_acknowledged_before_it_is_stored(broker, spool, tmp_path):
+    """Neither to the gateway nor to the broker: the next collector gets it without the gateway."""
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    full = FullDisk(tmp_path / "full")
+    spool.append([hourly(hour) for hour in range(3)])
+    spool.seal(force=True)
+    with collecting(broker, full, enrolment):
+        sender = forwarder(spool, address_of(broker))
+        sender.start()
+        assert full.refused.wait(20)
+        time.sleep(0.2)
+        sender.stop()
+    assert spool.counts().confirmed == 0
+    lake = Lake(tmp_path / "lake")
+    with collecting(broker, lake, enrolment):
+        assert wait_until(lambda: len(distinct_hours(lake)) == 3)
 
 
 def test_the_kill_would_be_noticed(broker, spool, tmp_path):

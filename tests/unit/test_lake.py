@@ -137,7 +137,7 @@ def test_an_enrolment_holds_for_its_interval(tmp_path):
         (ROW.replace("2024-02-01T00:00Z", "soon"), "e.csv:2: valid_to_utc: 'soon'"),
         (ROW.replace("2024-02-01", "2023-02-01"), "e.csv:2: valid_to_utc: not after valid_from_utc"),
         (ROW.replace(",north", ""), "e.csv:2: 6 columns, not 7"),
-        (ROW + ROW.replace("p-1,", "p-2,"), "e.csv:3: device: strap-1 is enrolled twice at the same time"),
+        (ROW + ROW.replace("p-1,", "p-2,", 1), "e.csv:3: device: strap-1 is enrolled twice at the same time"),
     ],
 )
 def test_a_mistake_in_the_enrolment_is_named_by_line_and_column(tmp_path, line, complaint):
