@@ -1,0 +1,131 @@
+"""Rules: the examples inside them, the bounds, and errors that say where to look."""
+
+import tomllib
+from datetime import date, timedelta
+from importlib.resources import files
+
+import pytest
+
+from alerts.engine.evaluate import IDLE, Band, Outcome, band_of, evaluate
+from alerts.errors import RuleError
+from alerts.rules.pack import load_pack, read_pack
+from alerts.rules.rule import EXAMPLE_FIRST_NIGHT
+
+PACK = load_pack()
+RULES = {rule.id: rule for rule in PACK.rule}
+DEVIATION, CELLS = "flare_risk.deviation", "flare_risk.cell_count"
+
+
+def outcomes(rule, nights):
+    state, said = IDLE, []
+    for offset, readings in enumerate(nights):
+        verdict = evaluate(rule, readings, EXAMPLE_FIRST_NIGHT + timedelta(days=offset), state)
+        state = verdict.state
+        said.append(verdict.outcome.value)
+    return tuple(said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "example"),
+    [
+        pytest.param(rule, example, id=f"{rule.id}: {example.name}")
+        for rule in PACK.rule
+        for example in rule.example
+    ],
+)
+def test_a_rule_does_what_its_examples_say(rule, example):
+    assert outcomes(rule, example.nights) == example.want
+
+
+@pytest.mark.parametrize(
+    ("value", "band"),
+    [
+        (-1.01, "breach"),
+        (-1.0, "breach"),
+        (-0.999, "between"),
+        (-0.5, "between"),
+        (-0.499, "clear"),
+        (0.0, "clear"),
+    ],
+)
+def test_both_sides_of_each_bound(value, band):
+    assert band_of(RULES["deviation-3d"], {DEVIATION: value, CELLS: 9}) == (Band(band), value)
+
+
+@pytest.mark.parametrize(
+    "readings", [{}, {DEVIATION: None, CELLS: 9}, {DEVIATION: float("nan"), CELLS: 9}, {DEVIATION: -3.0}]
+)
+def test_what_is_missing_is_no_data(readings):
+    assert evaluate(RULES["deviation-3d"], readings, date(2026, 11, 24)).outcome is Outcome.NO_DATA
+
+
+def test_a_night_is_never_judged_after_a_later_one():
+    verdict = evaluate(RULES["deviation-3d"], {}, date(2026, 11, 24))
+    with pytest.raises(ValueError, match="not after"):
+        evaluate(RULES["deviation-3d"], {}, date(2026, 11, 24), verdict.state)
+
+
+def test_a_baseline_column_names_its_metric():
+    document = parsed()
+    document["rule"][0] |= {"column": "baseline.z.steps", "requires": {}}
+    assert read_pack(document, "site.toml").columns() == {"baseline.z.steps", "patient_day.is_flare_reported"}
+
+
+def parsed():
+    return tomllib.loads((files("alerts.rules") / "default.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"entr": 1}, "entr"),
+        ({"version": 0}, "version is at least 1"),
+        ({"version": "1"}, "version"),
+        ({"severity": "urgent"}, "severity"),
+        ({"enter": "below -1"}, "enter"),
+        ({"exit": "< -0.5"}, "points the same way"),
+        ({"exit": "> -1.0"}, "strictly inside"),
+        ({"requires": {"flare_risk.cell_count": "five"}}, "requires flare_risk.cell_count"),
+        ({"column": "flare_risk.devation"}, "not in the table"),
+        ({"column": "night.rmssd_ms"}, "not in one of the tables"),
+        ({"column": "flare_risk.sentence"}, "not a number"),
+        ({"column": "baseline.z"}, "baseline.column.metric"),
+        ({"column": "flare_risk.deviation.steps"}, "table.column"),
+        ({"route": "nobody"}, "route 'nobody'"),
+        ({"kind": "trend"}, "kind"),
+        ({"example": []}, "example"),
+    ],
+)
+def test_a_fault_is_named_by_file_rule_and_field(change, words):
+    document = parsed()
+    document["rule"][0] |= change
+    with pytest.raises(RuleError) as fault:
+        read_pack(document, "site.toml")
+    message = str(fault.value)
+    assert message.startswith("site.toml: rule 'deviation-3d': ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_two_rules_may_not_share_an_id():
+    document = parsed()
+    document["rule"][1]["id"] = "deviation-3d"
+    with pytest.raises(RuleError, match="stands 2 times"):
+        read_pack(document, "site.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("rule = [", "not valid TOML"), ("", "no [[route]]"), ("[other]", "other")]
+)
+def test_a_file_that_is_no_pack(tmp_path, text, words):
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(RuleError) as fault:
+        load_pack(path)
+    assert str(path) in str(fault.value)
+    assert words in str(fault.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(RuleError, match="cannot be read"):
+        load_pack(tmp_path / "none.toml")
