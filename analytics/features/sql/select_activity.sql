@@ -9,7 +9,8 @@
 -- vouch for a band that lay on the table. The device's own "not worn" outweighs its step slots and sleep
 -- epochs (a band on the table may count 0 steps), never a pulse. A minute nobody speaks of is unknown.
 --
--- Steps of several devices: quarter hour by quarter hour from the one that covers most of it.
+-- Steps of several devices: quarter hour by quarter hour from the one that covers most of it. Minutes are
+-- bits of their quarter hour (every zone's midnight falls on one), which keeps the sets small.
 with slot as (
     select patient, device, start_utc, end_utc, false as has_pulse from observations_step_count
     union all
@@ -29,97 +30,120 @@ span as (
     from slot
     where end_utc > $first_utc and start_utc < $last_utc and patient in (select patient from local_day)
 ),
-touched as (
-    select patient, device, has_pulse, first_minute as minute from span
+piece as (
+    select *, first_minute // 15 as quarter from span where first_minute // 15 = last_minute // 15
     union all
-    select patient, device, has_pulse, unnest(range(first_minute + 1, last_minute + 1))
+    select *, unnest(range(first_minute // 15, last_minute // 15 + 1)) as quarter
     from span
-    where last_minute > first_minute
+    where first_minute // 15 < last_minute // 15
 ),
-spoken as (
-    select patient, device, minute, bool_or(has_pulse) as has_pulse from touched group by all
-),
-denied as (
-    select distinct
+touched as (
+    select
         patient,
         device,
-        unnest(range(epoch_us(start_utc) // 60000000, (epoch_us(end_utc) - 1) // 60000000 + 1)) as minute
+        quarter,
+        has_pulse,
+        (1 << (least(last_minute - 15 * quarter, 14) + 1)::int)
+        - (1 << greatest(first_minute - 15 * quarter, 0)::int) as minutes
+    from piece
+),
+spoken as (
+    select
+        patient,
+        device,
+        quarter,
+        coalesce(bit_or(minutes) filter (has_pulse), 0) as with_pulse,
+        coalesce(bit_or(minutes) filter (not has_pulse), 0) as without_pulse
+    from touched
+    group by all
+),
+off_span as (
+    select
+        patient,
+        device,
+        epoch_us(start_utc) // 60000000 as first_minute,
+        (epoch_us(end_utc) - 1) // 60000000 as last_minute
     from observations_wear
     where not is_worn and end_utc > $first_utc and start_utc < $last_utc
+        and patient in (select patient from local_day)
+),
+off_piece as (
+    select *, unnest(range(first_minute // 15, last_minute // 15 + 1)) as quarter from off_span
+),
+denied as (
+    select
+        patient,
+        device,
+        quarter,
+        bit_or(
+            (1 << (least(last_minute - 15 * quarter, 14) + 1)::int)
+            - (1 << greatest(first_minute - 15 * quarter, 0)::int)
+        ) as off
+    from off_piece
+    group by all
 ),
 judged as (
     select
-        coalesce(s.patient, d.patient) as patient,
-        coalesce(s.device, d.device) as device,
-        coalesce(s.minute, d.minute) as minute,
-        s.minute is not null and (s.has_pulse or d.minute is null) as is_worn
-    from spoken s full join denied d using (patient, device, minute)
+        patient,
+        device,
+        quarter,
+        coalesce(s.with_pulse, 0) | (coalesce(s.without_pulse, 0) & ~coalesce(d.off, 0)) as worn,
+        coalesce(d.off, 0) & ~coalesce(s.with_pulse, 0) as not_worn
+    from spoken s full join denied d using (patient, device, quarter)
+),
+counted as (
+    select
+        patient,
+        device,
+        epoch_us(start_utc) // 900000000 as quarter,
+        sum(steps) as steps,
+        sum(epoch_us(end_utc) - epoch_us(start_utc)) as covered
+    from observations_step_count
+    where start_utc >= $first_utc and start_utc < $last_utc and patient in (select patient from local_day)
+    group by all
 ),
 dated as (
-    select d.patient, d.local_date, j.device, j.minute, j.is_worn
-    from judged j asof join local_day d on j.patient = d.patient and j.minute >= d.start_minute
-    where j.minute < d.end_minute
+    select d.patient, d.local_date, q.device, q.quarter, q.worn, q.not_worn, c.steps, c.covered
+    from judged q
+    left join counted c using (patient, device, quarter)
+    asof join local_day d on q.patient = d.patient and q.quarter * 15 >= d.start_minute
+    where q.quarter * 15 < d.end_minute
 ),
-step_slot as (
-    select d.patient, d.local_date, s.device, s.start_utc, s.end_utc, s.steps
-    from observations_step_count s asof join local_day d
-        on s.patient = d.patient and s.start_utc >= d.start_utc
-    where s.start_utc < d.end_utc and s.start_utc >= $first_utc and s.start_utc < $last_utc
+judging as (
+    select *
+    from dated
+    qualify bool_or(steps is not null) over (partition by patient, local_date, device)
+        or not bool_or(steps is not null) over (partition by patient, local_date)
 ),
-quarter as (
+merged as (
     select
         patient,
         local_date,
-        device,
-        epoch_us(start_utc) // 900000000 as segment,
-        sum(steps) as steps,
-        sum(epoch_us(end_utc) - epoch_us(start_utc)) as covered
-    from step_slot
+        quarter,
+        bit_or(worn) as worn,
+        bit_or(not_worn) as not_worn,
+        arg_max(steps, (covered, steps, device)) as steps,
+        arg_max(device, (covered, steps, device)) filter (steps is not null) as step_device
+    from judging
     group by all
 ),
-best as (
-    select * from quarter
-    qualify row_number() over (
-        partition by patient, local_date, segment order by covered desc, steps desc, device
-    ) = 1
-),
-walked as (
+daily as (
     select
         patient,
         local_date,
         sum(steps)::double as steps,
-        string_agg(distinct device, '+' order by device) as step_devices
-    from best
-    group by all
-),
-counting as (
-    select distinct patient, local_date, device from quarter
-),
-minute_state as (
-    select j.patient, j.local_date, j.minute, bool_or(j.is_worn) as is_worn
-    from dated j
-    left join counting c using (patient, local_date, device)
-    left join walked w using (patient, local_date)
-    where c.device is not null or w.steps is null
-    group by all
-),
-wear as (
-    select
-        patient,
-        local_date,
-        count(*) filter (is_worn)::double as worn_min,
-        count(*) filter (not is_worn)::double as not_worn_min
-    from minute_state
+        sum(bit_count(worn))::double as worn_min,
+        sum(bit_count(not_worn & ~worn))::double as not_worn_min,
+        string_agg(distinct step_device, '+' order by step_device) as step_devices
+    from merged
     group by all
 )
 select
     d.patient,
     d.local_date,
-    walked.steps,
-    coalesce(wear.worn_min, 0.0) as worn_min,
-    coalesce(wear.not_worn_min, 0.0) as not_worn_min,
-    walked.step_devices
-from local_day d
-left join walked using (patient, local_date)
-left join wear using (patient, local_date)
+    a.steps,
+    coalesce(a.worn_min, 0.0) as worn_min,
+    coalesce(a.not_worn_min, 0.0) as not_worn_min,
+    a.step_devices
+from local_day d left join daily a using (patient, local_date)
 order by d.patient, d.local_date
