@@ -23,6 +23,10 @@ from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 
 
+#: A notification that has not arrived by then never will: better an error than a demo that hangs.
+STALLED_S = 30.0
+
+
 @dataclass(frozen=True)
 class StrapStream:
     """A strap, what it will say, and when it begins."""
@@ -69,7 +73,8 @@ async def stream_strap(
             if not await wearable.send_beats(step.rr_ms):
                 raise UserError(f"the strap of {gateway} lost its link after {sent} RR intervals")
             # stamped with this step's time before the next one begins
-            await progress.until_arrived(count)
+            async with asyncio.timeout(STALLED_S):
+                await progress.until_arrived(count)
             sent += len(step.rr_ms)
             if on_beats is not None:
                 on_beats(len(step.rr_ms))

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_replay, _add_nightly, _add_sql, _add_collector):
+    for add in (_add_demo, _add_replay, _add_nightly, _add_sql, _add_collector, _add_gateway):
         add(commands)
     return parser
 
@@ -193,6 +193,48 @@ def _collector_status(arguments: argparse.Namespace) -> int:
     from flows.collector_command import show_status
 
     return show_status(_home(arguments), as_json=arguments.json)
+
+
+def _add_gateway(commands: Any) -> None:
+    gateway = commands.add_parser("gateway", help="the home box: wearables to broker")
+    actions = gateway.add_subparsers(dest="action", required=True, metavar="ACTION")
+    pair = actions.add_parser("pair", help="list what is near, ask, and write the gateway's file")
+    pair.add_argument("--gateway", metavar="ID", help="name of a new gateway")
+    pair.add_argument("--site", metavar="ID", help="where it stands")
+    pair.add_argument("--broker", metavar="HOST:PORT")
+    pair.add_argument("--scan", type=_positive, default=15, metavar="SECONDS")
+    pair.set_defaults(run=_gateway_pair)
+    run = actions.add_parser("run", help="read and forward until stopped")
+    run.set_defaults(run=_gateway_run)
+    status = actions.add_parser("status", help="when data last came; what is kept, sent and confirmed")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_gateway_status)
+    for action in (pair, run, status):
+        action.add_argument("--config", type=Path, default=Path("gateway.toml"), help="the gateway's file")
+
+
+def _gateway_pair(arguments: argparse.Namespace) -> int:
+    from flows.gateway_pairing import pair
+
+    return pair(
+        arguments.config,
+        gateway=arguments.gateway,
+        site=arguments.site,
+        broker=arguments.broker,
+        scan_s=arguments.scan,
+    )
+
+
+def _gateway_run(arguments: argparse.Namespace) -> int:
+    from flows.gateway_command import run_gateway
+
+    return run_gateway(arguments.config)
+
+
+def _gateway_status(arguments: argparse.Namespace) -> int:
+    from flows.gateway_command import show_status
+
+    return show_status(arguments.config, as_json=arguments.json)
 
 
 def _home(arguments: argparse.Namespace) -> Path:

@@ -1,9 +1,15 @@
 """Where a clinic keeps things: one folder, everything under it."""
 
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analytics.store.derived import DerivedStore
+from devices.tables import ENROLMENT
 from flows.errors import UserError
 from ingest.lake.enrolment import Enrolment, read_enrolment
 from ingest.lake.files import Lake
@@ -62,3 +68,30 @@ class Clinic:
         if not self.enrolment_path.exists():
             raise UserError(f"no enrolment file at {self.enrolment_path}: whose device is whose?")
         return read_enrolment(self.enrolment_path)
+
+    def patients(self) -> list[str]:
+        """Every enrolled patient."""
+        return sorted({row.patient for row in self.enrolment().rows})
+
+    def write_enrolment(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Write the enrolment file; columns as in :mod:`ingest.lake.enrolment`."""
+        with self.enrolment_path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, ENROLMENT.names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def has_subscribed_collector(self) -> bool:
+        """Whether a collector is connected to its broker and receives."""
+        return any(status["is_subscribed"] for status in self._collector_statuses())
+
+    def collector_counts(self) -> dict[str, Counter[str]]:
+        """Samples received, stored and quarantined by kind, over all collectors."""
+        totals = {name: Counter[str]() for name in ("received", "stored", "quarantined")}
+        for status in self._collector_statuses():
+            for name, counts in totals.items():
+                for kind, samples in status[name].items():
+                    counts[kind] += samples
+        return totals
+
+    def _collector_statuses(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted((self.lake.root / "status").glob("*.json"))]

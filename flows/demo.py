@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from alerts.delivery.receiver import Receiver
+from devices.clock import to_utc
 from devices.sim.cohort import simulate
 from devices.sim.people import enrolment_rows, make_people
 from flows import demo_summary, stack
@@ -23,7 +24,6 @@ from flows.errors import UserError
 from flows.page import write_page
 from flows.progress import bar
 from flows.settings import Settings
-from ingest.lake.enrolment import write_enrolment
 
 #: A marker, so that the demo never deletes a folder it did not make.
 MARKER = ".flarecast-demo"
@@ -37,10 +37,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     first = last - timedelta(days=days - 1)
     cohort = make_people(people, seed=seed)
     enrolled = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=3)
-    write_enrolment(
-        clinic.enrolment_path,
-        enrolment_rows(cohort, valid_from_utc=int(enrolled.timestamp()) * 1_000_000),
-    )
+    clinic.write_enrolment(enrolment_rows(cohort, valid_from_utc=to_utc(enrolled)))
     with ExitStack() as resources:
         progress = resources.enter_context(bar())
         receiver = resources.enter_context(Receiver())

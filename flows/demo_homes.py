@@ -111,7 +111,8 @@ class Homes:
         """Wait until the collector has everything; free the home."""
         if not forwarder.drain(DRAIN_S):
             raise UserError(f"a gateway was not drained within {DRAIN_S} s: see collector.log")
-        self.spooled.update(spool.counts().appended)
+        for kind, counts in spool.counts().by_kind.items():
+            self.spooled[kind] += counts.appended
         forwarder.stop()
         spool.close()
 

@@ -29,9 +29,9 @@ def stored_by_kind(clinic: Clinic) -> dict[str, int]:
             if not files:
                 counts[kind] = 0
                 continue
-            con.execute("create or replace view lake as select * from read_parquet(?)", [files])
-            row = con.execute(_STORED.get(kind, _STORED_ROWS)).fetchone()
-            counts[kind] = int(row[0]) if row else 0
+            con.read_parquet(files).create_view("lake", replace=True)
+            ((count,),) = con.execute(_STORED.get(kind, _STORED_ROWS)).fetchall()
+            counts[kind] = int(count)
     return counts
 
 
@@ -39,8 +39,8 @@ def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[s
     """Totals and counts by kind of made, spooled, received, stored, missing and quarantined."""
     made, stored = homes.made.by_kind(), stored_by_kind(clinic)
     spooled = {kind: homes.spooled[kind] for kind in KINDS}
-    status = clinic.lake.status()
-    received = {kind: status.received[kind] for kind in KINDS}
+    collected = clinic.collector_counts()
+    received = {kind: collected["received"][kind] for kind in KINDS}
     missing = {kind: made[kind] - stored[kind] for kind in KINDS}
     by_kind = {
         kind: {
@@ -60,7 +60,7 @@ def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[s
         "received": sum(received.values()),
         "stored": sum(stored.values()),
         "missing": sum(abs(count) for count in missing.values()),
-        "quarantined": sum(status.quarantined.values()),
+        "quarantined": collected["quarantined"].total(),
         "by_kind": by_kind,
         "live_people": homes.streamed_people,
         "nights": report["nights"],

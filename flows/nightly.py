@@ -115,7 +115,7 @@ def run(
         Unknown patient, or no enrolment file.
     """
     plan = stage("plan", make_plan, (clinic, first, last, tuple(patients) if patients else None))
-    known = clinic.enrolment().patients()
+    known = clinic.patients()
     report = NightReport(first.isoformat(), last.isoformat(), len(plan.patients or known))
     report.feature_days, report.score_days = len(plan.feature_days), len(plan.score_days)
     report.written += stage("features", make_features, (clinic, plan))
@@ -138,7 +138,7 @@ def run(
 
 def make_plan(clinic: Clinic, first: date, last: date, patients: tuple[str, ...] | None) -> Plan:
     """Compare the fingerprints of what is there with what was done."""
-    unknown = sorted(set(patients or ()) - set(clinic.enrolment().patients()))
+    unknown = sorted(set(patients or ()) - set(clinic.patients()))
     if unknown:
         raise UserError(f"unknown patient {', '.join(unknown)}: not in {clinic.enrolment_path}")
     manifest = Manifest(clinic.manifest_path)

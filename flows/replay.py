@@ -33,7 +33,6 @@ from flows.errors import UserError
 from flows.progress import bar
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
-from ingest.lake.enrolment import write_enrolment
 from ingest.wire.address import BrokerAddress
 
 SITE = SiteId("replay")
@@ -78,7 +77,7 @@ def run_replay(
     chosen = _choose([r for path in files for r in read_recordings(path, zone)], recordings)
     start_at = _parse_start(start)
     clinic = Clinic(fresh_folder(out))
-    write_enrolment(clinic.enrolment_path, [_enrolment_row(recording) for recording in chosen])
+    clinic.write_enrolment([_enrolment_row(recording) for recording in chosen])
     sent, spooled = Counter[str](), Counter[str]()
     with ExitStack() as resources:
         progress = resources.enter_context(bar())
@@ -175,7 +174,8 @@ def _send(
         progress.advance(shown, recording.values.height)
     if not forwarder.drain(DRAIN_S):
         raise UserError(f"{recording.name} was not confirmed within {DRAIN_S} s")
-    spooled.update(spool.counts().appended)
+    for kind, counts in spool.counts().by_kind.items():
+        spooled[kind] += counts.appended
     forwarder.stop()
     spool.close()
 

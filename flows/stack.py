@@ -22,6 +22,7 @@ from ingest.lake.broker import EmbeddedBroker
 from ingest.wire.address import BrokerAddress
 
 #: A collector needs a second or two to import its libraries, more on a busy machine.
+COLLECTOR_START_S = 60
 COLLECTOR_STOP_S = 60
 #: Prefect's server answers after 15-27 s on two cores, later on a busy machine.
 PREFECT_START_S = 120
@@ -48,9 +49,20 @@ def collector(
     with (clinic.home / "collector.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
+            _wait_until_subscribed(clinic, process)
             yield process
         finally:
             stop_process(process, COLLECTOR_STOP_S)
+
+
+def _wait_until_subscribed(clinic: Clinic, process: subprocess.Popen[bytes]) -> None:
+    """A broker keeps nothing for a collector it has not met yet: homes start after it."""
+    end = time.monotonic() + COLLECTOR_START_S
+    while time.monotonic() < end and process.poll() is None:
+        if clinic.has_subscribed_collector():
+            return
+        time.sleep(0.05)
+    raise UserError(f"the collector did not start: see {clinic.home}/collector.log")
 
 
 def stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> int:

@@ -94,6 +94,7 @@ class Collector:
         #: Rises with every connection: packet ids of an earlier one mean nothing in this.
         self._connection = 0
         self._stopping = False
+        self._is_subscribed = False
         self._counts = {name: Counter[str]() for name in ("received", "stored", "quarantined")}
         self._messages = Counter[str]()
         self._started_utc = clock()
@@ -107,8 +108,12 @@ class Collector:
         client = self._make_client()
         start_client(client, self._broker, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
         try:
+            was_subscribed = False
             while not self._stopping:
                 self._flush_next(client)
+                if self._is_subscribed != was_subscribed:
+                    was_subscribed = self._is_subscribed
+                    self._write_status()
             self._flush_next(client)
         finally:
             client.disconnect()
@@ -125,6 +130,7 @@ class Collector:
         client.max_inflight_messages_set(1000)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         return client
 
@@ -137,7 +143,12 @@ class Collector:
         client.subscribe(subscription(), options=SubscribeOptions(qos=1, noLocal=True))
         logger.info("connected broker=%s", self._broker)
 
+    def _on_subscribe(self, client: Client, _: Any, __: Any, ___: Any, ____: Any) -> None:
+        # from here on the broker keeps for us what is published; before, it has nobody to keep it for
+        self._is_subscribed = True
+
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        self._is_subscribed = False
         self._forget_buffer()
         spread_reconnects(client, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
         logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
@@ -186,13 +197,14 @@ class Collector:
             self._by_gateway.clear()
             return waiting, self._connection
 
-    def _flush_next(self, client: Client) -> None:
+    def _flush_next(self, client: Client) -> bool:
+        """Store and acknowledge what is due; false when it could not be stored before we were stopped."""
         waiting, connection = self._next_buffer()
         if not waiting:
-            return
+            return True
         flush = self._intake.sort(one.message for one in waiting)
         if not self._store(flush):
-            return
+            return False
         self._intake.remember(flush)
         with self._changed:
             if connection == self._connection:
@@ -201,6 +213,7 @@ class Collector:
         for (site, gateway), sequences in flush.confirmed.items():
             client.publish(str(ack_topic(site, gateway)), encode_ack(sequences), qos=1)
         self._count(flush, len(waiting))
+        return True
 
     def _store(self, flush: Flush) -> bool:
         """Commit the flush; a full or absent disk is tried again until there is room or we are stopped."""
@@ -226,6 +239,7 @@ class Collector:
 
     def _write_status(self) -> None:
         status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}
+        status["is_subscribed"] = self._is_subscribed
         status["messages"] = dict(self._messages)
         status["utc"] = {"started": self._started_utc, "updated": self._clock()}
         self._lake.write_status(self._name, status)

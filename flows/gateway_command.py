@@ -1,0 +1,159 @@
+"""`flarecast gateway`: run the home box until it is stopped, or show how it is doing."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from devices.clock import from_utc, system_clock
+from devices.ids import DeviceId
+from flows.errors import UserError
+from flows.gateway_config import GatewayConfig, read_config
+from ingest.edge.bluez import BluezHost
+from ingest.edge.forwarder import Forwarder
+from ingest.edge.gateway import Gateway
+from ingest.edge.radio import Radio
+from ingest.edge.spool import Spool
+
+OpenRadio = Callable[[GatewayConfig], AbstractAsyncContextManager[Radio]]
+
+STATUS_EVERY_S: Final = 5.0
+#: Refused frames kept for a closer look; then only counted.
+REJECTED_BYTES: Final = 5_000_000
+GAPS_SHOWN: Final = 5
+
+
+@asynccontextmanager
+async def open_bluez(config: GatewayConfig) -> AsyncGenerator[Radio]:
+    """The radio of a home box: bleak's own backend, BlueZ prepared for it."""
+    bonded = [device.address for device in config.devices if device.is_bonded]
+    host = BluezHost(config.adapter, expected=bonded, on_loss=lambda why: radio.lose_host(why))
+    radio = Radio(options={"adapter": config.adapter}, max_links=config.max_links, host=host)
+    try:
+        yield radio
+    finally:
+        await host.aclose()
+
+
+def run_gateway(path: Path, *, open_radio: OpenRadio = open_bluez) -> int:
+    """Read wearables, spool and forward until SIGTERM or SIGINT; returns the exit code.
+
+    An adapter that is absent or disappears is waited for; so is a broker.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    config = read_config(path)
+    if not config.devices:
+        raise UserError(f"{path}: no device is paired yet: flarecast gateway pair --config {path}")
+    asyncio.run(_run(config, open_radio))
+    return 0
+
+
+async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    spool = Spool(config.spool, clock=system_clock)
+    forwarder = Forwarder(spool, config.broker, site=config.site, gateway=config.gateway)
+    try:
+        async with open_radio(config) as radio:
+            gateway = Gateway(
+                config.gateway,
+                radio,
+                spool,
+                clock=system_clock,
+                devices=config.devices,
+                on_rejected=lambda *what: _keep_rejected(config.rejected, *what),
+            )
+            forwarder.start()
+            reporter = asyncio.create_task(_report(config, gateway))
+            try:
+                await gateway.run(stop, pull_every_s=config.pull_every_s)
+            finally:
+                reporter.cancel()
+                _write_status(config, gateway)
+    finally:
+        await asyncio.to_thread(forwarder.stop)
+        spool.close()
+
+
+def _keep_rejected(path: Path, device: DeviceId, kind: str, reason: str, payload: bytes) -> None:
+    if path.exists() and path.stat().st_size > REJECTED_BYTES:
+        return
+    entry = {"device": device, "kind": kind, "reason": reason, "payload": payload.hex()}
+    with path.open("a") as file:
+        file.write(json.dumps({"utc": system_clock(), **entry}) + "\n")
+
+
+async def _report(config: GatewayConfig, gateway: Gateway) -> None:
+    while True:
+        _write_status(config, gateway)
+        await asyncio.sleep(STATUS_EVERY_S)
+
+
+def _write_status(config: GatewayConfig, gateway: Gateway) -> None:
+    devices = {
+        device: {
+            "heard_utc": progress.heard_utc,
+            "is_listening": progress.is_listening,
+            "connections": progress.connections,
+            "kept": progress.samples,
+            "revised": progress.revised,
+            "rejected": dict(progress.rejected),
+            "gaps": [gap._asdict() for gap in list(progress.gaps)[-GAPS_SHOWN:]],
+        }
+        for device, progress in gateway.progress.items()
+    }
+    partial = config.status.with_suffix(".partial")
+    partial.write_text(json.dumps({"utc": system_clock(), "devices": devices}))
+    partial.replace(config.status)
+
+
+def show_status(path: Path, *, as_json: bool) -> int:
+    """Print when data last came from each wearable, and what is kept, sent and confirmed."""
+    config = read_config(path)
+    status = _status(config)
+    if as_json:
+        print(json.dumps(status))
+        return 0
+    samples = status["samples"]
+    print(f"gateway {config.gateway} at {config.site}, broker {config.broker}")
+    print(f"  kept {samples['appended']}  sent {samples['sealed']}  confirmed {samples['confirmed']} samples")
+    for kind, counts in samples["by_kind"].items():
+        kept, sent, confirmed = counts["appended"], counts["sealed"], counts["confirmed"]
+        print(f"    {kind:12} kept {kept}  sent {sent}  confirmed {confirmed}")
+    for device, seen in status["devices"].items():
+        came = "no data yet" if seen.get("heard_utc") is None else f"data at {_moment(seen['heard_utc'])}"
+        state = "listening" if seen.get("is_listening") else "not connected"
+        print(f"  {device:12} {came}, {state}, kept {seen.get('kept', 0)} since the start")
+        for gap in seen.get("gaps", []):
+            print(f"    gap {_moment(gap['start_utc'])} to {_moment(gap['end_utc'])}: {gap['reason']}")
+    return 0
+
+
+def _status(config: GatewayConfig) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    with suppress(FileNotFoundError):
+        said = json.loads(config.status.read_text())
+    if not config.spool.exists():
+        raise UserError(f"the gateway of {config.path} has not run yet")
+    spool = Spool(config.spool, clock=system_clock)
+    try:
+        samples = asdict(spool.counts())
+    finally:
+        spool.close()
+    devices = {
+        device.device_id: said.get("devices", {}).get(device.device_id, {}) for device in config.devices
+    }
+    return {"utc": said.get("utc"), "samples": samples, "devices": devices}
+
+
+def _moment(utc: int) -> str:
+    moment: datetime = from_utc(utc)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

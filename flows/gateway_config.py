@@ -1,0 +1,156 @@
+"""The file of a gateway: what it is called, where its broker is, and the wearables it may talk to."""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from devices.drivers.registry import find_driver
+from devices.errors import DevicesError
+from devices.ids import DeviceId, GatewayId, SiteId, check_id
+from flows.errors import UserError
+from ingest.edge.gateway import PairedDevice
+from ingest.edge.radio import MAX_LINKS
+from ingest.wire.address import BrokerAddress
+
+#: A ring remembers a week; half an hour keeps a caregiver's picture fresh and its battery for days.
+PULL_EVERY_S: Final = 1800
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """Settings of one home box.
+
+    Attributes
+    ----------
+    path : Path
+        The file; spool, status and refused frames lie beside it.
+    adapter : str
+        Name of the Bluetooth adapter.
+    max_links : int
+        Connections held at the same time.
+    pull_every_s : float
+        Seconds between visits to wearables with a memory.
+    """
+
+    path: Path
+    gateway: GatewayId
+    site: SiteId
+    broker: BrokerAddress
+    devices: tuple[PairedDevice, ...] = ()
+    adapter: str = "hci0"
+    max_links: int = MAX_LINKS
+    pull_every_s: float = PULL_EVERY_S
+    files: tuple[str, ...] = field(default=("spool.db", "status.json", "rejected.jsonl"), repr=False)
+
+    @property
+    def spool(self) -> Path:
+        """Database of what is not yet confirmed."""
+        return self.path.with_name(self.files[0])
+
+    @property
+    def status(self) -> Path:
+        """What the running gateway says of itself."""
+        return self.path.with_name(self.files[1])
+
+    @property
+    def rejected(self) -> Path:
+        """Frames that had to be refused, with their reasons."""
+        return self.path.with_name(self.files[2])
+
+    def with_device(self, device: PairedDevice) -> "GatewayConfig":
+        """The same with a wearable more, or with this one in the place of its namesake."""
+        others = tuple(each for each in self.devices if each.device_id != device.device_id)
+        return replace(self, devices=(*others, device))
+
+
+def read_config(path: Path) -> GatewayConfig:
+    """Settings of a file.
+
+    Raises
+    ------
+    UserError
+        When it is absent or something in it is wrong, with the place.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no gateway file {path}: flarecast gateway pair --config {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+    try:
+        return _config(path, content)
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]} is missing") from None
+    except (DevicesError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _config(path: Path, content: dict[str, Any]) -> GatewayConfig:
+    content = dict(content)
+    broker = dict(content.pop("broker"))
+    for name in ("ca", "certificate", "key"):
+        if name in broker:
+            # relative to the file, wherever the service is started
+            broker[name] = path.parent / broker[name]
+    devices = tuple(_device(each) for each in content.pop("device", []))
+    names = [device.device_id for device in devices]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two devices are called {', '.join(sorted(twice))}")
+    return GatewayConfig(
+        path=path,
+        gateway=GatewayId(check_id(content.pop("gateway"), "gateway")),
+        site=SiteId(check_id(content.pop("site"), "site")),
+        broker=BrokerAddress(**broker),
+        devices=devices,
+        **content,
+    )
+
+
+def _device(entry: dict[str, Any]) -> PairedDevice:
+    entry = dict(entry)
+    device_id = DeviceId(check_id(entry.pop("id"), "device"))
+    return PairedDevice(device_id, entry.pop("address"), find_driver(entry.pop("driver")).name, **entry)
+
+
+def write_config(config: GatewayConfig) -> None:
+    """Write the file in one step, readable by its owner only."""
+    broker = config.broker
+    lines = [
+        f"gateway = {_text(config.gateway)}",
+        f"site = {_text(config.site)}",
+        f"adapter = {_text(config.adapter)}",
+        f"max_links = {config.max_links}",
+        f"pull_every_s = {config.pull_every_s}",
+        "",
+        "[broker]",
+        f"host = {_text(broker.host)}",
+        f"port = {broker.port}",
+    ]
+    lines += [
+        f"{name} = {_text(str(value))}"
+        for name in ("ca", "certificate", "key", "user")
+        if (value := getattr(broker, name)) is not None
+    ]
+    for device in config.devices:
+        lines += ["", "[[device]]", f"id = {_text(device.device_id)}", f"address = {_text(device.address)}"]
+        lines.append(f"driver = {_text(device.driver)}")
+        if device.is_bonded:
+            lines.append("is_bonded = true")
+        if device.serial is not None:
+            lines.append(f"serial = {_text(device.serial)}")
+    config.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = config.path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    with partial.open("w") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(config.path)
+
+
+def _text(value: str) -> str:
+    """TOML's basic strings are JSON's."""
+    return json.dumps(value, ensure_ascii=False)

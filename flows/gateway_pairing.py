@@ -1,0 +1,145 @@
+"""`flarecast gateway pair`: what is near, how strong and how charged, and which of it belongs here."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from devices.clock import system_clock
+from devices.codec import battery
+from devices.drivers.registry import DRIVERS
+from devices.errors import DecodeError
+from devices.ids import DeviceId, GatewayId, SiteId, check_id
+from flows.errors import UserError
+from flows.gateway_command import OpenRadio, open_bluez
+from flows.gateway_config import GatewayConfig, read_config, write_config
+from ingest.edge.errors import EdgeError
+from ingest.edge.gateway import PairedDevice
+from ingest.edge.radio import Radio, Sighting
+from ingest.edge.session import Timing, open_session, read_serial
+from ingest.wire.address import BrokerAddress
+
+Ask = Callable[[str], str]
+
+
+class Candidate(NamedTuple):
+    """A wearable that is near and that a driver knows."""
+
+    sighting: Sighting
+    driver: str
+    battery_pct: int | None
+    serial: str | None
+
+
+def pair(
+    path: Path,
+    *,
+    gateway: str | None,
+    site: str | None,
+    broker: str | None,
+    scan_s: float,
+    ask: Ask = input,
+    open_radio: OpenRadio = open_bluez,
+) -> int:
+    """Look for wearables, ask which are the patient's, and write the gateway's file."""
+    config = read_config(path) if path.exists() else _new_config(path, gateway, site, broker)
+    asyncio.run(_pair(config, scan_s, ask, open_radio))
+    return 0
+
+
+def _new_config(path: Path, gateway: str | None, site: str | None, broker: str | None) -> GatewayConfig:
+    if gateway is None or site is None or broker is None:
+        raise UserError(f"{path} is new: say --gateway ID --site ID --broker HOST:PORT")
+    host, _, port = broker.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"broker {broker!r} is not HOST:PORT")
+    return GatewayConfig(
+        path,
+        GatewayId(check_id(gateway, "gateway")),
+        SiteId(check_id(site, "site")),
+        BrokerAddress(host, int(port)),
+    )
+
+
+async def _pair(config: GatewayConfig, scan_s: float, ask: Ask, open_radio: OpenRadio) -> None:
+    async with open_radio(config) as radio:
+        await radio.prepare()
+        known = {device.address.upper() for device in config.devices}
+        found = [
+            (sighting, driver)
+            for sighting in await radio.discover(scan_s)
+            if sighting.device.address.upper() not in known and (driver := _driver(sighting))
+        ]
+        if not found:
+            print("no new wearable is near; worn straps and charged rings advertise")
+        for sighting, driver in found:
+            config = await _offer(config, radio, sighting, driver, ask)
+    write_config(config)
+    print(f"{config.path}: {len(config.devices)} paired")
+
+
+def _driver(sighting: Sighting) -> str | None:
+    matching = (name for name, driver in DRIVERS.items() if set(driver.services) & set(sighting.services))
+    return next(matching, None)
+
+
+async def _offer(
+    config: GatewayConfig, radio: Radio, sighting: Sighting, driver: str, ask: Ask
+) -> GatewayConfig:
+    address = sighting.device.address
+    try:
+        candidate = await _look_closer(radio, sighting, driver)
+    except EdgeError as error:
+        print(f"{sighting.name or address}  {sighting.rssi} dBm  cannot be connected: {error}")
+        return config
+    charge = "?" if candidate.battery_pct is None else f"{candidate.battery_pct} %"
+    print(f"{sighting.name or address}  {driver}  {sighting.rssi} dBm  battery {charge}")
+    if sighting.is_private and candidate.serial is None:
+        # its address is another one tomorrow, and nothing else tells who it is
+        print("  changes its address and states no serial number: bond it first, in the system's settings")
+        return config
+    answer = ask("  id for this wearable (empty: not ours): ").strip()
+    if not answer:
+        return config
+    device = DeviceId(check_id(answer, "device"))
+    paired = PairedDevice(device, address, driver, serial=candidate.serial)
+    if sighting.is_private:
+        paired = await _bonded(radio, sighting, paired)
+    return config.with_device(paired)
+
+
+async def _bonded(radio: Radio, sighting: Sighting, paired: PairedDevice) -> PairedDevice:
+    """Bond, and take the identity address that the bond reveals."""
+    async with _session(radio, sighting, is_bonded=True):
+        pass
+    services = set(sighting.services)
+    for seen in await radio.discover(Timing().operation_s):
+        if not seen.is_private and services & set(seen.services) and seen.name == sighting.name:
+            return PairedDevice(paired.device_id, seen.device.address, paired.driver, True, paired.serial)
+    raise UserError(f"{paired.device_id} bonded, but shows no identity address")
+
+
+async def _look_closer(radio: Radio, sighting: Sighting, driver: str) -> Candidate:
+    async with _session(radio, sighting) as session:
+        level: int | None = None
+        if session.has(battery.LEVEL):
+            try:
+                level = battery.decode(await session.read(battery.LEVEL))
+            except DecodeError:
+                level = None
+        return Candidate(sighting, driver, level, await read_serial(session))
+
+
+def _session(radio: Radio, sighting: Sighting, *, is_bonded: bool = False):
+    return open_session(
+        radio,
+        sighting.device.address,
+        DeviceId("unpaired"),
+        "pairing",
+        clock=system_clock,
+        cursor=lambda _: None,
+        on_arrival=lambda: None,
+        on_listening=lambda _: None,
+        timing=Timing(),
+        is_bonded=is_bonded,
+    )
