@@ -34,7 +34,7 @@ async def open_bluez(config: GatewayConfig) -> AsyncGenerator[Radio]:
     """The radio of a home box: bleak's own backend, BlueZ prepared for it."""
     bonded = [device.address for device in config.devices if device.is_bonded]
     host = BluezHost(config.adapter, expected=bonded, on_loss=lambda why: radio.lose_host(why))
-    radio = Radio(options={"adapter": config.adapter}, max_links=config.max_links, host=host)
+    radio = Radio(options={"bluez": {"adapter": config.adapter}}, max_links=config.max_links, host=host)
     try:
         yield radio
     finally:

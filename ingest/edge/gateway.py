@@ -115,6 +115,11 @@ class Gateway:
         self._began_utc = clock()
         self._sessions: dict[DeviceId, BleSession] = {}
         self._connections = 0
+        radio.on_loss.append(self._on_radio_loss)
+
+    def _on_radio_loss(self, reason: str) -> None:
+        for session in list(self._sessions.values()):
+            session.end(LinkError(f"adapter lost: {reason}"))
 
     async def run(self, until: asyncio.Event, *, pull_every_s: float) -> None:
         """Hold the live wearables, and visit the others every `pull_every_s` seconds, until the event."""
@@ -265,8 +270,8 @@ class Gateway:
                 serial=device.serial,
             ) as session:
                 yield session
-        except RadioError:
-            self._radio.lose_host()
+        except RadioError as error:
+            self._radio.lose_host(str(error))
             raise
         except IdentityError:
             logger.error("another wearable answers device=%s", device.device_id)

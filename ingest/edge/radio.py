@@ -38,6 +38,15 @@ class Sighting(NamedTuple):
     name: str | None
     services: tuple[str, ...]
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the address is a private one, which changes: it says nothing about who this is."""
+        details = self.device.details
+        properties = details.get("props", {}) if isinstance(details, dict) else {}
+        is_random = properties.get("AddressType", "public") == "random"
+        # the two highest bits: 11 static, 01 private and resolvable, 00 private (Core Vol 6, Part B, 1.3.2)
+        return is_random and int(self.device.address[:2], 16) & 0xC0 != 0xC0
+
 
 class RadioHost(Protocol):
     """What the operating system's Bluetooth service needs beside bleak; see :mod:`ingest.edge.bluez`."""
@@ -86,6 +95,8 @@ class Radio:
         self.host = host
         self._ear = _Ear(_with_backend(options, scanner_backend), host, deaf_s)
         self._is_prepared = False
+        #: Told when the host goes away: bleak does not notice what became of its links.
+        self.on_loss: list[Callable[[str], None]] = []
         #: An adapter has one pending connection; a second attempt makes both fail.
         self.connecting = asyncio.Lock()
         #: Attempts in a row that the host refused because of one it never ended, by address.
@@ -113,9 +124,11 @@ class Radio:
                 raise RadioError(f"Bluetooth service not ready: {error}") from error
             self._is_prepared = True
 
-    def lose_host(self) -> None:
-        """The host went away; it must be prepared again."""
+    def lose_host(self, reason: str) -> None:
+        """The host or its adapter went away: it must be prepared again, and no link stands."""
         self._is_prepared = False
+        for on_loss in list(self.on_loss):
+            on_loss(reason)
 
     async def find(self, address: str, timeout_s: float) -> BLEDevice | None:
         """Device with this address as soon as it advertises; ``None`` after `timeout_s` seconds.

@@ -28,6 +28,7 @@ from ingest.edge.errors import (
     LinkTimeoutError,
     NotSeenError,
     PairingError,
+    RadioError,
 )
 from ingest.edge.radio import Radio
 
@@ -343,7 +344,7 @@ async def _free_stuck(radio: Radio, address: str, error: LinkError, *, is_bonded
     # removing a device removes its bond, which only a visit to the patient brings back
     if radio.stuck[address] >= STUCK_ATTEMPTS and radio.host is not None and not is_bonded:
         logger.warning("stuck device removed from the host")
-        with suppress(BleakError, EOFError, OSError):
+        with suppress(RadioError, BleakError, EOFError, OSError):
             await radio.host.forget_device(address)
         radio.stuck.pop(address, None)
 

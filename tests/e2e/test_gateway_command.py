@@ -1,0 +1,173 @@
+"""`flarecast gateway pair | run | status`: the home box as its user meets it."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from devices.clock import system_clock
+from devices.sim.ring import Ring
+from devices.sim.strap import Strap
+from flows.cli import main
+from flows.errors import UserError
+from flows.gateway_command import run_gateway, show_status
+from flows.gateway_config import GatewayConfig, read_config
+from flows.gateway_pairing import pair
+from ingest.edge.radio import Radio
+from ingest.edge.spool import Spool
+from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio_air import Air, HostedWearable
+
+HEAVY = {"pyarrow", "numpy", "bumble", "prefect", "scipy", "duckdb", "polars", "numba"}
+#: A port that nobody listens on: the broker is away.
+BROKER = "127.0.0.1:1"
+
+
+class House:
+    """Wearables that are near, and an adapter for whoever opens it."""
+
+    def __init__(self) -> None:
+        self.strap = Strap("sim strap", "F0:00:00:00:00:01")
+        self.ring = Ring("sim ring", "F0:00:00:00:00:02", clock=system_clock)
+        self.beats = 0
+
+    @asynccontextmanager
+    async def open_radio(self, config: GatewayConfig) -> AsyncGenerator[Radio]:
+        air = Air()
+        async with AsyncExitStack() as stack:
+            for wearable in (self.strap, self.ring):
+                hosted = HostedWearable(air, wearable)
+                await hosted.start()
+                stack.push_async_callback(hosted.aclose)
+            adapter = await stack.enter_async_context(VirtualAdapter.open(air))
+            beating = asyncio.create_task(self._beat())
+            yield adapter.radio(config.max_links)
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            self.beats += await self.strap.send_beats((100,))
+
+
+def paired_house(path: Path, capsys: pytest.CaptureFixture[str]) -> House:
+    house = House()
+    answers = {"hr_strap": "strap-1", "colmi_ring": "ring-1"}
+
+    def ask(question: str) -> str:
+        del question
+        shown.append(capsys.readouterr().out)
+        return next(name for driver, name in answers.items() if driver in shown[-1])
+
+    shown: list[str] = []
+    pair(path, gateway="gw-1", site="home-1", broker=BROKER, scan_s=0.3, ask=ask, open_radio=house.open_radio)
+    assert any("dBm" in text and "battery 87 %" in text for text in shown)
+    return house
+
+
+def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two wearables are paired, heard and kept while the broker is away; SIGTERM ends it with success."""
+    path = tmp_path / "gateway.toml"
+    house = paired_house(path, capsys)
+    config = read_config(path)
+    assert [
+        (each.device_id, each.driver) for each in sorted(config.devices, key=lambda each: each.address)
+    ] == [
+        ("strap-1", "hr_strap"),
+        ("ring-1", "colmi_ring"),
+    ]
+    assert {each.serial for each in config.devices} == {"F0:00:00:00:00:01", "F0:00:00:00:00:02"}
+    house.beats = 0
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        assert run_gateway(path, open_radio=house.open_radio) == 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    spool = Spool(config.spool, clock=system_clock)
+    kept = spool.counts().by_kind
+    spool.close()
+    assert house.beats >= 5
+    assert kept["rr_interval"].appended == house.beats
+    assert kept["rr_interval"].confirmed == 0
+    assert kept["battery"].appended == 2
+    capsys.readouterr()
+    show_status(path, as_json=True)
+    status = json.loads(capsys.readouterr().out)
+    assert status["samples"]["appended"] == house.beats + 2
+    assert status["devices"]["strap-1"]["heard_utc"] is not None
+    show_status(path, as_json=False)
+    told = capsys.readouterr().out
+    assert f"kept {house.beats + 2}" in told
+    assert "strap-1" in told
+
+
+def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    house = paired_house(path, capsys)
+    before = path.read_text()
+    pair(path, gateway=None, site=None, broker=None, scan_s=0.3, ask=pytest.fail, open_radio=house.open_radio)
+    assert path.read_text() == before
+    assert "no new wearable is near" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "no gateway file"),
+        ("gateway = 1", "site is missing|broker is missing"),
+        ('gateway="GW"\nsite="s"\n[broker]\nhost="h"\nport=1', "gateway 'GW' is not"),
+        ('gateway="g"\nsite="s"\ncolour=1\n[broker]\nhost="h"\nport=1', "colour"),
+        ('gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1', "no device is paired yet"),
+        (
+            'gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1\n[[device]]\nid="d"\naddress="a"\ndriver="x"',
+            "no driver 'x'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_file(tmp_path: Path, content: str | None, complaint: str) -> None:
+    path = tmp_path / "gateway.toml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=complaint):
+        run_gateway(path)
+    assert main(["gateway", "run", "--config", str(path)]) == 2
+
+
+def test_the_process_loads_nothing_heavy_and_waits_for_its_adapter(tmp_path: Path) -> None:
+    """The command itself, on a machine without Bluetooth: it waits, SIGTERM ends it, and it stayed small."""
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        'gateway="g"\nsite="s"\n[broker]\nhost="127.0.0.1"\nport=1\n'
+        '[[device]]\nid="d"\naddress="F0:00:00:00:00:01"\ndriver="hr_strap"\n'
+    )
+    code = (
+        "import sys; from flows.cli import main; code = main(sys.argv[1:]);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, "gateway", "run", "--config", str(path)]
+    # a bus that is not there: the same on a machine that has Bluetooth
+    env = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/absent", "PATH": "/usr/bin:/bin"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        end = time.monotonic() + 20
+        while not (tmp_path / "status.json").exists() and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        assert process.poll() is None, process.communicate()
+        process.terminate()
+        out, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told
+    loaded = set(out.split())
+    assert {"bleak", "paho", "msgspec"} <= loaded
+    assert not loaded & HEAVY
+    assert "failures=2" in told
