@@ -133,6 +133,7 @@ def test_the_first_and_every_later_attempt_looks_whether_it_is_still_needed(jour
         journal.acknowledge(alert.alert, "nurse-1", 1)
     else:
         journal.resolve(alert.alert, NIGHT, CONDITION_ENDED)
+    assert journal.outbox.counts() == {"cancelled": 1}
     clock.forward(HOUR)
     assert deliver_due(journal, [channel], clock).sent == 0
     assert len(channel.keys) == 1
