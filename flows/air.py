@@ -22,7 +22,6 @@ from ingest.edge.spool import Spool
 from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 
-
 #: A notification that has not arrived by then never will: better an error than a demo that hangs.
 STALLED_S = 30.0
 

@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from devices.clock import system_clock
 from flows.settings import Settings
 
 
@@ -17,4 +16,4 @@ def from_settings(settings: Settings) -> list[Any]:
     from alerts.delivery.channels.webhook import Webhook
 
     host = urlsplit(settings.webhook_url).hostname or ""
-    return [Webhook(settings.webhook_url, settings.webhook_secret, allow_hosts=[host], clock=system_clock)]
+    return [Webhook(settings.webhook_url, settings.webhook_secret, allow_hosts=[host])]

@@ -5,7 +5,9 @@ gateway spools, an MQTT broker process, a collector process, Parquet, the nightl
 flow on a Prefect server, DuckDB, the alert journal and a signed webhook.
 """
 
+import base64
 import json
+import secrets
 import shutil
 import time
 from contextlib import ExitStack
@@ -14,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from alerts.delivery.receiver import Receiver
-from devices.clock import to_utc
+from alerts.delivery.render import EVENTS
+from devices.clock import system_clock, to_utc
 from devices.sim.cohort import simulate
 from devices.sim.people import enrolment_rows, make_people
 from flows import demo_summary, stack
@@ -27,6 +30,7 @@ from flows.settings import Settings
 
 #: A marker, so that the demo never deletes a folder it did not make.
 MARKER = ".flarecast-demo"
+OPENED = EVENTS["open"]
 
 
 def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> int:
@@ -38,10 +42,11 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     cohort = make_people(people, seed=seed)
     enrolled = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=3)
     clinic.write_enrolment(enrolment_rows(cohort, valid_from_utc=to_utc(enrolled)))
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     with ExitStack() as resources:
         progress = resources.enter_context(bar())
-        receiver = resources.enter_context(Receiver())
-        configured = Settings(clinic.home, receiver.url, receiver.secret)
+        receiver = resources.enter_context(Receiver(secret, clock=system_clock))
+        configured = Settings(clinic.home, receiver.url, secret)
         prefect = stack.PrefectServer(clinic.home / "prefect", configured)
         resources.callback(prefect.stop)
         prefect.start()
@@ -52,10 +57,12 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         prefect.wait()
         report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
         progress.update(shown, completed=1)
-        delivered = receiver.opened_count()
-    page = write_page(clinic, last, is_synthetic=True)
+        told = {
+            message.body["data"]["alert"] for message in receiver.received if message.body["type"] == OPENED
+        }
+    page = write_page(clinic, last, clock=system_clock, is_synthetic=True)
     summary = demo_summary.summarise(clinic, homes, report)
-    summary |= {"people": people, "days": days, "alerts_delivered": delivered, "page": str(page)}
+    summary |= {"people": people, "days": days, "alerts_delivered": len(told), "page": str(page)}
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
     return 0 if summary["missing"] == 0 else 1
