@@ -1,0 +1,196 @@
+"""Publish a snapshot: everything derived, as Parquet and as one DuckDB file, at once or not at all.
+
+``<root>/snapshots/<id>/<table>.parquet`` for whoever reads files,
+``<root>/catalogs/<id>.duckdb`` for SQL, and the symlink ``<root>/current.duckdb``,
+replaced in one step when both are on disk. Nothing published is changed again: a
+reader that follows the link once sees one state for as long as it likes.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import devices.tables
+from analytics.store import warehouse
+from devices.clock import Clock, from_utc
+
+CURRENT: Final = "current.duckdb"
+
+#: Views over the tables for the questions most often asked: name -> (statement, what a row is, column docs).
+_VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
+    "coverage": (
+        """select
+            p.patient,
+            p.local_date,
+            p.wear_min,
+            p.is_valid_day,
+            p.steps is not null as has_steps,
+            p.tst_min is not null as has_sleep,
+            p.rmssd_ms is not null as has_hrv,
+            p.nrs is not null as has_pain_score,
+            n.window_count,
+            p.quality as steps_quality,
+            n.sleep_quality,
+            n.hrv_quality
+        from patient_day p left join night n using (patient, local_date)""",
+        "what is there of a patient's day and night, and why the rest is not",
+        {
+            "has_steps": "steps stand",
+            "has_sleep": "sleep values stand",
+            "has_hrv": "HRV values stand",
+            "has_pain_score": "a pain score was given",
+            "steps_quality": "why steps are null",
+        },
+    ),
+    "pro_scores": (
+        """select patient, local_date, instrument, score
+        from (
+            select patient, local_date, 'nrs' as instrument, nrs as score from patient_day
+            union all
+            select patient, local_date, 'mood', mood from patient_day
+        )
+        where score is not null""",
+        "one score of one questionnaire and day",
+        {"instrument": "nrs: pain 0-10; mood: low mood 0-10", "score": "mean of the day's answers [{score}]"},
+    ),
+}
+
+
+def publish(
+    root: Path,
+    tables: Mapping[str, pa.Table],
+    observations: Mapping[str, Sequence[Path]],
+    *,
+    clock: Clock,
+    enrolment: pa.Table | None = None,
+) -> Path:
+    """Write a new snapshot and make it the current one.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the publications.
+    tables : mapping of str to Table
+        Derived tables; their field metadata (doc, unit) becomes the column comments.
+    observations : mapping of str to sequence of Path
+        Observation kind -> lake files behind the views ``observations_<kind>``.
+    clock : Clock
+        Names the snapshot.
+    enrolment : Table, optional
+        When given, the observation views carry patient, site and zone.
+
+    Returns
+    -------
+    Path
+        ``root/current.duckdb``, a symlink to the new catalog.
+    """
+    snapshots, catalogs = root / "snapshots", root / "catalogs"
+    for folder in (snapshots, catalogs):
+        folder.mkdir(parents=True, exist_ok=True)
+    name = _new_name(snapshots, clock)
+    _write_files(snapshots / name, tables)
+    catalog = catalogs / f"{name}.duckdb"
+    _write_catalog(catalog, tables, observations, enrolment)
+    for folder in (snapshots, catalogs):
+        _sync(folder)
+    staged = root / f".{CURRENT}.{name}"
+    staged.symlink_to(catalog.relative_to(root))
+    current = root / CURRENT
+    staged.replace(current)
+    _sync(root)
+    return current
+
+
+def _new_name(snapshots: Path, clock: Clock) -> str:
+    """Instant of the snapshot; a second one within a microsecond is told apart."""
+    name = stem = from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
+    count = 1
+    while (snapshots / name).exists():
+        count += 1
+        name = f"{stem}-{count}"
+    return name
+
+
+def _write_files(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    staged = folder.with_name(f".{folder.name}.tmp")
+    staged.mkdir()
+    for name, rows in tables.items():
+        with (staged / f"{name}.parquet").open("wb") as stream:
+            pq.write_table(rows, stream, compression="zstd")
+            stream.flush()
+            os.fsync(stream.fileno())
+    _sync(staged)
+    staged.rename(folder)
+
+
+def _write_catalog(
+    path: Path,
+    tables: Mapping[str, pa.Table],
+    observations: Mapping[str, Sequence[Path]],
+    enrolment: pa.Table | None,
+) -> None:
+    staged = path.with_name(f".{path.name}.tmp")
+    with duckdb.connect(str(staged)) as con:
+        con.execute("set TimeZone = 'UTC'")
+        for name, rows in tables.items():
+            _add_table(con, name, rows)
+        if enrolment is not None:
+            _add_table(con, "enrolment", enrolment.cast(devices.tables.ENROLMENT))
+        docs = {field.name: _comment(field) for rows in tables.values() for field in rows.schema}
+        for name, (statement, grain, own_docs) in _VIEWS.items():
+            if {"patient_day", "night"} <= set(tables):
+                con.execute(f"create view {name} as {statement}")
+                _comment_on(con, "view", name, grain, docs | own_docs)
+        for kind, schema in devices.tables.TABLES.items():
+            files = [file.resolve() for file in observations.get(kind, ())]
+            con.execute(
+                warehouse.observation_view(con, kind, files, has_enrolment=enrolment is not None)
+            )
+            fields = [*devices.tables.ENROLMENT, *schema]
+            grain = f"observations of the kind {kind}, each sample once"
+            columns = {field.name: _comment(field) for field in fields}
+            _comment_on(con, "view", f"observations_{kind}", grain, columns)
+        con.execute("checkpoint")
+    _sync(staged)
+    staged.replace(path)
+
+
+def _add_table(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    con.register("published_rows", rows)
+    con.execute(f"create table {name} as select * from published_rows")
+    con.unregister("published_rows")
+    grain = (rows.schema.metadata or {}).get(b"doc", b"").decode()
+    _comment_on(con, "table", name, grain, {field.name: _comment(field) for field in rows.schema})
+
+
+def _comment(field: pa.Field) -> str:
+    """Meaning and unit of a column."""
+    metadata = field.metadata or {}
+    doc, unit = metadata.get(b"doc", b"").decode(), metadata.get(b"unit", b"").decode()
+    return f"{doc} [{unit}]" if unit else doc
+
+
+def _comment_on(
+    con: duckdb.DuckDBPyConnection, kind: str, name: str, grain: str, columns: Mapping[str, str]
+) -> None:
+    if grain:
+        con.execute(f"comment on {kind} {name} is {_quoted(grain)}")
+    for column in con.sql(f"select * from {name} limit 0").columns:
+        con.execute(f"comment on column {name}.{column} is {_quoted(columns[column])}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
