@@ -109,12 +109,16 @@ class Collector:
         start_client(client, self._broker, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
         try:
             was_subscribed = False
+            is_stored = True
             while not self._stopping:
-                self._flush_next(client)
+                is_stored = self._flush_next(client)
                 if self._is_subscribed != was_subscribed:
                     was_subscribed = self._is_subscribed
                     self._write_status()
-            self._flush_next(client)
+            # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
+            # embedded broker forgets the older message
+            if is_stored:
+                self._flush_next(client)
         finally:
             client.disconnect()
             client.loop_stop()
