@@ -24,6 +24,9 @@ check: python ## format, lint, types, import directions
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--minutes 1 --seed 7"
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
 bench: python ## measure and write bench.json: ONLY=name
 	@$(SETUP) debian mosquitto
 	$(BIN)/python -m bench $(ONLY)
