@@ -120,12 +120,14 @@ def run(
     report.feature_days, report.score_days = len(plan.feature_days), len(plan.score_days)
     report.written += stage("features", make_features, (clinic, plan))
     report.written += stage("scores", make_scores, (clinic, plan))
+    ways = tuple(channels)
     if plan.patients is None and plan.score_days:
-        opened, resolved = stage("alerts", raise_alerts, (clinic, plan, clock))
-        report.alerts_opened, report.alerts_resolved = opened, resolved
-    report.alerts_delivered, report.alerts_failed = stage(
-        "deliver", deliver, (clinic, tuple(channels), clock)
-    )
+        told = stage("alerts", raise_alerts, (clinic, plan, ways, clock))
+        report.alerts_opened, report.alerts_resolved = told.opened, told.resolved
+        report.alerts_delivered, report.alerts_failed = told.sent, told.failed
+    sent, failed = stage("deliver", deliver, (clinic, ways, clock))
+    report.alerts_delivered += sent
+    report.alerts_failed += failed
     changed = report.written or report.alerts_opened or report.alerts_resolved or report.alerts_delivered
     if changed or not clinic.current.exists():
         report.snapshot = str(stage("publish", publish_snapshot, (clinic, clock)))
@@ -190,9 +192,19 @@ def make_scores(clinic: Clinic, plan: Plan) -> int:
     return written
 
 
-def raise_alerts(clinic: Clinic, plan: Plan, clock: Clock) -> tuple[int, int]:
-    """Judge the scored nights in their order; returns alerts opened and resolved."""
-    opened = resolved = 0
+@dataclass
+class Told:
+    """Alerts opened and resolved, messages sent and failed."""
+
+    opened: int = 0
+    resolved: int = 0
+    sent: int = 0
+    failed: int = 0
+
+
+def raise_alerts(clinic: Clinic, plan: Plan, channels: tuple[Any, ...], clock: Clock) -> Told:
+    """Judge the scored nights in order; after each tell what it opened, as that night would have."""
+    told = Told()
     with Journal(clinic.journal_path, clock) as journal:
         pack = load_pack()
         for day in plan.score_days:
@@ -201,13 +213,17 @@ def raise_alerts(clinic: Clinic, plan: Plan, clock: Clock) -> tuple[int, int]:
                 for name in ("patient_day", "baseline", "flare_risk")
             }
             night = run_night(journal, pack, day, tables)
-            opened += night.opened
-            resolved += night.resolved
-    return opened, resolved
+            told.opened += night.opened
+            told.resolved += night.resolved
+            if channels:
+                outcome = deliver_due(journal, channels, clock)
+                told.sent += outcome.sent
+                told.failed += outcome.failed + outcome.dead
+    return told
 
 
 def deliver(clinic: Clinic, channels: tuple[Any, ...], clock: Clock) -> tuple[int, int]:
-    """Send what is due; returns messages sent and failed."""
+    """Send what is still due from earlier runs; returns messages sent and failed."""
     if not channels or not clinic.journal_path.exists():
         return 0, 0
     with Journal(clinic.journal_path, clock) as journal:

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 
 from devices.clock import system_clock
@@ -16,7 +16,8 @@ from flows.clinic import Clinic
 
 def call_as_task(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Run a stage as a task of that name."""
-    return task(stage, name=name, cache_policy=NO_CACHE, persist_result=False)(*args)
+    run = Task(stage, name=name, cache_policy=NO_CACHE, persist_result=False)
+    return run(*args)
 
 
 @flow(name="nightly", log_prints=False, persist_result=False, validate_parameters=False)
