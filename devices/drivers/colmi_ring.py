@@ -1,26 +1,33 @@
 """Colmi R02-family ring: seven days of steps, heart rates and sleep, pulled now and then.
 
-Ring time has no zone. This driver sets the ring to UTC: ring days are then UTC
-days, never 23 or 25 hours long, and the local day is made at the clinic from the
-patient's zone. The offset that was set is recorded with the history cursors.
+Ring time has no zone. This driver keeps the ring at one offset from UTC, zero
+unless it is found at another: ring days are then 24 hours long, and the local day
+is made at the clinic from the patient's zone. A ring that another application has
+set is noticed by a quarter hour that has not begun yet; it keeps that offset, so
+that no two times ever share a stamp, and its memory is converted by it. The
+offsets before and after each visit are recorded with the history cursors.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Final, Protocol
 
 from devices.blobs import pack_u16
-from devices.clock import DAY, MINUTE, from_utc, to_utc
+from devices.clock import DAY, MINUTE, SECOND, from_utc, to_utc
 from devices.codec import colmi
-from devices.drivers.session import Harvest, Item, Plan, Rejected, Session, Stream
+from devices.drivers.session import Gap, Harvest, Item, Plan, Rejected, Session, Stream
 from devices.errors import DecodeError, ObservationError
 from devices.ids import DeviceId
 from devices.observations import Battery, HeartRate, Observation, SleepStage, StepCount
 
 STEPS_LOG, RATES_LOG, SLEEP_LOG = StepCount.kind, HeartRate.kind, SleepStage.kind
-#: Seconds ring time is ahead of UTC, as set at the last visit.
+#: Seconds ring time is ahead of UTC: as set at the last visit, and as found at it.
 OFFSET_LOG: Final = "clock-offset-s"
+FOUND_LOG: Final = "clock-offset-found-s"
+#: The offset before the last change, and when it ended (microseconds UTC): older memory is on it.
+BEFORE_LOG: Final = "clock-offset-before-s"
+CHANGED_LOG: Final = "clock-changed"
 #: Minute of the visit at which the clock was last set, microseconds UTC.
 CLOCK_SET_LOG: Final = "clock-set"
 
@@ -30,11 +37,19 @@ SLOT_MIN: Final = 15
 ANSWER_TIMEOUT_S: Final = 5.0
 #: After a broken answer: this long without a frame and the rest of it is over.
 QUIET_S: Final = 0.5
+FORGOTTEN: Final = "ring: older than its memory"
 
-_OFFSET_S: Final = 0
+#: A crystal does not get so far ahead between two visits; another application does.
+DRIFT_MOST_S: Final = 450
+#: Zones lie whole hours apart, nearly all; and the newest quarter hour may be some minutes old.
+_ZONE_S: Final = 3600
 _PUSH: Final = bytes([colmi.PUSH])
 #: Sleep stages of the ring -> codes of ``STAGES``; what is not here is unknown.
 _STAGES: Final = {2: 2, 3: 3, 4: 4, 5: 1}
+
+
+#: Ring time (microseconds as if UTC) to microseconds UTC.
+RingTime = Callable[[int], int]
 
 
 class _Answer(Protocol):
@@ -60,6 +75,7 @@ class ColmiRing:
             session.notifications(colmi.BIG_NOTIFY) as big,
         ):
             visit = _Visit(session, small, big)
+            await visit.find_offset()
             yield await visit.set_clock()
             yield await visit.battery()
             for days_ago in visit.days_to_read(STEPS_LOG):
@@ -76,25 +92,68 @@ class _Visit:
         self._session = session
         self._small = small
         self._big = big
-        self._midnight = _midnight(session.now())
         self._broken: set[str] = set()
+        known = session.cursor(OFFSET_LOG)
+        self._offset_s = self._found_s = known or 0
+        self._before_s = session.cursor(BEFORE_LOG)
+        self._changed = session.cursor(CHANGED_LOG)
+        self._midnight = self._ring_midnight()
+
+    def _ring_midnight(self) -> int:
+        """Start of the ring's today, in ring time."""
+        return _midnight(self._session.now() + self._offset_s * SECOND)
+
+    def utc(self, ring: int) -> int:
+        """Instant of a stamp of the ring, by the offset it was on when it wrote it."""
+        if self._before_s is not None and self._changed is not None:
+            before = ring - self._before_s * SECOND
+            if before < self._changed:
+                return before
+        return ring - self._offset_s * SECOND
+
+    async def find_offset(self) -> None:
+        """Offset of the ring before anything is set, as far as its newest quarter hour tells."""
+        answer = colmi.StepsAnswer()
+        request = colmi.encode_steps_request(0)
+        await self._ask(colmi.WRITE, request, self._small, answer, FOUND_LOG)
+        now, newest = self._session.now(), max(map(_slot_ring, answer.slots), default=0)
+        ahead_s = (newest - now) // SECOND
+        if ahead_s - self._offset_s <= DRIFT_MOST_S:
+            return
+        found_s = -(-ahead_s // _ZONE_S) * _ZONE_S
+        if (visited := self._session.cursor(CLOCK_SET_LOG)) is not None:
+            self._before_s, self._changed = self._offset_s, visited
+        self._offset_s = self._found_s = found_s
+        self._midnight = self._ring_midnight()
 
     def days_to_read(self, log: str) -> range:
         """Days ago to read, oldest first: one day before the cursor up to today."""
         cursor = self._session.cursor(log)
         oldest = MEMORY_DAYS - 1
         if cursor is not None:
-            oldest = min(oldest, max(0, (self._midnight - _midnight(cursor - DAY)) // DAY))
+            last = _midnight(cursor - DAY + self._offset_s * SECOND)
+            oldest = min(oldest, max(0, (self._midnight - last) // DAY))
         return range(oldest, -1, -1)
 
     async def set_clock(self) -> Harvest:
         now = self._session.now()
         answer = _Acknowledgement(colmi.SET_TIME)
-        request = colmi.encode_set_time(from_utc(now) + timedelta(seconds=_OFFSET_S))
+        request = colmi.encode_set_time(from_utc(now + self._offset_s * SECOND))
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, CLOCK_SET_LOG)
         if CLOCK_SET_LOG in self._broken:
             return Harvest(rejected)
-        return Harvest(rejected, {OFFSET_LOG: _OFFSET_S, CLOCK_SET_LOG: now})
+        cursors = {OFFSET_LOG: self._offset_s, FOUND_LOG: self._found_s, CLOCK_SET_LOG: now}
+        if self._before_s is not None and self._changed is not None:
+            cursors |= {BEFORE_LOG: self._before_s, CHANGED_LOG: self._changed}
+        return Harvest(rejected, cursors, gaps=self._forgotten(now))
+
+    def _forgotten(self, now: int) -> tuple[Gap, ...]:
+        """What the ring has overwritten since it was last read."""
+        cursor = self._session.cursor(STEPS_LOG)
+        oldest = self.utc(self._midnight - (MEMORY_DAYS - 1) * DAY)
+        if cursor is None or cursor >= oldest or now < cursor:
+            return ()
+        return (Gap(cursor, oldest, FORGOTTEN),)
 
     async def battery(self) -> Harvest:
         answer = _Acknowledgement(colmi.BATTERY)
@@ -114,20 +173,20 @@ class _Visit:
         answer = colmi.StepsAnswer()
         request = colmi.encode_steps_request(days_ago)
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, STEPS_LOG)
-        return self._harvest(STEPS_LOG, rejected, step_runs(self._session.device, answer.slots))
+        return self._harvest(STEPS_LOG, rejected, step_runs(self._session.device, answer.slots, self.utc))
 
     async def heart_rates(self, days_ago: int) -> Harvest:
         answer = colmi.HeartRateAnswer()
         request = colmi.encode_heart_rate_request(from_utc(self._midnight - days_ago * DAY))
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, RATES_LOG)
-        found = [] if answer.log is None else rate_runs(self._session.device, answer.log)
+        found = [] if answer.log is None else rate_runs(self._session.device, answer.log, self.utc)
         return self._harvest(RATES_LOG, rejected, found)
 
     async def sleep(self) -> Harvest:
         answer = colmi.BigAnswer(colmi.SLEEP)
         request = colmi.encode_sleep_request()
         rejected = await self._ask(colmi.BIG_WRITE, request, self._big, answer, SLEEP_LOG)
-        if SLEEP_LOG in self._broken or _midnight(self._session.now()) != self._midnight:
+        if SLEEP_LOG in self._broken or self._ring_midnight() != self._midnight:
             # "days ago" of an answer that crossed midnight is ambiguous: the next visit reads it
             return Harvest(rejected)
         try:
@@ -135,7 +194,7 @@ class _Visit:
         except DecodeError as error:
             return Harvest((Rejected(SleepStage.kind, str(error), answer.payload),))
         cursor = self._session.cursor(SLEEP_LOG)
-        nights = sleep_runs(self._session.device, days, self._midnight)
+        nights = sleep_runs(self._session.device, days, self._midnight, self.utc)
         fresh = [night for night in nights if cursor is None or night.end_utc > cursor - DAY]
         return self._harvest(SLEEP_LOG, rejected, fresh)
 
@@ -203,18 +262,15 @@ def _midnight(utc: int) -> int:
     return utc // DAY * DAY
 
 
-def _ring_to_utc(moment: datetime) -> int:
-    return to_utc(moment) - _OFFSET_S * 1_000_000
-
-
-def _slot_utc(slot: colmi.StepSlot) -> int:
+def _slot_ring(slot: colmi.StepSlot) -> int:
+    """Ring time at which a quarter hour begins."""
     midnight = datetime.combine(slot.day, datetime.min.time(), tzinfo=from_utc(0).tzinfo)
-    return _ring_to_utc(midnight) + slot.slot * SLOT_MIN * MINUTE
+    return to_utc(midnight) + slot.slot * SLOT_MIN * MINUTE
 
 
-def step_runs(device: DeviceId, slots: Iterable[colmi.StepSlot]) -> list[StepCount]:
+def step_runs(device: DeviceId, slots: Iterable[colmi.StepSlot], utc: RingTime) -> list[StepCount]:
     """Runs of consecutive quarter hours; a slot that is absent ends a run and is not zero steps."""
-    counts = {_slot_utc(slot): slot.steps for slot in slots}
+    counts = {utc(_slot_ring(slot)): slot.steps for slot in slots}
     length = SLOT_MIN * MINUTE
     runs: list[StepCount] = []
     for _, group in groupby(enumerate(sorted(counts)), lambda pair: pair[1] - pair[0] * length):
@@ -230,7 +286,7 @@ def step_runs(device: DeviceId, slots: Iterable[colmi.StepSlot]) -> list[StepCou
     return runs
 
 
-def rate_runs(device: DeviceId, log: colmi.HeartRateLog) -> list[HeartRate]:
+def rate_runs(device: DeviceId, log: colmi.HeartRateLog, utc: RingTime) -> list[HeartRate]:
     """The day's heart rates from the first reading to the last; none when there is no reading."""
     kept = log.bpm.rstrip(b"\0")
     first = len(kept) - len(kept.lstrip(b"\0"))
@@ -238,7 +294,7 @@ def rate_runs(device: DeviceId, log: colmi.HeartRateLog) -> list[HeartRate]:
         return []
     run = HeartRate(
         device=device,
-        start_utc=_ring_to_utc(log.midnight) + first * log.step_min * MINUTE,
+        start_utc=utc(to_utc(log.midnight) + first * log.step_min * MINUTE),
         source=colmi.SOURCE,
         period_s=log.step_min * 60,
         bpm=kept[first:],
@@ -246,8 +302,10 @@ def rate_runs(device: DeviceId, log: colmi.HeartRateLog) -> list[HeartRate]:
     return [run]
 
 
-def sleep_runs(device: DeviceId, days: Sequence[colmi.SleepDay], midnight: int) -> list[SleepStage]:
-    """Sleep episodes as 60 s epochs, oldest first; `midnight` began the ring's today (microseconds UTC)."""
+def sleep_runs(
+    device: DeviceId, days: Sequence[colmi.SleepDay], midnight: int, utc: RingTime
+) -> list[SleepStage]:
+    """Sleep episodes as 60 s epochs, oldest first; `midnight` began the ring's today (ring time)."""
     runs: list[SleepStage] = []
     for day in days:
         stages = b"".join(bytes([_STAGES.get(stage, 0)]) * minutes for stage, minutes in day.stages)
@@ -255,7 +313,7 @@ def sleep_runs(device: DeviceId, days: Sequence[colmi.SleepDay], midnight: int) 
             continue
         run = SleepStage(
             device=device,
-            start_utc=midnight - day.days_ago * DAY + day.start_min * MINUTE - _OFFSET_S * 1_000_000,
+            start_utc=utc(midnight - day.days_ago * DAY + day.start_min * MINUTE),
             source=colmi.SOURCE,
             epoch_s=60,
             stages=stages,

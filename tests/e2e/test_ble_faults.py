@@ -11,7 +11,7 @@ import pytest
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 from devices.codec import battery, colmi, device_information, heart_rate
 from devices.ids import DeviceId
-from devices.observations import Battery, StepCount
+from devices.observations import Battery, HeartRate, SleepStage, StepCount
 from devices.sim.ring import Ring
 from devices.sim.strap import Strap
 from ingest.edge.beats import CLOCK_BACK, COPY, REFUSED, SILENT
@@ -26,6 +26,7 @@ from tests.fixtures_ble import (
     Home,
     a_home,
     listening,
+    night,
     play,
     quarter_hours,
     ring_with,
@@ -464,3 +465,93 @@ async def test_serial_is_read_where_there_is_one(home: Home) -> None:
     async with home.streaming():
         await asyncio.sleep(0.4)
         assert not home.gateway.progress[STRAP].is_listening
+
+
+@pytest.mark.parametrize("hours", [0, 1, 9, 13])
+async def test_ring_set_by_another_application(home: Home, hours: int) -> None:
+    """Its memory is converted by the offset it was found on; that is kept, so no two times share a stamp."""
+    ring, paired = ring_with(home, offset_us=hours * HOUR)
+    truth = {START - 5 * DAY: 50, START - DAY: 60, START - 15 * MINUTE: 70}
+    for start, count in truth.items():
+        ring.remember([quarter_hours(start, [count])])
+    rates = HeartRate(device=RING, start_utc=START - DAY, source="colmi/1", period_s=300, bpm=b"\x40\x41")
+    sleep = night(START - 12 * HOUR, 400)
+    ring.remember([rates, sleep])
+    await home.put_on_air(ring)
+    gateway = await home.open_gateway(paired)
+    for visit in range(3):
+        home.clock.now += 45 * MINUTE
+        start = home.clock.now - 15 * MINUTE
+        truth[start] = 10 + visit
+        ring.remember([quarter_hours(start, [10 + visit])])
+        (result,) = await gateway.pull_history()
+        assert result.error is None
+        assert home.spool.cursors["ring-1/clock-offset-s"] == hours * 3600
+        assert home.spool.cursors["ring-1/clock-offset-found-s"] == hours * 3600
+    assert samples(home.spool.observations, keep=StepCount) == truth
+    assert samples(home.spool.observations, keep=HeartRate) == samples([rates], keep=HeartRate)
+    assert samples(home.spool.observations, keep=SleepStage) == samples([sleep], keep=SleepStage)
+    assert gateway.progress[RING].revised == 0
+
+
+async def test_ring_set_between_two_visits(home: Home) -> None:
+    """The patient's telephone sets it to summer time: what was written before stays where it was."""
+    ring, paired = ring_with(home)
+    ring.remember([quarter_hours(START - HOUR, [5, 6, 7, 8])])
+    await home.put_on_air(ring)
+    gateway = await home.open_gateway(paired)
+    await gateway.pull_history()
+    ring.offset_us = 2 * HOUR
+    home.clock.now += 3 * HOUR
+    ring.remember([quarter_hours(START + 2 * HOUR, [1, 2, 3, 4])])
+    await gateway.pull_history()
+    expected = dict(zip(range(START - HOUR, START, 15 * MINUTE), (5, 6, 7, 8), strict=True))
+    expected |= dict(zip(range(START + 2 * HOUR, START + 3 * HOUR, 15 * MINUTE), (1, 2, 3, 4), strict=True))
+    assert samples(home.spool.observations, keep=StepCount) == expected
+    assert home.spool.cursors["ring-1/clock-offset-before-s"] == 0
+    assert home.spool.cursors["ring-1/clock-offset-s"] == 7200
+
+
+async def test_ring_full_memory_and_midnight(home: Home) -> None:
+    """Two weeks of walking, visited across midnight: all that it holds, once; what it forgot is on record."""
+    ring, paired = ring_with(home)
+    await home.put_on_air(ring)
+    gateway = await home.open_gateway(paired)
+    ring.remember([quarter_hours(START - HOUR, [9])])
+    await gateway.pull_history()
+    home.clock.now = START // DAY * DAY + 15 * DAY - 3 * MINUTE
+    today = home.clock.now // DAY * DAY
+    truth = {START - HOUR: 9}
+    for days_ago in range(13, -1, -1):
+        midnight = today - days_ago * DAY
+        counts = [1 + days_ago] * 95
+        ring.remember([quarter_hours(midnight, counts)])
+        if days_ago < 7:
+            truth |= {midnight + slot * 15 * MINUTE: count for slot, count in enumerate(counts)}
+    await gateway.pull_history()
+    assert samples(home.spool.observations, keep=StepCount) == truth
+    forgotten = [gap for gap in gateway.progress[RING].gaps if "older than its memory" in gap.reason]
+    assert [gap.end_utc for gap in forgotten] == [today - 6 * DAY]
+    home.clock.now += 6 * MINUTE
+    ring.remember([quarter_hours(today + DAY - 15 * MINUTE, [77])])
+    await gateway.pull_history()
+    truth[today + DAY - 15 * MINUTE] = 77
+    assert samples(home.spool.observations, keep=StepCount) == truth
+
+
+async def test_change_to_summer_time_changes_nothing(home: Home) -> None:
+    """The ring stays at its offset while the clocks of the house are changed: days of 24 hours."""
+    change = 1_711_846_800 * SECOND  # 2024-03-31 01:00 UTC, Europe
+    home.clock.now = change - 6 * HOUR
+    ring, paired = ring_with(home)
+    await home.put_on_air(ring)
+    gateway = await home.open_gateway(paired)
+    truth: dict[int, int] = {}
+    for _ in range(12):
+        home.clock.now += HOUR
+        start = home.clock.now - HOUR
+        counts = [len(truth) + slot for slot in range(4)]
+        ring.remember([quarter_hours(start, counts)])
+        truth |= {start + slot * 15 * MINUTE: count for slot, count in enumerate(counts)}
+        await gateway.pull_history()
+    assert samples(home.spool.observations, keep=StepCount) == truth
