@@ -69,7 +69,9 @@ def _nights(
     """The table night, and per row which devices its sleep, HRV and resting heart rate came from."""
     without = np.array([row for row in range(days.count) if _resting(found, row) is None], np.int64)
     by_pulse = pulse.resting_rates(con, days, without, sleep_us)
-    columns: dict[str, list[Any]] = {name: [] for name in NIGHT.names if name not in ("patient", "local_date")}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in NIGHT.names if name not in ("patient", "local_date")
+    }
     segments: list[list[str]] = []
     for row in range(days.count):
         values = _sleep_values(slept, found, row, sleep_us, row in by_pulse) | _hrv_values(slept, found, row)
@@ -171,5 +173,3 @@ def _patient_days(
         "device_segment": pa.array([" ".join(parts) or None for parts in segments], pa.string()),
     }
     return pa.table([columns[name] for name in PATIENT_DAY.names], schema=PATIENT_DAY)
-
-

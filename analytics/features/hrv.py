@@ -169,9 +169,7 @@ def windows(
     return _one_night(rr_ms, beat_end_us, run_break, start_us, end_us).windows
 
 
-def night(
-    rr_ms: Numbers, beat_end_us: Instants, run_break: Marks, *, start_us: int, end_us: int
-) -> Night:
+def night(rr_ms: Numbers, beat_end_us: Instants, run_break: Marks, *, start_us: int, end_us: int) -> Night:
     """Nightly values of one series of beats; arguments as of :func:`windows`."""
     batch = _one_night(rr_ms, beat_end_us, run_break, start_us, end_us)
     return nightly(batch)[0]

@@ -127,18 +127,15 @@ def _place(runs: pa.Table) -> _Beats:
     ends = np.empty(len(rr), np.int64)
     breaks = np.empty(len(rr), np.bool_)
     start = runs["start_us"].to_numpy()
-    count = hrv_kernel.place_beats(
-        rr, offsets, start, is_new, _joined(runs, offsets, is_new), ends, breaks
-    )
+    count = hrv_kernel.place_beats(rr, offsets, start, is_new, _joined(runs, offsets, is_new), ends, breaks)
     first_rows = np.flatnonzero(is_new)
     cuts = offsets[np.append(first_rows, runs.num_rows)]
+    patients, devices, sensors = (key.dictionary.to_pylist() for key in keys)
     groups = [
-        tuple(str(key.dictionary[int(code[row])]) for key, code in zip(keys, codes, strict=True))
-        for row in first_rows
+        (patients[patient], devices[device], sensors[sensor])
+        for patient, device, sensor in codes[:, first_rows].T.tolist()
     ]
-    return _Beats(
-        rr[:count], ends[:count], breaks[:count], groups, np.stack([cuts[:-1], cuts[1:]], axis=1)
-    )
+    return _Beats(rr[:count], ends[:count], breaks[:count], groups, np.stack([cuts[:-1], cuts[1:]], axis=1))
 
 
 def _joined(runs: pa.Table, offsets: Array, is_new: Array) -> Array:
@@ -187,9 +184,7 @@ def _compute(beats: _Beats, jobs: _Jobs) -> list[tuple[_Jobs, NightBatch]]:
         return list(zip(parts, pool.map(run, parts), strict=True))
 
 
-def _collect(
-    found: CohortNights, calendar: Calendar, beats: _Beats, jobs: _Jobs, batch: NightBatch
-) -> None:
+def _collect(found: CohortNights, calendar: Calendar, beats: _Beats, jobs: _Jobs, batch: NightBatch) -> None:
     for number, values in enumerate(hrv.nightly(batch)):
         _, device, sensor = beats.groups[int(jobs.group[number])]
         count = int(batch.rr_count[number])
@@ -206,7 +201,9 @@ def _window_table(calendar: Calendar, beats: _Beats, jobs: _Jobs, batch: NightBa
     group = pa.array(jobs.group[job])
     days = calendar.rows.take(pa.array(jobs.row[job]))
     kept = found.is_kept[some]
-    reason = pa.array(["covered or clean too little: at least 80 % covered by NN, at most 20 % flagged", None])
+    reason = pa.array(
+        ["covered or clean too little: at least 80 % covered by NN, at most 20 % flagged", None]
+    )
     real = {
         name: pa.array(getattr(found, name)[some], pa.float64(), mask=~kept)
         for name in ("mean_nn_ms", "sdnn_ms", "rmssd_ms", "pnn50_pct", "sd1_ms", "sd2_ms")

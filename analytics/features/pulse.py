@@ -76,11 +76,17 @@ def resting_rates(
 
 
 def _groups(samples: Any) -> list[tuple[tuple[Any, Any, str], int, int]]:
-    keys = [samples[name].combine_chunks().dictionary_encode() for name in ("patient", "local_date", "device")]
+    keys = [
+        samples[name].combine_chunks().dictionary_encode() for name in ("patient", "local_date", "device")
+    ]
     codes = np.stack([key.indices.to_numpy() for key in keys])
     starts = np.flatnonzero(np.concatenate([[True], np.any(codes[:, 1:] != codes[:, :-1], axis=0)]))
     stops = np.append(starts[1:], codes.shape[1])
     return [
-        (tuple(key.dictionary[int(code[low])].as_py() for key, code in zip(keys, codes, strict=True)), low, high)
+        (
+            tuple(key.dictionary[int(code[low])].as_py() for key, code in zip(keys, codes, strict=True)),
+            low,
+            high,
+        )
         for low, high in zip(starts.tolist(), stops.tolist(), strict=True)
     ]

@@ -48,9 +48,7 @@ class Sleep:
 def main_sleep(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Sleep:
     """Main sleep of every night of the calendar (table `local_day` of the connection)."""
     rows = select(con, "select_sleep", calendar.night_arguments())
-    columns = {
-        name: rows[name].combine_chunks().to_numpy(zero_copy_only=False) for name in rows.column_names
-    }
+    columns = {name: rows[name].combine_chunks().to_numpy(zero_copy_only=False) for name in rows.column_names}
     is_recorded = ~np.isnan(columns["tst_min"].astype(np.float64))
     start = np.where(is_recorded, columns["onset_us"], 0).astype(np.int64)
     end = np.where(is_recorded, columns["final_us"], 0).astype(np.int64)
@@ -65,9 +63,7 @@ def main_sleep(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Sleep:
     zones = calendar.column("zone")
     for row in np.flatnonzero(stands):
         midpoint[row] = clock_hour(int(start[row] + end[row]) // 2, zones[row])
-    return Sleep(
-        columns["device"], start, end, is_recorded, tst, waso, efficiency, midpoint, quality
-    )
+    return Sleep(columns["device"], start, end, is_recorded, tst, waso, efficiency, midpoint, quality)
 
 
 def clock_hour(utc: int, zone: str) -> float:

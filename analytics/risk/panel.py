@@ -66,9 +66,10 @@ def make_panel(patient_days: pa.Table, last: date) -> Panel:
     return Panel(
         patients=[names[number] for number in order],
         first=_EPOCH + timedelta(days=start),
-        is_present=spread(np.True_, False, np.bool_),
+        is_present=spread(np.ones(rows.num_rows, np.bool_), False, np.bool_),
         values={
-            metric: spread(rows[metric].to_numpy().astype(np.float64), np.nan, np.float64) for metric in METRICS
+            metric: spread(rows[metric].to_numpy().astype(np.float64), np.nan, np.float64)
+            for metric in METRICS
         },
         segments={
             stream: spread(codes, -1, np.int32) for stream, codes in _streams(rows["device_segment"]).items()

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analytics.metrics import METRICS
 from analytics.risk import trend as trends
 from analytics.risk import wording
 from analytics.risk.baseline import LEAST, Deviation, deviations

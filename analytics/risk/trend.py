@@ -88,11 +88,10 @@ def _without_weekend(window: Floats, is_weekend: Marks) -> Floats:
     """Take out the offset of weekends, shrunken towards none."""
     held = ~np.isnan(window)
     n_weekend, n_week = held[:, is_weekend].sum(axis=1), held[:, ~is_weekend].sum(axis=1)
+    # whole rows: a selection of columns is laid out, and summed, in an order that depends on the cohort
+    total, weekend = np.nansum(window, axis=1), np.nansum(np.where(is_weekend, window, 0), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        offset = (
-            np.nansum(window[:, is_weekend], axis=1) / n_weekend
-            - np.nansum(window[:, ~is_weekend], axis=1) / n_week
-        )
+        offset = weekend / n_weekend - (total - weekend) / n_week
     offset = np.nan_to_num(offset) * n_weekend / (n_weekend + WEEKEND_PRIOR)
     return window - np.where(is_weekend, offset[:, None], 0)
 

@@ -63,9 +63,7 @@ def reason(panel: Panel, labels: Labels, scores: Scores, row: int, column: int) 
     return f"pain {pain:.0f} (usually {usual:.1f}) on {days}"
 
 
-def sentence(
-    scores: Scores, deviations: dict[str, Deviation], why: str, row: int, column: int
-) -> str:
+def sentence(scores: Scores, deviations: dict[str, Deviation], why: str, row: int, column: int) -> str:
     """One sentence for the care team."""
     status = scores.status[row, column]
     usual = _comparison(scores, deviations, row, column)
@@ -77,9 +75,7 @@ def sentence(
         return f"Possibly the beginning of a flare ({why}); {usual}."
     if status == flare.INSUFFICIENT:
         return f"Not enough to go by; {usual}."
-    words = [
-        _DRIVERS[name] for name, value in drivers(scores, row, column) if value > 0 and name in _DRIVERS
-    ]
+    words = [_DRIVERS[name] for name, value in drivers(scores, row, column) if value > 0 and name in _DRIVERS]
     text = usual[0].upper() + usual[1:]
     if words:
         verb = "is" if len(words) == 1 else "are"
@@ -116,8 +112,8 @@ def _numbers(deviation: Deviation, row: int, column: int) -> str:
     recent = deviation.value[row, first : column + 1]
     usual = deviation.center[row, first : column + 1]
     both = ~np.isnan(recent) & ~np.isnan(usual)
-    now = float(off_scale(np.array([np.mean(recent[both])]), metric)[0])
-    then = float(off_scale(np.array([np.mean(usual[both])]), metric)[0])
+    now = float(off_scale(np.array([np.mean(recent[both])], np.float64), metric)[0])
+    then = float(off_scale(np.array([np.mean(usual[both])], np.float64), metric)[0])
     return f"{_said(metric.id, now)} (usually {_said(metric.id, then, short=True)})"
 
 

@@ -148,9 +148,7 @@ def _write_catalog(
                 _comment_on(con, "view", name, grain, docs | own_docs)
         for kind, schema in devices.tables.TABLES.items():
             files = [file.resolve() for file in observations.get(kind, ())]
-            con.execute(
-                warehouse.observation_view(con, kind, files, has_enrolment=enrolment is not None)
-            )
+            con.execute(warehouse.observation_view(con, kind, files, has_enrolment=enrolment is not None))
             fields = [*devices.tables.ENROLMENT, *schema]
             grain = f"observations of the kind {kind}, each sample once"
             columns = {field.name: _comment(field) for field in fields}

@@ -1,0 +1,99 @@
+"""HRV values other people published, through the kernel that serves the nights."""
+
+import json
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from analytics.features import hrv
+
+
+@pytest.fixture(scope="module")
+def anchors(real_data):
+    return json.loads((real_data / "anchors" / "anchors.json").read_text())
+
+
+def short_series(real_data, name):
+    rows = pq.read_table(real_data / "anchors" / "short_series.parquet")
+    return rows.filter(pc.equal(rows["series"], name))["rr_ms"].to_numpy()
+
+
+def test_welltory_all_recordings(real_data):
+    rows = pq.read_table(real_data / "rr" / "welltory.parquet")
+    published = {name: rows[f"published_{name}"].to_numpy() for name in ("meanrr", "sdnn", "rmssd", "pnn50")}
+    found = [hrv.time_domain(recording.values.to_numpy()) for recording in rows["rr_ms"]]
+    assert len(found) == 3245
+    ours = {
+        "meanrr": [values.mean_nn_ms for values in found],
+        "sdnn": [values.sdnn_ms for values in found],
+        "rmssd": [values.rmssd_ms for values in found],
+        "pnn50": [values.pnn50_pct for values in found],
+    }
+    # half a unit of the last published digit
+    rounding = {"meanrr": 0.0005, "sdnn": 0.0005, "rmssd": 0.0005, "pnn50": 0.005}
+    for name, values in ours.items():
+        assert np.abs(np.array(values) - published[name]).max() <= rounding[name] + 1e-9, name
+
+
+def test_kubios(real_data, anchors):
+    published = anchors["kubios22_systole_rr"]
+    values = hrv.time_domain(short_series(real_data, "systole_rr"))
+    assert values.nn_count == published["n"]
+    assert values.mean_nn_ms == pytest.approx(published["mean_rr"], rel=1e-4)
+    assert values.rmssd_ms == pytest.approx(published["rmssd"], rel=1e-4)
+    assert values.sdnn_ms == pytest.approx(published["sdnn"], rel=1e-4)
+    assert values.pnn50_pct == pytest.approx(published["pnn50"], abs=0.005)
+    assert values.sd1_ms == pytest.approx(published["sd1"], abs=0.05)
+    assert values.sd2_ms == pytest.approx(published["sd2"], abs=0.05)
+
+
+def test_hrvanalysis(real_data, anchors):
+    published = anchors["hrvanalysis_test"]
+    values = hrv.time_domain(short_series(real_data, "hrvanalysis_test"))
+    assert values.nn_count == published["n"]
+    assert values.mean_nn_ms == pytest.approx(published["mean"], rel=1e-14)
+    assert values.sdnn_ms == pytest.approx(published["sdnn"], rel=1e-14)
+    assert values.rmssd_ms == pytest.approx(published["rmssd"], rel=1e-14)
+    assert values.pnn50_pct == pytest.approx(published["pnn50"], rel=1e-14)
+    assert values.sd1_ms == pytest.approx(published["sd1"], rel=1e-14)
+    assert values.sd2_ms == pytest.approx(published["sd2"], rel=1e-14)
+
+
+def test_pyhrv(real_data, anchors):
+    published = anchors["pyhrv_sample_long"]
+    values = hrv.time_domain(
+        pq.read_table(real_data / "anchors" / "pyhrv_sample_long.parquet")["nn_ms"].to_numpy()
+    )
+    assert values.nn_count == published["n"]
+    assert values.mean_nn_ms == pytest.approx(published["mean"], abs=0.0005)
+    assert values.sdnn_ms == pytest.approx(published["sdnn"], abs=0.0005)
+    assert values.rmssd_ms == pytest.approx(published["rmssd"], abs=0.0005)
+    # its pNN50 of 28.571 divides by the beats (or rounds down); the count is the same
+    assert round(values.pnn50_pct * (published["n"] - 1) / 100) == published["nn50"]
+
+
+def test_rhrv_unfiltered(real_data, anchors):
+    published = anchors["rhrv_example_beats"]
+    times = pq.read_table(real_data / "anchors" / "rhrv_example_beats.parquet")["beat_time_s"].to_numpy()
+    rr = 1000 * np.diff(times)
+    # that package gives the first beat the interval of the second
+    values = hrv.time_domain(np.concatenate([rr[:1], rr]))
+    assert values.nn_count == published["n_raw"]
+    assert values.sdnn_ms == pytest.approx(published["unfiltered"]["sdnn"], rel=1e-9)
+    assert values.rmssd_ms == pytest.approx(published["unfiltered"]["rmssd"], rel=1e-9)
+
+
+def test_nsr_recordings_have_windows(real_data):
+    rows = pq.read_table(real_data / "rr" / "nsr2db_16.parquet")
+    beats = 0
+    for name in pc.unique(rows["rec"]).to_pylist():
+        rr = rows.filter(pc.equal(rows["rec"], name))["rr_ms"].to_numpy()
+        ends = np.cumsum(rr.astype(np.int64)) * 1000
+        found = hrv.windows(rr, ends, np.arange(len(rr)) == 0)
+        beats += int(found.rr_count.sum())
+        assert found.is_kept.mean() > 0.5
+        kept = found.rmssd_ms[found.is_kept]
+        assert 5 < np.median(kept) < 100
+    assert beats > 1_600_000
