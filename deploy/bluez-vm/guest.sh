@@ -1,8 +1,10 @@
 #!/bin/bash
 # Runs in the guest after init.sh: D-Bus, bluetoothd, the scenarios, then off. /mnt is the run's folder.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
 ROOT=$1
 UNPACKED=$ROOT/.cache/bluez-vm/unpacked
+# bleak asks bluetoothctl for the version of BlueZ
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$UNPACKED/usr/bin
+export HOME=/root PYTHONDONTWRITEBYTECODE=1
 export BLUETOOTHD=$UNPACKED/usr/libexec/bluetooth/bluetoothd
 
 uptime_s() { cut -d' ' -f1 /proc/uptime; }
@@ -13,9 +15,11 @@ start_services() {
     mount -t tmpfs bonds /var/lib/bluetooth
     cp "$UNPACKED/etc/bluetooth/main.conf" /etc/bluetooth/
     cp "$UNPACKED/etc/dbus-1/system.d/bluetooth.conf" /etc/dbus-1/system.d/
-    dbus-daemon --system --fork --nopidfile
+    dbus-daemon --system --fork --nopidfile 2>/mnt/dbus.log
     "$BLUETOOTHD" --nodetach >>/mnt/bluetoothd.log 2>&1 &
     "$UNPACKED/usr/bin/btmon" --write /mnt/hci.btsnoop >/dev/null 2>&1 &
+    # a scenario kills bluetoothd; bash need not comment on it
+    disown -a
 }
 
 run_scenarios() {
