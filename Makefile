@@ -6,7 +6,7 @@ SETUP := deploy/setup.sh
 # Two cores: one test's processes run while another waits for its broker.
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check check-bluez bench bench-table freeze check-fresh lock clean python
+.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -33,6 +33,9 @@ bench: python ## measure and write bench.json: ONLY=name
 
 bench-table: python ## the table of bench.json in Markdown, for the README
 	@$(BIN)/python -m bench --markdown
+
+docs: python ## the data dictionary, from the schemas
+	$(BIN)/python -m docs.data_dictionary
 
 freeze: python ## accept the table schemas as they are: FREEZE_ARGS=--before-release
 	$(BIN)/python -m tests.contract.schemas $(FREEZE_ARGS)
