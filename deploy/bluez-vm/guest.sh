@@ -1,6 +1,8 @@
 #!/bin/bash
-# Runs in the guest after init.sh: D-Bus, bluetoothd, the scenarios, then off. /mnt is the run's folder.
+# Runs in the guest after init.sh: D-Bus, bluetoothd, the scenarios, then off.
 ROOT=$1
+# the run's folder on the host
+export RUN=/run/flarecast
 UNPACKED=$ROOT/.cache/bluez-vm/unpacked
 # bleak asks bluetoothctl for the version of BlueZ
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$UNPACKED/usr/bin
@@ -15,9 +17,9 @@ start_services() {
     mount -t tmpfs bonds /var/lib/bluetooth
     cp "$UNPACKED/etc/bluetooth/main.conf" /etc/bluetooth/
     cp "$UNPACKED/etc/dbus-1/system.d/bluetooth.conf" /etc/dbus-1/system.d/
-    dbus-daemon --system --fork --nopidfile 2>/mnt/dbus.log
-    "$BLUETOOTHD" --nodetach >>/mnt/bluetoothd.log 2>&1 &
-    "$UNPACKED/usr/bin/btmon" --write /mnt/hci.btsnoop >/dev/null 2>&1 &
+    dbus-daemon --system --fork --nopidfile 2>$RUN/dbus.log
+    "$BLUETOOTHD" --nodetach >>$RUN/bluetoothd.log 2>&1 &
+    "$UNPACKED/usr/bin/btmon" --write $RUN/hci.btsnoop >/dev/null 2>&1 &
     # a scenario kills bluetoothd; bash need not comment on it
     disown -a
 }
@@ -25,8 +27,8 @@ start_services() {
 run_scenarios() {
     cd "$ROOT" || return 1
     printf 'guest: Linux %s, up after %s s\n' "$(uname -r)" "$(uptime_s)"
-    sed 's/^/guest: Debian /' /mnt/packages
-    mapfile -t names < <(grep . /mnt/scenarios)
+    sed 's/^/guest: Debian /' $RUN/packages
+    mapfile -t names < <(grep . $RUN/scenarios)
     .venv/bin/python -X faulthandler -m tests.bluez "${names[@]}"
 }
 
@@ -34,7 +36,7 @@ exec </dev/null >/dev/ttyS1 2>&1
 stty -F /dev/ttyS1 raw 2>/dev/null
 start_services
 run_scenarios
-echo $? >/mnt/status
+echo $? >$RUN/status
 printf 'guest: down after %s s\n' "$(uptime_s)"
 sync
 echo o >/proc/sysrq-trigger

@@ -13,14 +13,15 @@ mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /h
 mount -t tmpfs tmpfs /rw
 mkdir -p /rw/upper /rw/work
 mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /new
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 run /new/mnt
 mount --move /proc /new/proc
 mount --move /sys /new/sys
 mount --move /dev /new/dev
 mkdir -p /new/dev/pts /new/dev/shm
 mount -t tmpfs shm /new/dev/shm
 mount -t tmpfs run /new/run
-mount -t tmpfs tmp /new/tmp
+# not /tmp: the repository may be there, and the overlay can be written anyway
+mkdir /new/run/flarecast
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 run /new/run/flarecast
 ln -sf /proc/self/fd /new/dev/fd
 ip link set lo up
 root=$(sed -n 's/.*flarecast=\([^ ]*\).*/\1/p' /new/proc/cmdline)

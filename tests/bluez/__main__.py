@@ -5,6 +5,7 @@ python -m tests.bluez [SCENARIO...]     names or parts of names; all without
 
 import asyncio
 import logging
+import os
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from tests.bluez.bench import SCENARIOS, Adapter, Bench, Scenario
 MODULES = (streaming, range, bonding, trouble)
 SCENARIO_TIMEOUT_S = 90.0
 #: In the folder that the host keeps.
-LOG = "/mnt/edge.log"
+LOG = f"{os.environ['RUN']}/edge.log"
 
 
 async def run(bench: Bench, scenario: Scenario) -> bool:

@@ -132,7 +132,7 @@ async def bluetoothd_killed(bench: Bench) -> str:
         await until(lambda: bluez.AdapterState.NO_SERVICE.value in bench.losses)
         noticed_s = time.monotonic() - began
         assert await bluez.adapter_state() is bluez.AdapterState.NO_SERVICE
-        with Path("/mnt/bluetoothd.log").open("ab") as log:
+        with (Path(os.environ["RUN"]) / "bluetoothd.log").open("ab") as log:
             await asyncio.create_subprocess_exec(
                 os.environ["BLUETOOTHD"], "--nodetach", stdout=log, stderr=log
             )
