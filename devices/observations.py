@@ -18,7 +18,7 @@ from devices.clock import SECOND
 from devices.errors import ObservationError
 from devices.units import RR_MAX_MS
 
-Slug = Annotated[str, msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+Slug = Annotated[str, msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\\Z")]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 #: 2001-09-09 to 2096-10-02: a clock outside is not a clock.
 Utc = Annotated[int, msgspec.Meta(ge=1_000_000_000_000_000, le=4_000_000_000_000_000)]

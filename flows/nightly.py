@@ -138,11 +138,16 @@ def run(
     return report
 
 
-def make_plan(clinic: Clinic, first: date, last: date, patients: tuple[str, ...] | None) -> Plan:
-    """Compare the fingerprints of what is there with what was done."""
-    unknown = sorted(set(patients or ()) - set(clinic.patients()))
+def check_patients(clinic: Clinic, patients: Iterable[str]) -> None:
+    """Raise :class:`UserError` for a patient nobody has enrolled."""
+    unknown = sorted(set(patients) - set(clinic.patients()))
     if unknown:
         raise UserError(f"unknown patient {', '.join(unknown)}: not in {clinic.enrolment_path}")
+
+
+def make_plan(clinic: Clinic, first: date, last: date, patients: tuple[str, ...] | None) -> Plan:
+    """Compare the fingerprints of what is there with what was done."""
+    check_patients(clinic, patients or ())
     manifest = Manifest(clinic.manifest_path)
     spans = manifest.spans(lake_files(clinic))
     manifest.save()

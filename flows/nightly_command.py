@@ -34,6 +34,8 @@ def run_nightly(
         raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
     if lake is not None and not lake.is_dir():
         raise UserError(f"no lake at {lake}")
+    # a user's mistake is said before anything is started
+    nightly.check_patients(Clinic(home, lake), patients or ())
     started = time.monotonic()
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)

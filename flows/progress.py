@@ -16,23 +16,25 @@ from rich.progress import (
 
 
 def bar() -> Progress:
-    """A progress display that leaves standard output to results."""
+    """A progress display that leaves standard output to results; silent where nobody watches."""
+    console = Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 
 @contextmanager
 def stages() -> Generator[Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]]:
     """Calls stages directly and shows which one is running."""
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as progress:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
         def call(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             shown = progress.add_task(name, total=1)

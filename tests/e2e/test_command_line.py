@@ -32,7 +32,7 @@ def clinic(tmp_path: Path) -> Path:
         (["nightly", "--home", "{home}/nowhere", "--date", "2024-02-01"], "nowhere"),
         (["nightly", "--home", "{home}", "--lake", "{home}/no-lake", "--date", "2024-02-01"], "no-lake"),
         (["nightly", "--home", "{home}", "--date", "2024-02-01", "--patient", "p-9"], "p-9"),
-        (["sql", "--home", "{home}", "select 1"], "snapshot"),
+        (["sql", "--home", "{home}", "select 1"], "nothing published yet"),
         (["replay", "{home}/missing.parquet", "--out", "{home}/r"], "missing.parquet"),
         (["replay", "{home}/enrolment.csv", "--out", "{home}/r"], "enrolment.csv"),
         (["demo", "--people", "0"], "people"),
@@ -56,7 +56,7 @@ def test_a_wrong_line_of_the_enrolment_file_is_named(clinic: Path) -> None:
     done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
     assert done.returncode == 2
     assert "Mars/Olympus" in done.stderr
-    assert "line 3" in done.stderr
+    assert "enrolment.csv:3:" in done.stderr
 
 
 def test_a_folder_that_is_not_ours_is_never_deleted(clinic: Path) -> None:

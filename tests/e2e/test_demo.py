@@ -79,7 +79,7 @@ def test_nights_carry_real_numbers(demo: dict[str, Any]) -> None:
 
 def test_the_same_night_again_writes_nothing_and_is_quick(demo: dict[str, Any]) -> None:
     with duckdb.connect(demo["snapshot"], read_only=True) as con:
-        row = con.execute("select min(local_date), max(local_date) from patient_day").fetchone()
+        row = con.execute("select min(local_date), max(local_date) from flare_risk").fetchone()
     assert row is not None
     first, last = row
     started = time.monotonic()
