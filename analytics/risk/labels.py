@@ -13,10 +13,9 @@ import numpy as np
 from analytics.risk.baseline import ENOUGH, GAP, LEAST, LONGEST, SHORT_GAP
 from analytics.risk.panel import Floats, Marks, Panel
 
-#: Two points are "much worse" (Farrar 2001); near the top of the scale less has to do.
+#: Two points are "much worse" (Farrar 2001).
 EXCESS: Final = 2.0
-#: Above this mean the scale has no room left: only the tap speaks.
-HIGHEST_BASELINE: Final = 9.0
+LEAST_EXCESS: Final = 1.0
 #: Days until a label is known: the second day of excess may come two days later.
 KNOWN_AFTER: Final = 2
 CLOSED_AFTER_REPORTED: Final = 3
@@ -39,8 +38,8 @@ def flare_labels(panel: Panel) -> Labels:
     nrs = panel.values["nrs"]
     mean = _recent_mean(nrs)
     with np.errstate(invalid="ignore"):
-        step = np.minimum(EXCESS, np.maximum(10 - mean - 0.5, 1))
-        exceeds = (nrs - mean >= step) & (mean <= HIGHEST_BASELINE)
+        # near the top of the scale less has to do; above a mean of 9 nothing can, and only the tap speaks
+        exceeds = nrs - mean >= np.minimum(EXCESS, np.maximum(10 - mean - 0.5, LEAST_EXCESS))
     paired = np.zeros_like(exceeds)
     for lag in (1, 2):
         both = exceeds[:, lag:] & exceeds[:, :-lag]

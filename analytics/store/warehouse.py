@@ -74,10 +74,12 @@ def observation_view(
     `enrolment` is there to join.
     """
     key = ", ".join(_SAMPLE_KEYS.get(kind, _SAMPLE_KEY))
+    # two copies of one message that were cut differently: the choice must not depend on the order of files
+    longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
     unique = f"""
         select * from ({_rows(con, kind, files)})
         qualify row_number() over (
-            partition by {key} order by received_utc desc, sequence desc, gateway desc
+            partition by {key} order by received_utc desc, sequence desc, gateway desc{longest}
         ) = 1"""
     if not has_enrolment:
         return f"create view observations_{kind} as {unique}"

@@ -106,6 +106,19 @@ def test_too_little_gives_nan_and_constant_gives_zero(rr):
     assert got == pytest.approx(expected, nan_ok=True)
 
 
+def test_twenty_percent_off_the_median_is_still_a_beat():
+    for odd, is_flagged in [(1200, False), (1201, True), (800, False), (799, True), (300, True)]:
+        assert hrv.artifacts(np.array([1000] * 8 + [odd] + [1000] * 8, np.uint16))[8] == is_flagged
+
+
+def test_bounds_belong_to_the_range():
+    # a level of its own on either side, so that only the bounds can object
+    for level in (300, 2000):
+        assert not hrv.artifacts(np.full(20, level, np.uint16)).any()
+    for level in (299, 2001):
+        assert hrv.artifacts(np.full(20, level, np.uint16)).all()
+
+
 def test_no_difference_across_a_gap_or_a_removed_beat():
     rr = np.array([800, 900, 810, 910, 820], np.uint16)
     breaks = np.array([True, False, True, False, False])

@@ -1,5 +1,7 @@
 """The warehouse over awkward files, and snapshots that are there whole or not at all."""
 
+import os
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,6 +138,26 @@ def test_a_reader_keeps_its_snapshot_and_a_failed_one_changes_nothing(tmp_path, 
     second = publish.publish(tmp_path, derived(), {}, clock=CLOCK).resolve()
     assert first != second
     assert query.run(first, "select 1 one").num_rows == 1
+
+
+def test_the_link_is_never_missing(tmp_path):
+    current = publish.publish(tmp_path, {}, {}, clock=CLOCK)
+    is_done, missing = threading.Event(), []
+
+    def watch():
+        while not is_done.is_set():
+            try:
+                os.readlink(current)
+            except FileNotFoundError:
+                missing.append(1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(10):
+        publish.publish(tmp_path, {}, {}, clock=CLOCK)
+    is_done.set()
+    watcher.join()
+    assert not missing
 
 
 def test_two_snapshots_of_one_instant(tmp_path):
