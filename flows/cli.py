@@ -125,7 +125,7 @@ def _nightly(arguments: argparse.Namespace) -> int:
     from flows.nightly_command import run_nightly
 
     return run_nightly(
-        home=_home(arguments),
+        home=arguments.home or _home_of_lake(arguments.lake) or _home(arguments),
         lake=arguments.lake,
         first=arguments.date or arguments.first,
         last=arguments.date or arguments.last,
@@ -140,6 +140,7 @@ def _add_sql(commands: Any) -> None:
     sql = commands.add_parser("sql", help="query the published snapshot")
     sql.add_argument("query")
     sql.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    sql.add_argument("--snapshot", type=Path, help="this snapshot instead of the clinic's current one")
     sql.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
     sql.set_defaults(run=_sql)
 
@@ -148,7 +149,7 @@ def _sql(arguments: argparse.Namespace) -> int:
     from analytics.store import query
     from flows.clinic import Clinic
 
-    rows = query.run(Clinic(_home(arguments)).current, arguments.query)
+    rows = query.run(arguments.snapshot or Clinic(_home(arguments)).current, arguments.query)
     if arguments.json:
         print(json.dumps(rows.to_pylist(), default=str))
     else:
@@ -239,6 +240,12 @@ def _gateway_status(arguments: argparse.Namespace) -> int:
 
 def _home(arguments: argparse.Namespace) -> Path:
     return arguments.home or settings.from_environment().home
+
+
+def _home_of_lake(lake: Path | None) -> Path | None:
+    """The clinic a lake belongs to: the folder beside it that holds its enrolment."""
+    is_at_home = lake is not None and (lake.resolve().parent / "enrolment.csv").is_file()
+    return lake.resolve().parent if lake is not None and is_at_home else None
 
 
 def _positive(text: str) -> int:

@@ -8,7 +8,7 @@ from flows.errors import UserError
 
 #: Names of the variables, for `flarecast --help` and the runbook.
 VARIABLES = {
-    "FLARECAST_HOME": "folder of the clinic's data (default ./flarecast-home)",
+    "FLARECAST_HOME": "folder of the clinic's data (default ./flarecast-home, else ./demo-out)",
     "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
@@ -40,10 +40,17 @@ def from_environment() -> Settings:
             "FLARECAST_WEBHOOK_URL is set but FLARECAST_WEBHOOK_SECRET is not: messages must be signed"
         )
     return Settings(
-        home=Path(os.environ.get("FLARECAST_HOME") or "flarecast-home"),
+        home=Path(os.environ.get("FLARECAST_HOME") or _default_home()),
         webhook_url=url,
         webhook_secret=secret,
         prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
+    )
+
+
+def _default_home() -> str:
+    """`flarecast-home`; the demo's folder where there is only that, so that a first look needs no setting."""
+    return (
+        "demo-out" if Path("demo-out").is_dir() and not Path("flarecast-home").is_dir() else "flarecast-home"
     )
 
 
