@@ -13,7 +13,6 @@ import pytest
 
 from devices.observations import KINDS
 
-PEOPLE, DAYS = 3, 3
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -21,17 +20,6 @@ def flarecast(*arguments: str | Path, timeout_s: float = 240) -> "subprocess.Com
     """Run the command as a user would."""
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("demo") / "out"
-    done = flarecast(
-        "demo", "--people", str(PEOPLE), "--days", str(DAYS), "--seed", "5", "--out", out, "--json"
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    summary = json.loads(done.stdout)
-    return summary | {"home": out}
 
 
 def test_every_sample_made_is_spooled_received_and_stored(demo: dict[str, Any]) -> None:
@@ -51,7 +39,6 @@ def test_the_figures_of_the_json_object_are_all_there(demo: dict[str, Any]) -> N
     )
     for name in [*wanted.split(), "snapshot", "page", "seconds", "by_kind"]:
         assert name in demo
-    assert (demo["people"], demo["days"]) == (PEOPLE, DAYS)
     assert demo["alerts_delivered"] >= demo["alerts_opened"]
 
 
@@ -62,7 +49,7 @@ def test_the_last_days_of_the_wearables_came_over_the_air(demo: dict[str, Any]) 
         for row in pq.read_table(path, columns=["source"])["source"].to_pylist()
     }
     assert {"sig-heart-rate/1", "colmi/1"} <= sources, "strap and ring were read by their codecs"
-    assert demo["live_people"] == PEOPLE
+    assert demo["live_people"] == demo["people"]
 
 
 def test_nights_carry_real_numbers(demo: dict[str, Any]) -> None:
@@ -123,3 +110,18 @@ def test_every_kind_has_a_view_and_every_column_a_comment(demo: dict[str, Any]) 
     assert {f"observations_{kind}" for kind in KINDS} <= views
     assert {"patient_day", "night", "baseline", "trend", "flare_risk", "alerts"} <= views
     assert bare == []
+
+
+def test_the_lake_alone_says_which_clinic_it_belongs_to(demo: dict[str, Any]) -> None:
+    with duckdb.connect(demo["snapshot"], read_only=True) as con:
+        row = con.execute("select max(local_date) from flare_risk").fetchone()
+    assert row is not None
+    done = flarecast("nightly", "--lake", demo["home"] / "lake", "--date", str(row[0]), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["written"] == 0
+
+
+def test_sql_takes_a_snapshot_by_its_path(demo: dict[str, Any]) -> None:
+    done = flarecast("sql", "--snapshot", demo["snapshot"], "--json", "select count(*) as n from patient_day")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["n"] >= PEOPLE * DAYS
