@@ -15,9 +15,7 @@ SCHEMA_VERSION = 1
 
 _DAY = (
     field("patient", pa.string(), units.NONE, "patient id"),
-    field(
-        "local_date", pa.date32(), units.NONE, "local date; a night belongs to the date it ends on"
-    ),
+    field("local_date", pa.date32(), units.NONE, "local date; a night belongs to the date it ends on"),
 )
 
 
