@@ -112,6 +112,7 @@ class CopyWatch:
         self._last: Beats | None = None
         self._before_burst = subscribed_utc
         self._burst_frames = 0
+        self._burst_us = 0
         self._burst_copies = 0
         self._was_copying = False
         self._spacing = 0.0
@@ -129,12 +130,14 @@ class CopyWatch:
         self._last = beats
         if last is None or not 0 <= elapsed < COPY_WITHIN_US:
             self._begin_burst(last, elapsed)
+            self._burst_us = length
             return False
         is_equal = (last.rr_ms, last.payload) == (beats.rr_ms, beats.payload) and elapsed < length // 2
         if is_equal and (self._was_copying or not self._was_held_back(beats, length, together_us)):
             self._burst_copies += 1
             return True
         self._burst_frames += 1
+        self._burst_us += length
         return False
 
     def _begin_burst(self, last: Beats | None, elapsed: int) -> None:
@@ -150,7 +153,9 @@ class CopyWatch:
         """Whether the time since the burst before had room for one frame more, and the burst fills it."""
         room = beats.arrival_utc - self._before_burst
         spacing = self._spacing or max(length, SECOND)
-        return room >= (self._burst_frames + 0.5) * spacing and together_us >= room / 2
+        # frames of several intervals come further apart than the usual: their own length counts too
+        least = max((self._burst_frames + 0.5) * spacing, self._burst_us + length / 2)
+        return room >= least and together_us >= room / 2
 
 
 class BeatClock:

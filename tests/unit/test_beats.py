@@ -231,3 +231,14 @@ def test_exact_clock_gives_exact_runs(steps: list[list[int] | int]) -> None:
         assert (run.start_utc, run.gap_before_ms, run.first_beat) == (began, silence, beats)
         assert list(unpack_u16(run.rr_ms)) == step
         silence, beats = 0, beats + len(step)
+
+
+def test_copies_of_frames_of_unequal_length_are_refused() -> None:
+    """One to three equal intervals a frame, each notified twice: a long frame's wait is no stall."""
+    clock, rng, now = clock_from(), random.Random(7), T0
+    for _ in range(2000):
+        rr_ms = (rng.randrange(600, 1100),) * rng.randint(1, 3)
+        now += 1000 * sum(rr_ms)
+        assert place(clock, now, *rr_ms).rr_ms
+        if rng.random() < 0.1:
+            assert reason(clock, now, *rr_ms) == COPY
