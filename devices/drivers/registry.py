@@ -1,7 +1,11 @@
 """The drivers there are. Adding one is a module and a line here."""
 
+from devices.drivers.activity_monitor import ActivityMonitor
+from devices.drivers.bangle import Bangle
 from devices.drivers.colmi_ring import ColmiRing
 from devices.drivers.hr_strap import HrStrap
+from devices.drivers.infinitime_watch import InfiniTime
+from devices.drivers.polar_ppi import PolarPpi
 from devices.drivers.session import Driver
 from devices.errors import DevicesError
 
@@ -11,7 +15,10 @@ class UnknownDriverError(DevicesError):
 
 
 #: Registry name -> driver. A driver keeps no state between connections.
-DRIVERS: dict[str, Driver] = {driver.name: driver for driver in (HrStrap(), ColmiRing())}
+DRIVERS: dict[str, Driver] = {
+    driver.name: driver
+    for driver in (HrStrap(), ColmiRing(), PolarPpi(), InfiniTime(), Bangle(), ActivityMonitor())
+}
 
 
 def find_driver(name: str) -> Driver:
