@@ -19,9 +19,12 @@ import pyarrow.parquet as pq
 
 from devices.clock import DAY, HOUR, from_utc, to_utc
 
-#: Widest offset of any zone (UTC+14, UTC-12): a local noon-to-noon night and
-#: its local day lie within the UTC day before and after, plus this margin.
-ZONE_MARGIN = 14 * HOUR
+#: The widest offsets of any zone, UTC+14 and UTC-12.
+EAST, WEST = 14 * HOUR, 12 * HOUR
+#: A file is known by the starts of its rows; a run of beats goes on for up to two hours.
+LONGEST_ROW = 3 * HOUR
+#: A night begins at local noon of the day before.
+BEFORE = 12 * HOUR
 
 Span = tuple[int, int]
 
@@ -80,8 +83,9 @@ def feature_fingerprints(
     epoch = date(1970, 1, 1)
     result: dict[date, str] = {}
     for day in days:
-        start = (day - epoch).days * DAY - DAY - ZONE_MARGIN
-        end = (day - epoch).days * DAY + DAY + ZONE_MARGIN
+        midnight = (day - epoch).days * DAY
+        start = midnight - BEFORE - EAST - LONGEST_ROW
+        end = midnight + DAY + WEST
         names = sorted(p.name for p, (low, high) in spans.items() if low < end and high >= start)
         result[day] = _digest([code_version(), enrolment_digest, day.isoformat(), *names])
     return result
@@ -100,7 +104,7 @@ def score_fingerprints(features: Mapping[date, str]) -> dict[date, str]:
 def first_day(spans: Mapping[Path, Span]) -> date | None:
     """Earliest date any file can touch; ``None`` for an empty lake."""
     starts = [low for low, _ in spans.values()]
-    return from_utc(min(starts) - ZONE_MARGIN).date() if starts else None
+    return from_utc(min(starts) - WEST).date() if starts else None
 
 
 def file_digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from alerts.rules.pack import load_pack
 from analytics.features import days as features
 from analytics.risk import scores
 from analytics.store import publish, warehouse
+from analytics.store.derived import of_patients
 from analytics.tables import TABLES
 from devices.clock import Clock
 from devices.observations import KINDS
@@ -185,8 +186,7 @@ def make_scores(clinic: Clinic, plan: Plan) -> int:
         return 0
     history = clinic.derived.read("patient_day", min(plan.score_fingerprints), plan.last)
     if plan.patients is not None:
-        mask = pa.compute.is_in(history["patient"], pa.array(plan.patients))  # pyright: ignore
-        history = history.filter(mask)
+        history = of_patients(history, plan.patients)
     written = 0
     for first, last in _ranges(plan.score_days):
         written += clinic.derived.replace(
@@ -241,7 +241,10 @@ def publish_snapshot(clinic: Clinic, clock: Clock) -> Path:
     tables = {name: _read_all(clinic, name) for name in TABLES}
     with Journal(clinic.journal_path, clock) as journal:
         tables["alerts"] = journal.to_table()
-    return publish.publish(clinic.published, tables, lake_files(clinic), clock=clock).resolve()
+    snapshot = publish.publish(
+        clinic.published, tables, lake_files(clinic), clock=clock, enrolment=clinic.enrolment().table
+    )
+    return snapshot.resolve()
 
 
 def lake_files(clinic: Clinic) -> dict[str, list[Path]]:

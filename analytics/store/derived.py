@@ -5,13 +5,12 @@ unchanged input writes nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.tables import TABLES
@@ -61,14 +60,14 @@ class DerivedStore:
         int
             Files written.
         """
-        only = None if patients is None else pa.array(list(patients), pa.string())
+        only = None if patients is None else set(patients)
         written = 0
         for name, rows in tables.items():
             order = [(column, "ascending") for column in _key(name)]
             for day, part in _by_day(rows.select(TABLES[name].names).cast(TABLES[name]), first, last):
                 if only is not None:
                     kept = self.read(name, day, day)
-                    part = pa.concat_tables([kept.filter(pc.invert(pc.is_in(kept["patient"], only))), part])
+                    part = pa.concat_tables([of_patients(kept, only, are_wanted=False), part])
                 written += self._write(name, day, part.sort_by(order).combine_chunks())
         return written
 
@@ -84,6 +83,12 @@ class DerivedStore:
             os.fsync(stream.fileno())
         staged.replace(path)
         return 1
+
+
+def of_patients(rows: pa.Table, patients: Collection[str], *, are_wanted: bool = True) -> pa.Table:
+    """Rows of these patients, or of everybody else."""
+    mask = [(patient in patients) == are_wanted for patient in rows["patient"].to_pylist()]
+    return rows.filter(pa.array(mask, pa.bool_()))
 
 
 def _key(name: str) -> list[str]:
