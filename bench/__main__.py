@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import report
-from bench.harness import Result, cases, run
+from bench.harness import CannotMeasure, Result, cases, run
 
 BENCH_JSON = Path("bench.json")
 
@@ -40,7 +40,11 @@ def main() -> int:
     results: list[Result] = []
     latest = report.merge(report.read(BENCH_JSON) if arguments.only else None, results)
     for name in [arguments.only] if arguments.only else known:
-        results += run(name, known[name], progress)
+        try:
+            results += run(name, known[name], progress)
+        except CannotMeasure as missing:
+            progress.print(f"{name} left out: {missing}")
+            continue
         # after every case: an interrupted run keeps what it has measured
         latest = report.merge(latest, results)
         report.write(BENCH_JSON, latest)

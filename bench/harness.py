@@ -7,14 +7,20 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import bench.cases
 
+Value = TypeVar("Value")
 #: Odd, so that the median is a run that happened.
 REPEATS = 7
+
+
+class CannotMeasure(Exception):
+    """Something a case needs is not on this machine; says what, in words for the user."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,17 @@ class Bench:
             ratio=statistics.median(ours_s / theirs_s for ours_s, theirs_s in pairs),
             repeats=repeats,
         )
+
+    def timed(self, function: Callable[[], Value], *, repeats: int = 1) -> tuple[Value, float]:
+        """Run something that has its own measure; what it answered last, and the median of its seconds."""
+        seconds: list[float] = []
+        while True:
+            self._advance(len(seconds), repeats)
+            began = time.perf_counter()
+            answer = function()
+            seconds.append(time.perf_counter() - began)
+            if len(seconds) == repeats:
+                return answer, statistics.median(seconds)
 
 
 def _wall_s(function: Callable[[], object]) -> float:

@@ -63,7 +63,8 @@ def merge(before: Report | None, results: list[Result]) -> Report:
     fresh = [
         {
             "name": result.name,
-            "value": float(f"{result.value:.4g}"),
+            # a count is exact, a measurement has four digits at most
+            "value": result.value if isinstance(result.value, int) else float(f"{result.value:.4g}"),
             "unit": result.unit,
             "ratio": None if result.ratio is None else float(f"{result.ratio:.3g}"),
             "against": result.against,
@@ -92,11 +93,16 @@ def write(path: Path, report: Report) -> None:
     partial.replace(path)
 
 
+def _shown(number: float, digits: int) -> str:
+    """A number as a person writes it: no exponent where it is large."""
+    return f"{number:,.{digits}g}" if abs(number) < 10**digits else f"{number:,.0f}"
+
+
 def _cells(result: dict[str, Any]) -> list[str]:
-    ratio = "" if result["ratio"] is None else f"{result['ratio']:.3g} x"
+    ratio = "" if result["ratio"] is None else f"{_shown(result['ratio'], 3)} x"
     return [
         result["name"],
-        f"{result['value']:,.4g}" if abs(result["value"]) < 10_000 else f"{result['value']:,.0f}",
+        _shown(result["value"], 4),
         result["unit"],
         ratio,
         result["against"] or "",

@@ -5,8 +5,9 @@ import time
 import pytest
 from rich.console import Console
 
+import bench.__main__ as main
 from bench import report
-from bench.harness import Bench, Result, cases, run
+from bench.harness import Bench, CannotMeasure, Result, cases, run
 
 
 def bench() -> Bench:
@@ -51,6 +52,19 @@ def test_the_report_is_what_the_readme_table_is_made_from(tmp_path):
     assert "| a | 12,350 | s | 0.5 x | bare thing | 7 |" in report.markdown(made)
 
 
+def test_counts_stay_exact_and_nothing_is_shown_with_an_exponent():
+    made = report.merge(None, [Result("a", 1_684_973, "RR", 20_912.3, "hearts", 1)])
+    assert made["results"][0]["value"] == 1_684_973
+    assert "| a | 1,684,973 | RR | 20,900 x | hearts | 1 |" in report.markdown(made)
+
+
+def test_one_run_is_timed_and_its_answer_comes_back():
+    answers = iter("abc")
+    answer, seconds = bench().timed(lambda: (time.sleep(0.002), next(answers))[1], repeats=3)
+    assert answer == "c"
+    assert seconds >= 0.002
+
+
 def test_a_case_answers_under_its_own_name():
     with pytest.raises(ValueError, match="stranger"):
         run("a", lambda _: [result("stranger")], Console(quiet=True))
@@ -58,5 +72,17 @@ def test_a_case_answers_under_its_own_name():
         run("a", lambda _: [], Console(quiet=True))
 
 
+def test_a_case_that_lacks_something_says_so_and_the_rest_runs(monkeypatch, capsys, tmp_path):
+    def lacking(_):
+        raise CannotMeasure("the strings are not here")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "cases", lambda: {"lacking": lacking, "b": lambda _: [result("b")]})
+    monkeypatch.setattr("sys.argv", ["bench"])
+    assert main.main() == 0
+    assert "lacking left out: the strings are not here" in capsys.readouterr().err
+    assert [line["name"] for line in report.read(tmp_path / "bench.json")["results"]] == ["b"]
+
+
 def test_cases_are_found():
-    assert "rr_wire" in cases()
+    assert {"rr_wire", "path_replay", "path_demo"} <= set(cases())
