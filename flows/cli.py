@@ -84,7 +84,7 @@ def _add_replay(commands: Any) -> None:
         "--recording", action="append", default=[], help="only this recording or person (repeatable)"
     )
     replay.add_argument(
-        "--per-notification", type=_positive, default=9, help="RR intervals per notification (1-9)"
+        "--per-notification", type=_frame_size, default=9, help="RR intervals per notification (1-9)"
     )
     replay.add_argument("--start", default="2024-01-15T12:00", help="local start of RR recordings")
     replay.add_argument("--zone", help="zone of the recording (default UTC for RR, Asia/Tokyo for steps)")
@@ -256,6 +256,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return number
+
+
+def _frame_size(text: str) -> int:
+    """RR intervals of one notification: nine fit the smallest frame (23 bytes)."""
+    if not 1 <= _positive(text) <= 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 9")
+    return int(text)
 
 
 def _date(text: str) -> date:

@@ -15,9 +15,11 @@ from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, HOUR, from_utc, to_utc
+from flows.errors import UserError
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
 EAST, WEST = 14 * HOUR, 12 * HOUR
@@ -30,8 +32,17 @@ Span = tuple[int, int]
 
 
 def file_span(path: Path) -> Span:
-    """First start and last start of a lake file, microseconds UTC, from its footer."""
-    metadata = pq.read_metadata(path)
+    """First start and last start of a lake file, microseconds UTC, from its footer.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read: it is named, nothing is computed without it.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"lake file {path} cannot be read ({error}): restore it, or move it away") from None
     column = metadata.schema.names.index("start_utc")
     statistics = [metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)]
     if not statistics or any(s is None or not s.has_min_max for s in statistics):

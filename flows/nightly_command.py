@@ -2,7 +2,9 @@
 
 import json
 import time
-from datetime import date
+import urllib.error
+import urllib.request
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ def run_nightly(
         raise UserError(f"no lake at {lake}")
     # a user's mistake is said before anything is started
     nightly.check_patients(Clinic(home, lake), patients or ())
+    if first > datetime.now(UTC).date() + timedelta(days=1):
+        raise UserError(f"the night of {first} has not been yet")
     started = time.monotonic()
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)
@@ -48,6 +52,7 @@ def _run(
 ) -> dict[str, Any]:
     configured = settings.from_environment()
     if configured.prefect_api_url:
+        _check_server(configured.prefect_api_url)
         from flows.nightly_flow import nightly_flow
 
         lake_text = str(lake) if lake else None
@@ -63,6 +68,16 @@ def _run(
             stage=stage,
         )
     return report.to_json()
+
+
+def _check_server(api_url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=10):
+            return
+    except (urllib.error.URLError, OSError, ValueError):
+        raise UserError(
+            f"no Prefect server answers at {api_url}: start it, or unset PREFECT_API_URL"
+        ) from None
 
 
 def _in_words(report: dict[str, Any]) -> str:

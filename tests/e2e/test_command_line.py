@@ -1,5 +1,6 @@
 """A user's mistake is one clear line and exit code 2, never a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def clinic(tmp_path: Path) -> Path:
         (["nightly", "--home", "{home}", "--lake", "{home}/no-lake", "--date", "2024-02-01"], "no-lake"),
         (["nightly", "--home", "{home}", "--date", "2024-02-01", "--patient", "p-9"], "p-9"),
         (["sql", "--home", "{home}", "select 1"], "nothing published yet"),
+        (["nightly", "--home", "{home}", "--date", "2999-01-01"], "2999-01-01"),
+        (["replay", "{home}/missing.parquet", "--per-notification", "10", "--out", "{home}/r"], "1 to 9"),
         (["replay", "{home}/missing.parquet", "--out", "{home}/r"], "missing.parquet"),
         (["replay", "{home}/enrolment.csv", "--out", "{home}/r"], "enrolment.csv"),
         (["demo", "--people", "0"], "people"),
@@ -48,6 +51,24 @@ def test_mistakes_are_one_line_and_exit_two(clinic: Path, arguments: list[str], 
     assert "Traceback" not in done.stderr
     if "usage:" not in done.stderr:
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unreadable_lake_file_is_named(clinic: Path) -> None:
+    folder = clinic / "lake" / "landing" / "battery" / "dt=2024-02-01"
+    folder.mkdir(parents=True)
+    (folder / "broken.parquet").write_bytes(b"PAR1 and then nothing")
+    done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
+    assert done.returncode == 2
+    assert "broken.parquet" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_prefect_server_that_is_not_there_is_said(clinic: Path) -> None:
+    env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [sys.executable, "-m", "flows.cli", "nightly", "--home", str(clinic), "--date", "2024-02-01"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert done.returncode == 2
+    assert "no Prefect server answers" in done.stderr
 
 
 def test_a_wrong_line_of_the_enrolment_file_is_named(clinic: Path) -> None:
