@@ -25,12 +25,13 @@ async def strap_to_observations(bench: Bench) -> str:
         await bench.listening(paired)
         until_listening_s = time.monotonic() - began
         await bench.play(paired, strap, spoken)
+        began = time.monotonic()
+    until_gone_s = time.monotonic() - began
     assert bench.spool.beats() == spoken
     levels = [o.level_pct for o in bench.spool.observations if isinstance(o, Battery)]
     assert levels == [87], levels
-    return (
-        f"rssi {seen.rssi}, listening after {until_listening_s:.1f} s, {len(spoken)} of {len(spoken)} beats"
-    )
+    times = f"listening after {until_listening_s:.1f} s, disconnected in {until_gone_s:.1f} s"
+    return f"{len(spoken)} of {len(spoken)} beats, {times}"
 
 
 @scenario
@@ -79,6 +80,7 @@ async def equal_frames_after_stall(bench: Bench) -> str:
             for _ in range(burst):
                 assert await strap.send_beats((800,))
             await asyncio.sleep(0.2)
+            bench.clock.now += 200_000
         await asyncio.wait_for(progress.until_appended(25), 30)
     kept = len(bench.spool.beats()) - 40
     assert kept == 5, f"{kept} of 5 kept, refused: {dict(progress.rejected)}"
