@@ -37,9 +37,7 @@ COMMON = (
 _RR = (
     field("end_utc", UTC, units.NONE, "last beat of the run (UTC), exclusive"),
     field("connection", pa.string(), units.NONE, "Bluetooth connection the run came by"),
-    field(
-        "first_beat", pa.uint32(), units.COUNT, "number of its first interval in the connection, from 0"
-    ),
+    field("first_beat", pa.uint32(), units.COUNT, "number of its first interval in the connection, from 0"),
     field(
         "rr_ms",
         pa.list_(pa.field("element", pa.uint16(), nullable=False)),
