@@ -182,7 +182,7 @@ def test_sleep_summary_round_trip(summary: pams.SleepSummary) -> None:
     assert pams.decode_sleep_summary(pams.encode_sleep_summary(summary)) == summary
 
 
-#: What happens to a counter: seconds that pass, steps made in them, and whether the link or the counter is lost.
+#: What happens to a counter: seconds that pass, steps made in them, and whether link or counter is lost.
 EVENTS = st.lists(
     st.tuples(st.integers(1, 600), st.integers(0, 400), st.sampled_from(["", "", "link", "counter"])),
     max_size=30,
