@@ -20,7 +20,7 @@ from ingest.edge.session import BleSession, Timing, open_session
 from ingest.edge.virtual_radio_air import SUPERVISION_TIMEOUT_S, Air, HostedWearable, SimController
 from tests.fixtures_ble import ListSpool, SimulatedClock
 
-#: An emulated machine is ten times slower than a real one.
+#: An emulated machine is slow.
 TIMING: Final = Timing(scan_s=8, connect_s=8, operation_s=6, backoff_first_s=0.1, backoff_most_s=0.5)
 PATIENCE_S: Final = 30.0
 #: Long enough for a copy of a notification to come as well, if there is one.
