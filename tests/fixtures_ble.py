@@ -14,8 +14,9 @@ from devices.sim.strap import Strap, plan_stream
 from devices.sim.wearable import Wearable
 from ingest.edge.gateway import Gateway, PairedDevice
 from ingest.edge.session import Timing
-from ingest.edge.virtual_radio import Quirks, VirtualAdapter
+from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
+from ingest.edge.virtual_radio_quirks import Quirks
 
 START = 1_705_320_000 * SECOND  # 2024-01-15 12:00 UTC
 TIMING = Timing(scan_s=0.6, connect_s=0.6, operation_s=1.0, backoff_first_s=0.02, backoff_most_s=0.1)

@@ -23,7 +23,7 @@ from devices.ids import GatewayId
 from devices.observations import Observation, RrInterval, StepCount
 from ingest.edge.gateway import Gateway
 from ingest.edge.spool import Spool
-from ingest.edge.virtual_radio import BLUEZ
+from ingest.edge.virtual_radio_quirks import BLUEZ
 from ingest.wire.messages import decode_batch
 from tests.fixtures_ble import (
     START,

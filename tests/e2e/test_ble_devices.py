@@ -21,7 +21,7 @@ from devices.sim.polar import WARM_UP_S, PolarSensor
 from devices.sim.watch import Watch
 from devices.sim.wearable import Wearable
 from ingest.edge.gateway import PairedDevice
-from ingest.edge.virtual_radio import BLUEZ, Quirks
+from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import START, STRAP, Home, a_home, listening, play, samples, strap_with, until
 
 DEVICE = DeviceId("device-1")

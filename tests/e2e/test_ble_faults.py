@@ -16,8 +16,9 @@ from devices.sim.ring import Ring
 from devices.sim.strap import Strap
 from ingest.edge.beats import CLOCK_BACK, COPY, REFUSED, SILENT
 from ingest.edge.gateway import PairedDevice
-from ingest.edge.virtual_radio import BLUEZ, Quirks, VirtualAdapter
+from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import ReadFault
+from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import (
     RING,
     START,

@@ -1,0 +1,39 @@
+"""What BlueZ does and the plain virtual radio does not: options of the simulated backend."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """What BlueZ (5.66, with bleak 3.1) does and the plain virtual radio does not; all off by default.
+
+    Attributes
+    ----------
+    echoes_reads : bool
+        A read value is delivered as a notification too where one is subscribed.
+    leaks_duplicate : bool
+        A client that lost its link and was not disconnected makes every later
+        notification of the wearable come once more (hbldh/bleak#2002).
+    has_small_mtu : bool
+        ``mtu_size`` stays 23.
+    hides_generic_access : bool
+        Service 0x1800 is not shown.
+    has_bluez_errors : bool
+        Refusals and losses come as BlueZ's kinds of exception.
+    needs_agent : bool
+        Pairing fails until somebody has registered an agent.
+    sticks_in_progress : bool
+        After a connection attempt that failed every later one fails, until the
+        device is removed.
+    """
+
+    echoes_reads: bool = False
+    leaks_duplicate: bool = False
+    has_small_mtu: bool = False
+    hides_generic_access: bool = False
+    has_bluez_errors: bool = False
+    needs_agent: bool = False
+    sticks_in_progress: bool = False
+
+
+BLUEZ = Quirks(*[True] * 7)
