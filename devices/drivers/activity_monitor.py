@@ -13,7 +13,7 @@ from devices.blobs import pack_u16
 from devices.clock import SECOND
 from devices.codec import physical_activity as pams
 from devices.codec.physical_activity import Head, SleepInstant, StepSummary
-from devices.drivers.merge import Labelled, merged
+from devices.drivers.merge import Labelled, subscribed
 from devices.drivers.readings import read_battery
 from devices.drivers.session import Harvest, Item, Plan, Rejected, Session
 from devices.errors import DecodeError, ObservationError
@@ -24,7 +24,6 @@ LOGS: Final = ("session", "session-start", "sub-session", "summary-s", "steps-so
 #: An instant speaks for the time since the one before, if that is no longer ago; more is a gap.
 LONGEST_EPOCH_S: Final = 300
 _DAY_S: Final = 86_400
-_STEPS, _SLEEP = 0, 1
 _GATHER_S: Final = 0.05
 #: Stage bits, the most certain first -> codes of ``STAGES``; what is not here is unknown.
 _STAGES: Final = (
@@ -50,11 +49,8 @@ class ActivityMonitor:
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Stream until the link ends."""
-        async with (
-            session.notifications(pams.STEP_SUMMARY) as steps,
-            session.notifications(pams.SLEEP_INSTANT) as sleep,
-            merged(steps, sleep, gather_s=_GATHER_S) as together,
-        ):
+        streams = (pams.STEP_SUMMARY, pams.SLEEP_INSTANT)
+        async with subscribed(session, streams, gather_s=_GATHER_S) as together:
             yield await read_battery(session)
             monitor = _Monitor(session)
             while True:
@@ -92,13 +88,14 @@ class _Monitor:
 
     def read(self, labelled: Labelled) -> Harvest:
         payload, arrival = labelled.frame
+        is_summary = labelled.characteristic == pams.STEP_SUMMARY
         try:
-            if labelled.stream == _STEPS:
+            if is_summary:
                 items = self._summary(pams.decode_step_summary(payload), arrival)
             else:
                 items = self._instant(pams.decode_sleep_instant(payload), arrival)
         except (DecodeError, ObservationError) as error:
-            kind = StepCount.kind if labelled.stream == _STEPS else SleepStage.kind
+            kind = StepCount.kind if is_summary else SleepStage.kind
             items = [Rejected(kind, str(error), payload)]
         return Harvest(tuple(items), self._place.cursors(), notifications=1)
 

@@ -11,7 +11,7 @@ from typing import Final
 from devices.clock import DAY, MINUTE
 from devices.codec import heart_rate, infinitime
 from devices.drivers.hr_strap import read_frame
-from devices.drivers.merge import Labelled, Merged, merged
+from devices.drivers.merge import Labelled, Merged, subscribed
 from devices.drivers.readings import read_battery
 from devices.drivers.session import Harvest, Item, Plan, Rejected, Session
 from devices.drivers.step_counter import SETTLED_LOG, VALUE_LOG, StepCounter
@@ -19,7 +19,6 @@ from devices.drivers.wall_clock import set_clock
 from devices.errors import DecodeError
 from devices.observations import HeartRate, StepCount
 
-_STEPS, _RATES = 0, 1
 _GATHER_S: Final = 0.05
 #: How often the gateway looks whether a minute is over when the watch says nothing.
 _LOOK_S: Final = 10.0
@@ -40,11 +39,8 @@ class InfiniTime:
         watch = _Watch(session)
         # the counter is absolute: nothing can slip in between reading and subscribing
         yield await watch.begin()
-        async with (
-            session.notifications(infinitime.STEPS) as steps,
-            session.notifications(heart_rate.MEASUREMENT) as rates,
-            merged(steps, rates, gather_s=_GATHER_S) as together,
-        ):
+        streams = (infinitime.STEPS, heart_rate.MEASUREMENT)
+        async with subscribed(session, streams, gather_s=_GATHER_S) as together:
             async for harvest in watch.stream(together):
                 yield harvest
 
@@ -105,7 +101,7 @@ class _Watch:
         frame = labelled.frame
         before = self._settle(frame.arrival_utc)
         items: tuple[Item, ...] = ()
-        if labelled.stream == _RATES:
+        if labelled.characteristic == heart_rate.MEASUREMENT:
             items = read_frame(self._session.device, frame)
             self._has_pulse |= any(isinstance(item, HeartRate) for item in items)
         else:

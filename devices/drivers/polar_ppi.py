@@ -12,7 +12,7 @@ from typing import Final
 
 from devices.clock import SECOND
 from devices.codec import polar_pmd
-from devices.codec.polar_pmd import Sample
+from devices.codec.polar_pmd import Frame, Sample
 from devices.drivers.readings import read_battery
 from devices.drivers.session import Beats, Harvest, Item, Notification, Plan, Rejected, Session, Stream
 from devices.errors import DecodeError
@@ -30,6 +30,9 @@ CLOCK_STEP_US: Final = 10 * SECOND
 #: Frames in which the least delayed is looked for: minutes, so that crystals may differ.
 DELAYS_KEPT: Final = 64
 NOT_ANSWERED: Final = "polar: start not answered"
+COPY: Final = "polar: copy of the frame before it"
+#: Kind of a refused frame in which no interval was: the run goes on.
+FRAME_KIND: Final = "ppi_frame"
 _GATHER_S: Final = 0.05
 
 
@@ -57,11 +60,11 @@ class PolarPpi:
                 if not started.items:
                     break
                 yield Harvest((), notifications=await _wait(control))
-            clock = SensorClock()
+            reader = FrameReader()
             while True:
                 batch = await stream.take(gather_s=_GATHER_S)
-                items = tuple(item for frame in batch for item in read_frame(frame, clock))
-                offset = clock.offset_s
+                items = tuple(item for frame in batch for item in reader.read(frame))
+                offset = reader.offset_s
                 cursors = {} if offset in (None, session.cursor(OFFSET_LOG)) else {OFFSET_LOG: offset}
                 yield Harvest(items, cursors, notifications=len(batch))
 
@@ -121,8 +124,8 @@ async def _wait(control: Stream) -> int:
         return 0
 
 
-class SensorClock:
-    """Turns the stamps of a connection into the gateway's time.
+class FrameReader:
+    """Reads the frames of one connection, and turns their stamps into the gateway's time.
 
     The radio delays, it never hastens: the smallest difference between arrival and
     stamp is the offset of the clocks. A stamp of 0 says nothing, and its frame
@@ -132,10 +135,45 @@ class SensorClock:
     def __init__(self) -> None:
         self._delays: deque[int] = deque(maxlen=DELAYS_KEPT)
         self._latest = 0
+        self._before = Notification(b"", 0)
         #: Seconds the sensor is ahead of the gateway; ``None`` while it states no time.
         self.offset_s: int | None = None
 
-    def utc(self, stamp_utc: int | None, arrival_utc: int) -> int:
+    def read(self, frame: Notification) -> list[Item]:
+        """Runs of trusted intervals in one notification, and what lies between them."""
+        try:
+            decoded = polar_pmd.decode_ppi(frame.payload)
+        except DecodeError as error:
+            return [Rejected(RrInterval.kind, str(error), frame.payload)]
+        if self._is_copy(frame, decoded):
+            return [Rejected(FRAME_KIND, COPY, frame.payload)]
+        end_utc = self._utc(decoded.stamp_utc, frame.arrival_utc)
+        left = sum(sample.interval_ms for sample in decoded.samples)
+        items: list[Item] = []
+        for is_good, group in groupby(decoded.samples, lambda sample: doubt(sample) is None):
+            samples = list(group)
+            left -= sum(sample.interval_ms for sample in samples)
+            payload = polar_pmd.encode_samples(samples)
+            if is_good:
+                rr_ms = tuple(sample.interval_ms for sample in samples)
+                last_utc = self._forward(end_utc - left * 1000, frame.arrival_utc)
+                items.append(Beats(last_utc, rr_ms, "ppg", polar_pmd.SOURCE, payload))
+            else:
+                items.append(Rejected(RrInterval.kind, doubt(samples[0]) or "", payload))
+        return items
+
+    def _is_copy(self, frame: Notification, decoded: Frame) -> bool:
+        """Whether the frame before came again; the beat clock cannot tell once a doubt has cut it in runs."""
+        before, self._before = self._before, frame
+        if frame.payload != before.payload or not decoded.samples:
+            return False
+        if decoded.stamp_ns is not None:
+            return True
+        # without a time: several intervals do not repeat to the millisecond before they are over
+        heart_us = 1000 * sum(sample.interval_ms for sample in decoded.samples)
+        return len(decoded.samples) > 1 and frame.arrival_utc - before.arrival_utc < heart_us // 2
+
+    def _utc(self, stamp_utc: int | None, arrival_utc: int) -> int:
         """Time of the last sample by the gateway's clock, microseconds UTC; never after arrival."""
         if stamp_utc is None:
             return arrival_utc
@@ -146,35 +184,13 @@ class SensorClock:
         self._delays.append(delay)
         return stamp_utc + min(self._delays)
 
-    def forward(self, end_utc: int, arrival_utc: int) -> int:
+    def _forward(self, end_utc: int, arrival_utc: int) -> int:
         """`end_utc`, or the latest before it: an estimate that got better turns no time back."""
         if arrival_utc < self._latest:
             # the gateway's own clock was set back, and the beat clock puts that on record
             self._latest = 0
         self._latest = max(self._latest, end_utc)
         return self._latest
-
-
-def read_frame(frame: Notification, clock: SensorClock) -> list[Item]:
-    """Runs of trusted intervals in one notification, and what lies between them."""
-    try:
-        decoded = polar_pmd.decode_ppi(frame.payload)
-    except DecodeError as error:
-        return [Rejected(RrInterval.kind, str(error), frame.payload)]
-    end_utc = clock.utc(decoded.stamp_utc, frame.arrival_utc)
-    left = sum(sample.interval_ms for sample in decoded.samples)
-    items: list[Item] = []
-    for is_good, group in groupby(decoded.samples, lambda sample: doubt(sample) is None):
-        samples = list(group)
-        left -= sum(sample.interval_ms for sample in samples)
-        payload = polar_pmd.encode_samples(samples)
-        if is_good:
-            rr_ms = tuple(sample.interval_ms for sample in samples)
-            last_utc = clock.forward(end_utc - left * 1000, frame.arrival_utc)
-            items.append(Beats(last_utc, rr_ms, "ppg", polar_pmd.SOURCE, payload))
-        else:
-            items.append(Rejected(RrInterval.kind, doubt(samples[0]) or "", payload))
-    return items
 
 
 def doubt(sample: Sample) -> str | None:

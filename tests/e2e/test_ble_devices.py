@@ -10,7 +10,7 @@ import pytest
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 from devices.codec import battery, physical_activity, polar_pmd
 from devices.codec.banglejs import Block
-from devices.codec.polar_pmd import Sample
+from devices.codec.polar_pmd import Frame, Sample
 from devices.drivers import infinitime_watch, polar_ppi
 from devices.drivers.registry import find_driver
 from devices.ids import DeviceId
@@ -126,6 +126,42 @@ async def test_polar_intervals(home: Home, has_time: bool, quirks: Quirks) -> No
     assert home.spool.cursors == ({"device-1/clock-offset-s": 0} if has_time else {})
 
 
+@pytest.mark.parametrize("stamp_ns", [None, 1])
+async def test_polar_copies_are_refused(home: Home, stamp_ns: int | None) -> None:
+    """Also of a frame that a doubt has cut in two; the run goes on without a gap."""
+    sensor = PolarSensor("sim polar", ADDRESS, clock=home.clock)
+    await home.put_on_air(sensor)
+    await home.open_gateway(paired("polar_ppi"))
+    moved = Sample(70, 500, 5, is_blocked=True, has_contact=True)
+    async with home.streaming():
+        await sensing(home, sensor)
+        for number, samples_ in enumerate(([*good(800), moved, *good(810, 820)], good(830, 840)), 1):
+            home.clock.now += sum(sample.interval_ms for sample in samples_) * 1000
+            stamp = None if stamp_ns is None else (home.clock.now - polar_pmd.EPOCH_UTC) * 1000
+            frame = polar_pmd.encode_ppi(Frame(stamp, tuple(samples_)))
+            for _ in range(2):
+                assert await sensor.send_frame(frame)
+            await kept(home, 1 + 2 * number)
+    assert home.spool.beats() == [800, 810, 820, 830, 840]
+    assert [run.gap_before_ms for run in home.spool.runs()] == [WARM_UP_S * 1000, 500, 0]
+    assert home.gateway.progress[DEVICE].rejected["polar: copy of the frame before it"] == 2
+
+
+async def test_polar_bad_frame_breaks_the_run(home: Home) -> None:
+    sensor = PolarSensor("sim polar", ADDRESS, clock=home.clock)
+    await home.put_on_air(sensor)
+    await home.open_gateway(paired("polar_ppi"))
+    async with home.streaming():
+        await sensing(home, sensor)
+        await pulse(home, sensor, *good(800))
+        home.clock.now += 900_000
+        assert await sensor.send_frame(b"\x03" + bytes(12))
+        await kept(home, 3)
+        await pulse(home, sensor, *good(820))
+    assert [run.gap_before_ms for run in home.spool.runs()] == [WARM_UP_S * 1000, 900]
+    assert home.gateway.progress[DEVICE].rejected == {"polar: frame ends within a sample": 1}
+
+
 async def test_polar_clock_falls_back_to_2019(home: Home) -> None:
     """The stamps jump by years, the beats do not; where the clock stood is on record."""
     sensor = PolarSensor("sim polar", ADDRESS, clock=home.clock, offset_us=3 * HOUR)
@@ -227,12 +263,17 @@ async def test_infinitime_steps_by_the_minute(home: Home, quirks: Quirks) -> Non
         await walk(home, watch, 40, 40)
         home.clock.now += 60 * SECOND
         await settled(home, 120)
+        # no pulse found: no word on the minute
+        await watch.beat(0)
+        await kept(home, 4)
         home.clock.now += 60 * SECOND
         await settled(home, 180)
         await watch.beat(64)
-        await kept(home, 4)
+        await kept(home, 5)
         home.clock.now += 60 * SECOND
         await settled(home, 240)
+        home.clock.now += 60 * SECOND
+        await settled(home, 300)
     assert intervals(home) == [(-13 * 3600, 0, 500), (0, 60, 30), (60, 120, 40), (180, 240, 0)]
     assert [(o.bpm, o.start_utc) for o in of(home, HeartRate) if isinstance(o, HeartRate)] == [
         (b"\x40", START + 199 * SECOND)
@@ -497,6 +538,22 @@ async def test_activity_monitor_sleep(home: Home) -> None:
     found = [((o.start_utc - START) // SECOND, o.epoch_s, o.stages) for o in of(home, SleepStage)]  # type: ignore[attr-defined]
     assert found == [(30, 30, b"\x02"), (60, 30, b"\x04")]
     assert len(of(home, HeartRate)) == 4
+
+
+@pytest.mark.parametrize("missing", [physical_activity.SLEEP_INSTANT, physical_activity.STEP_SUMMARY])
+async def test_activity_monitor_with_half_the_service(home: Home, missing: str) -> None:
+    monitor = Monitor("sim monitor", ADDRESS, clock=home.clock)
+    await home.put_on_air(monitor, missing=[missing])
+    await home.open_gateway(paired("activity_monitor"))
+    async with home.streaming():
+        await heard(home)
+        home.clock.now += 60 * SECOND
+        if missing == physical_activity.SLEEP_INSTANT:
+            assert await monitor.walk(100, 60)
+        else:
+            assert await monitor.sleep(physical_activity.REM, 52)
+        await kept(home, 1)
+    assert len(of(home, StepCount)) + len(of(home, HeartRate)) == 1
 
 
 async def test_wearables_are_known_by_their_services(home: Home) -> None:

@@ -14,7 +14,7 @@ from devices.clock import DAY, MINUTE, SECOND
 from devices.codec import banglejs, infinitime, polar_pmd
 from devices.codec import physical_activity as pams
 from devices.drivers.bangle import block_observations
-from devices.drivers.polar_ppi import SensorClock, read_frame
+from devices.drivers.polar_ppi import FrameReader
 from devices.drivers.session import Beats, Notification
 from devices.drivers.step_counter import SETTLED_LOG, VALUE_LOG, StepCounter
 from devices.errors import DecodeError
@@ -89,7 +89,7 @@ def test_polar_round_trip(frame: polar_pmd.Frame) -> None:
 def test_polar_keeps_what_is_trusted(frame: polar_pmd.Frame, delay: int) -> None:
     """Every trusted interval once, in order, none after arrival, no two sides of a doubt in one run."""
     arrival = START + delay
-    items = read_frame(Notification(polar_pmd.encode_ppi(frame), arrival), SensorClock())
+    items = FrameReader().read(Notification(polar_pmd.encode_ppi(frame), arrival))
     trusted = [
         sample.interval_ms
         for sample in frame.samples
