@@ -104,13 +104,11 @@ class _Visit:
                 match await self._next():
                     case Block() as block:
                         blocks.append(block)
-                    case FetchState(None):
-                        blocks.clear()
-                    case FetchState(count):
+                    case FetchState(int() as count):
                         is_whole = count == len(blocks) and not self._rejected
                         break
                     case _:
-                        # live steps, notifications: not what was asked for
+                        # the beginning; live steps and notifications, which nobody asked for
                         pass
         except TimeoutError:
             pass

@@ -502,15 +502,20 @@ async def test_activity_monitor(home: Home, quirks: Quirks) -> None:
         await say(70, 300, 300)
         monitor.begin_session()
         await say(5, 60, 60)
+        # restarted: the same number, from the beginning
+        monitor._session -= 1
+        monitor.begin_session()
+        await say(8, 20, 20)
     assert intervals(home) == [
         (0, 60, 100),
         (60, 120, 0),
         (180, 240, 50),
         (240, 540, 70),
         (540, 600, 5),
+        (600, 620, 8),
     ]
     worn = [((o.start_utc - START) // SECOND, o.is_worn) for o in of(home, Wear) if isinstance(o, Wear)]
-    assert worn == [(0, True), (60, True), (120, False), (240, True), (540, True)]
+    assert worn == [(0, True), (60, True), (120, False), (240, True), (540, True), (600, True)]
     assert {o.source for o in of(home, StepCount)} == {"sig-pams-draft/1"}
     assert home.rejected == []
 

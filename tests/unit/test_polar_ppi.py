@@ -51,3 +51,10 @@ def test_differing_crystals_are_followed() -> None:
     """A sensor that loses a millisecond per second is not placed further and further back."""
     frames = [notified(index * SECOND, index * 1000, Sample(60, 999)) for index in range(200)]
     assert START + ends(FrameReader(), *frames)[-1] >= frames[-1].arrival_utc - 64_000
+
+
+def test_stamped_copy_of_one_interval() -> None:
+    """However late it comes: the stamp says that it is the same."""
+    first = notified(0, 0, Sample(60, 1000))
+    late = Notification(first.payload, first.arrival_utc + 5 * SECOND)
+    assert ends(FrameReader(), first, late) == [0]
