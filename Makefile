@@ -3,7 +3,9 @@ PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 SETUP := deploy/setup.sh
-# Two cores: one test's processes run while another waits for its broker.
+# Two tests at once: one runs while another waits for its broker or its radio. WORKERS=0 is one
+# after the other, in this process (a debugger needs that).
+WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak lock clean python
@@ -16,7 +18,7 @@ demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --da
 
 test: python ## every test: PYTEST_ARGS="tests/unit -k spool"
 	@$(SETUP) debian mosquitto chromium
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 check: python ## format, lint, types, import directions
 	$(BIN)/ruff format --check

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Two busy cores make single examples slow now and then: time is not what these tests judge.
 settings.register_profile("default", deadline=None, max_examples=50)
@@ -16,6 +18,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 REAL_DATA = Path(os.environ.get("FLARECAST_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 REAL_TESTS = "tests/real/"
+#: Tests that share one run of the demo stay with one worker.
+DEMO_TESTS = "tests/e2e/test_demo"
+
+
+class _Workers(LoadScopeScheduling):
+    """Every test to whichever worker is free, those of the demo together.
+
+    xdist's own way, ``--dist loadgroup``, writes the group into an attribute that pytest 9.2
+    no longer reads: nothing is grouped, and nothing says so.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return DEMO_TESTS if nodeid.startswith(DEMO_TESTS) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Workers:
+    """Share the tests out among the workers of ``make test``."""
+    return _Workers(config, log)
 
 
 @pytest.fixture(scope="session")
