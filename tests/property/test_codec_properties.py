@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.codec import battery, colmi, current_time, device_information, heart_rate
+from devices.codec import battery, colmi, colmi_hrv, current_time, device_information, heart_rate
 from devices.errors import DecodeError
 
 U16 = st.integers(0, 65_535)
@@ -29,6 +29,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "ring steps request": colmi.decode_steps_request,
     "ring heart rates": lambda b: colmi.HeartRateAnswer().feed(b),
     "ring heart rate request": colmi.decode_heart_rate_request,
+    "ring variability": lambda b: colmi_hrv.HrvAnswer().feed(b),
+    "ring variability request": colmi_hrv.decode_request,
     "ring big frame": lambda b: colmi.BigAnswer(colmi.SLEEP).feed(b),
     "ring sleep": colmi.decode_sleep,
 }
@@ -102,6 +104,15 @@ def test_ring_heart_rates_round_trip(day: date, bpm: bytes) -> None:
     done = [answer.feed(frame) for frame in colmi.encode_heart_rates(log)]
     assert done == [False] * (len(done) - 1) + [True]
     assert answer.log == (log if any(bpm) else None)
+
+
+@given(st.integers(0, 6), st.binary(min_size=48, max_size=48))
+def test_ring_variability_round_trip(days_ago: int, value_ms: bytes) -> None:
+    log = colmi_hrv.HrvLog(days_ago, 30, value_ms)
+    answer = colmi_hrv.HrvAnswer()
+    done = [answer.feed(frame) for frame in colmi_hrv.encode(log)]
+    assert done == [False] * (len(done) - 1) + [True]
+    assert answer.log == (log if any(value_ms) else None)
 
 
 NIGHTS = st.builds(

@@ -17,4 +17,4 @@ def test_gateway_imports_nothing_heavy() -> None:
 def test_unknown_driver_is_said_in_words() -> None:
     code = "from devices.drivers.registry import find_driver; find_driver('hr_belt')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "no driver 'hr_belt'; there are colmi_ring, hr_strap" in run.stderr
+    assert "no driver 'hr_belt'; there are " in run.stderr

@@ -19,6 +19,7 @@ from devices.codec import (
     banglejs,
     battery,
     colmi,
+    colmi_hrv,
     current_time,
     heart_rate,
     infinitime,
@@ -59,6 +60,12 @@ def rates(frames: list[bytes]) -> colmi.HeartRateLog:
     return answer.log
 
 
+def variability(frames: list[bytes]) -> colmi_hrv.HrvLog | None:
+    answer = colmi_hrv.HrvAnswer()
+    assert [answer.feed(frame) for frame in frames] == [False] * (len(frames) - 1) + [True]
+    return answer.log
+
+
 def nights(frames: list[bytes]) -> tuple[colmi.SleepDay, ...]:
     answer = colmi.BigAnswer(colmi.SLEEP)
     for frame in frames:
@@ -95,6 +102,8 @@ CODECS: dict[str, tuple[Decode, Encode | None]] = {
     "colmi/steps": (steps, colmi.encode_steps),
     "colmi/steps_request": (one(colmi.decode_steps_request), once(colmi.encode_steps_request)),
     "colmi/rates": (rates, colmi.encode_heart_rates),
+    "colmi_hrv/request": (one(colmi_hrv.decode_request), once(colmi_hrv.encode_request)),
+    "colmi_hrv/log": (variability, colmi_hrv.encode),
     "colmi/frame": (one(colmi.unpack), spread(colmi.pack)),
     "colmi/big_request": (big, spread(colmi.pack_big)),
     "colmi/sleep": (nights, once(colmi.encode_sleep)),
