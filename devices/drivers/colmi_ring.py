@@ -3,19 +3,22 @@
 Ring time has no zone. This driver keeps the ring at one offset from UTC, zero
 unless it is found at another: ring days are then 24 hours long, and the local day
 is made at the clinic from the patient's zone. A ring that another application has
-set is noticed by a quarter hour that has not begun yet; it keeps that offset, so
-that no two times ever share a stamp, and its memory is converted by it. The
-offsets before and after each visit are recorded with the history cursors.
+set keeps that offset, so that no two times ever share a stamp, and its memory is
+converted by it; how it is noticed is told in :mod:`devices.drivers.colmi_clock`.
+The offsets before and after each visit are recorded with the history cursors. A
+ring tells no time, so that a drift of less than a quarter hour cannot be seen; it
+is ended by setting the clock at every visit.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
 from typing import Final, Protocol
 
 from devices.blobs import pack_u16
-from devices.clock import DAY, MINUTE, SECOND, from_utc, to_utc
+from devices.clock import DAY, HOUR, MINUTE, SECOND, from_utc, to_utc
 from devices.codec import colmi
+from devices.drivers.colmi_clock import DRIFT_MOST_S, RingClock, contiguous, settled_until, zone_above
 from devices.drivers.session import Gap, Harvest, Item, Plan, Rejected, Session, Stream
 from devices.errors import DecodeError, ObservationError
 from devices.ids import DeviceId
@@ -28,10 +31,17 @@ FOUND_LOG: Final = "clock-offset-found-s"
 #: The offset before the last change, and when it ended (microseconds UTC): older memory is on it.
 BEFORE_LOG: Final = "clock-offset-before-s"
 CHANGED_LOG: Final = "clock-changed"
-#: Minute of the visit at which the clock was last set, microseconds UTC.
+#: When the clock was last set, microseconds UTC.
 CLOCK_SET_LOG: Final = "clock-set"
+#: Seconds its newest stamp was ahead of the gateway at the visit: its clock was there at least.
+NEWEST_LOG: Final = "clock-newest-s"
+#: Steps of a day up to a ring time at which they no longer change: more of them, and the ring was set back.
+SETTLED_LOG: Final = "steps-settled"
+SETTLED_SUM_LOG: Final = "steps-settled-sum"
 
 MEMORY_DAYS: Final = 7
+#: A clock that is farther behind is in no zone: it was lost.
+_FARTHEST_US: Final = 12 * HOUR
 SLOT_MIN: Final = 15
 #: A ring answers within a second; some firmware never answers a command it does not know.
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -39,17 +49,15 @@ ANSWER_TIMEOUT_S: Final = 5.0
 QUIET_S: Final = 0.5
 FORGOTTEN: Final = "ring: older than its memory"
 
-#: A crystal does not get so far ahead between two visits; another application does.
-DRIFT_MOST_S: Final = 450
-#: Zones lie whole hours apart, nearly all; and the newest quarter hour may be some minutes old.
-_ZONE_S: Final = 3600
+SET_BACK: Final = "ring: its clock was set back, and it wrote over what it held"
+LOST_CLOCK: Final = "ring: its clock was lost, and what it wrote then has no time"
 _PUSH: Final = bytes([colmi.PUSH])
 #: Sleep stages of the ring -> codes of ``STAGES``; what is not here is unknown.
 _STAGES: Final = {2: 2, 3: 3, 4: 4, 5: 1}
 
 
-#: Ring time (microseconds as if UTC) to microseconds UTC.
-RingTime = Callable[[int], int]
+#: Ring time (microseconds as if UTC) to microseconds UTC, where that can be told.
+RingTime = Callable[[int], int | None]
 
 
 class _Answer(Protocol):
@@ -93,64 +101,113 @@ class _Visit:
         self._small = small
         self._big = big
         self._broken: set[str] = set()
-        known = session.cursor(OFFSET_LOG)
-        self._offset_s = self._found_s = known or 0
-        self._before_s = session.cursor(BEFORE_LOG)
-        self._changed = session.cursor(CHANGED_LOG)
+        self._clock = RingClock(
+            session.cursor(OFFSET_LOG) or 0, session.cursor(BEFORE_LOG), session.cursor(CHANGED_LOG)
+        )
+        self._visited = session.cursor(CLOCK_SET_LOG)
+        self._newest_s: int | None = None
+        self._found_s = self._before_visit_s = self._clock.offset_s
+        self._gaps: list[Gap] = []
+        self._lost: list[Rejected] = []
         self._midnight = self._ring_midnight()
+
+    def _ring_now(self) -> int:
+        """What the ring's clock shows if it is where it was set."""
+        return self._session.now() + self._clock.offset_s * SECOND
 
     def _ring_midnight(self) -> int:
         """Start of the ring's today, in ring time."""
-        return _midnight(self._session.now() + self._offset_s * SECOND)
-
-    def utc(self, ring: int) -> int:
-        """Instant of a stamp of the ring, by the offset it was on when it wrote it."""
-        if self._before_s is not None and self._changed is not None:
-            before = ring - self._before_s * SECOND
-            if before < self._changed:
-                return before
-        return ring - self._offset_s * SECOND
+        return _midnight(self._ring_now())
 
     async def find_offset(self) -> None:
-        """Offset of the ring before anything is set, as far as its newest quarter hour tells."""
-        answer = colmi.StepsAnswer()
-        request = colmi.encode_steps_request(0)
-        await self._ask(colmi.WRITE, request, self._small, answer, FOUND_LOG)
-        now, newest = self._session.now(), max(map(_slot_ring, answer.slots), default=0)
-        ahead_s = (newest - now) // SECOND
-        if ahead_s - self._offset_s <= DRIFT_MOST_S:
+        """Offset of the ring before anything is set, as far as its memory tells."""
+        slots = await self._slots_of(0)
+        newest = max(map(_slot_ring, slots), default=None)
+        if newest is None:
             return
-        found_s = -(-ahead_s // _ZONE_S) * _ZONE_S
-        if (visited := self._session.cursor(CLOCK_SET_LOG)) is not None:
-            self._before_s, self._changed = self._offset_s, visited
-        self._offset_s = self._found_s = found_s
+        newest = max(newest, await self._newest_rate(_midnight(newest)))
+        now = self._session.now()
+        ahead_s = self._newest_s = (newest - now) // SECOND
+        is_ahead = ahead_s - self._clock.offset_s > DRIFT_MOST_S
+        if not is_ahead and not await self._is_behind(newest, slots):
+            return
+        found_s = zone_above(ahead_s)
+        if found_s is None or _midnight(newest) + DAY < now - _FARTHEST_US:
+            # a ring whose battery was empty begins anew at a date of its own
+            self._found_s = ahead_s
+            self._gaps.append(Gap(min(self._visited or now, now), now, LOST_CLOCK))
+            lost = [colmi.encode_steps([slot])[-1] for slot in slots]
+            self._lost += [Rejected(STEPS_LOG, LOST_CLOCK, frame) for frame in lost]
+            return
+        if not is_ahead and found_s >= self._clock.offset_s:
+            return
+        self._found_s = found_s
+        self._clock = self._clock.set_to(found_s, self._visited)
+        if (over := self._clock.overwritten_us()) and self._visited is not None:
+            self._gaps.append(Gap(self._visited, min(now, self._visited + over), SET_BACK))
         self._midnight = self._ring_midnight()
+
+    async def _slots_of(self, days_ago: int) -> list[colmi.StepSlot]:
+        answer = colmi.StepsAnswer()
+        request = colmi.encode_steps_request(days_ago)
+        await self._ask(colmi.WRITE, request, self._small, answer, FOUND_LOG)
+        return answer.slots
+
+    async def _newest_rate(self, midnight: int) -> int:
+        """Ring time of the day's last heart rate; more often told than steps are made."""
+        answer = colmi.HeartRateAnswer()
+        request = colmi.encode_heart_rate_request(from_utc(midnight))
+        await self._ask(colmi.WRITE, request, self._small, answer, FOUND_LOG)
+        if answer.log is None or not (told := len(answer.log.bpm.rstrip(b"\0"))):
+            return 0
+        return to_utc(answer.log.midnight) + (told - 1) * answer.log.step_min * MINUTE
+
+    async def _is_behind(self, newest: int, slots: Sequence[colmi.StepSlot]) -> bool:
+        """Whether the ring's today is an earlier day, or steps were written into what was long over."""
+        if newest < self._midnight and self._ring_now() - self._midnight > DRIFT_MOST_S * SECOND:
+            return True
+        settled, total = self._session.cursor(SETTLED_LOG), self._session.cursor(SETTLED_SUM_LOG)
+        if not settled or total is None or self._session.now() < (self._visited or 0):
+            return False
+        days_ago = (self._midnight - _midnight(settled - 1)) // DAY
+        if not 0 <= days_ago < MEMORY_DAYS:
+            return False
+        if days_ago:
+            slots = await self._slots_of(days_ago)
+        return FOUND_LOG not in self._broken and _steps_until(settled, slots) != total
 
     def days_to_read(self, log: str) -> range:
         """Days ago to read, oldest first: one day before the cursor up to today."""
         cursor = self._session.cursor(log)
         oldest = MEMORY_DAYS - 1
         if cursor is not None:
-            last = _midnight(cursor - DAY + self._offset_s * SECOND)
+            last = _midnight(cursor - DAY + self._clock.offset_s * SECOND)
             oldest = min(oldest, max(0, (self._midnight - last) // DAY))
         return range(oldest, -1, -1)
 
     async def set_clock(self) -> Harvest:
         now = self._session.now()
         answer = _Acknowledgement(colmi.SET_TIME)
-        request = colmi.encode_set_time(from_utc(now + self._offset_s * SECOND))
+        request = colmi.encode_set_time(from_utc(now + self._clock.offset_s * SECOND))
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, CLOCK_SET_LOG)
+        rejected = (*self._lost, *rejected)
         if CLOCK_SET_LOG in self._broken:
             return Harvest(rejected)
-        cursors = {OFFSET_LOG: self._offset_s, FOUND_LOG: self._found_s, CLOCK_SET_LOG: now}
-        if self._before_s is not None and self._changed is not None:
-            cursors |= {BEFORE_LOG: self._before_s, CHANGED_LOG: self._changed}
-        return Harvest(rejected, cursors, gaps=self._forgotten(now))
+        clock = self._clock
+        cursors = {OFFSET_LOG: clock.offset_s, FOUND_LOG: self._found_s, CLOCK_SET_LOG: now}
+        if self._newest_s is not None:
+            cursors[NEWEST_LOG] = self._newest_s
+        if clock.before_s is not None and clock.changed_utc is not None:
+            cursors |= {BEFORE_LOG: clock.before_s, CHANGED_LOG: clock.changed_utc}
+        if self._found_s != self._before_visit_s or now < (self._visited or 0):
+            # what was over by another clock is over no more
+            cursors[SETTLED_LOG] = 0
+        return Harvest(rejected, cursors, gaps=(*self._gaps, *self._forgotten(now)))
 
     def _forgotten(self, now: int) -> tuple[Gap, ...]:
         """What the ring has overwritten since it was last read."""
         cursor = self._session.cursor(STEPS_LOG)
-        oldest = self.utc(self._midnight - (MEMORY_DAYS - 1) * DAY)
+        oldest = self._midnight - (MEMORY_DAYS - 1) * DAY - self._clock.offset_s * SECOND
         if cursor is None or cursor >= oldest or now < cursor:
             return ()
         return (Gap(cursor, oldest, FORGOTTEN),)
@@ -173,13 +230,20 @@ class _Visit:
         answer = colmi.StepsAnswer()
         request = colmi.encode_steps_request(days_ago)
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, STEPS_LOG)
-        return self._harvest(STEPS_LOG, rejected, step_runs(self._session.device, answer.slots, self.utc))
+        found = self._harvest(
+            STEPS_LOG, rejected, step_runs(self._session.device, answer.slots, self._clock.utc)
+        )
+        settled = settled_until(self._ring_now())
+        if STEPS_LOG in self._broken or days_ago != (self._midnight - _midnight(settled - 1)) // DAY:
+            return found
+        over = {SETTLED_LOG: settled, SETTLED_SUM_LOG: _steps_until(settled, answer.slots)}
+        return replace(found, cursors={**found.cursors, **over})
 
     async def heart_rates(self, days_ago: int) -> Harvest:
         answer = colmi.HeartRateAnswer()
         request = colmi.encode_heart_rate_request(from_utc(self._midnight - days_ago * DAY))
         rejected = await self._ask(colmi.WRITE, request, self._small, answer, RATES_LOG)
-        found = [] if answer.log is None else rate_runs(self._session.device, answer.log, self.utc)
+        found = [] if answer.log is None else rate_runs(self._session.device, answer.log, self._clock.utc)
         return self._harvest(RATES_LOG, rejected, found)
 
     async def sleep(self) -> Harvest:
@@ -194,7 +258,7 @@ class _Visit:
         except DecodeError as error:
             return Harvest((Rejected(SleepStage.kind, str(error), answer.payload),))
         cursor = self._session.cursor(SLEEP_LOG)
-        nights = sleep_runs(self._session.device, days, self._midnight, self.utc)
+        nights = sleep_runs(self._session.device, days, self._midnight, self._clock.utc)
         fresh = [night for night in nights if cursor is None or night.end_utc > cursor - DAY]
         return self._harvest(SLEEP_LOG, rejected, fresh)
 
@@ -268,38 +332,47 @@ def _slot_ring(slot: colmi.StepSlot) -> int:
     return to_utc(midnight) + slot.slot * SLOT_MIN * MINUTE
 
 
+def _steps_until(settled: int, slots: Iterable[colmi.StepSlot]) -> int:
+    """Steps of the day that holds the last quarter hour before `settled` (ring time), up to there."""
+    first = _midnight(settled - 1)
+    return sum(slot.steps for slot in slots if first <= _slot_ring(slot) < settled)
+
+
 def step_runs(device: DeviceId, slots: Iterable[colmi.StepSlot], utc: RingTime) -> list[StepCount]:
     """Runs of consecutive quarter hours; a slot that is absent ends a run and is not zero steps."""
-    counts = {utc(_slot_ring(slot)): slot.steps for slot in slots}
-    length = SLOT_MIN * MINUTE
-    runs: list[StepCount] = []
-    for _, group in groupby(enumerate(sorted(counts)), lambda pair: pair[1] - pair[0] * length):
-        starts = [start for _, start in group]
-        run = StepCount(
+    counts = {_slot_ring(slot): slot.steps for slot in slots}
+    stamped = sorted((at, steps) for ring, steps in counts.items() if (at := utc(ring)) is not None)
+    return [
+        StepCount(
             device=device,
-            start_utc=starts[0],
+            start_utc=start,
             source=colmi.SOURCE,
             period_s=SLOT_MIN * 60,
-            counts=pack_u16(counts[start] for start in starts),
+            counts=pack_u16(steps),
         )
-        runs.append(run)
-    return runs
+        for start, steps in contiguous(stamped, SLOT_MIN * MINUTE)
+    ]
 
 
 def rate_runs(device: DeviceId, log: colmi.HeartRateLog, utc: RingTime) -> list[HeartRate]:
     """The day's heart rates from the first reading to the last; none when there is no reading."""
-    kept = log.bpm.rstrip(b"\0")
-    first = len(kept) - len(kept.lstrip(b"\0"))
-    if not kept:
-        return []
-    run = HeartRate(
-        device=device,
-        start_utc=utc(to_utc(log.midnight) + first * log.step_min * MINUTE),
-        source=colmi.SOURCE,
-        period_s=log.step_min * 60,
-        bpm=kept[first:],
-    )
-    return [run]
+    midnight, spacing = to_utc(log.midnight), log.step_min * MINUTE
+    stamped = ((utc(midnight + index * spacing), bpm) for index, bpm in enumerate(log.bpm))
+    runs: list[HeartRate] = []
+    for start, rates in contiguous(stamped, spacing):
+        kept = bytes(rates).rstrip(b"\0")
+        if not kept:
+            continue
+        first = len(kept) - len(kept.lstrip(b"\0"))
+        run = HeartRate(
+            device=device,
+            start_utc=start + first * spacing,
+            source=colmi.SOURCE,
+            period_s=log.step_min * 60,
+            bpm=kept[first:],
+        )
+        runs.append(run)
+    return runs
 
 
 def sleep_runs(
@@ -308,15 +381,11 @@ def sleep_runs(
     """Sleep episodes as 60 s epochs, oldest first; `midnight` began the ring's today (ring time)."""
     runs: list[SleepStage] = []
     for day in days:
+        begin = midnight - day.days_ago * DAY + day.start_min * MINUTE
         stages = b"".join(bytes([_STAGES.get(stage, 0)]) * minutes for stage, minutes in day.stages)
-        if not stages:
-            continue
-        run = SleepStage(
-            device=device,
-            start_utc=utc(midnight - day.days_ago * DAY + day.start_min * MINUTE),
-            source=colmi.SOURCE,
-            epoch_s=60,
-            stages=stages,
-        )
-        runs.append(run)
+        stamped = ((utc(begin + index * MINUTE), stage) for index, stage in enumerate(stages))
+        runs += [
+            SleepStage(device=device, start_utc=start, source=colmi.SOURCE, epoch_s=60, stages=bytes(run))
+            for start, run in contiguous(stamped, MINUTE)
+        ]
     return sorted(runs, key=lambda run: run.start_utc)
