@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from devices.clock import from_utc, system_clock
-from devices.ids import DeviceId
 from flows.errors import UserError
 from flows.gateway_config import GatewayConfig, read_config
 from ingest.edge.bluez import BluezHost
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.gateway import Gateway
+from ingest.edge.ledger import Ledger, read_accounts
 from ingest.edge.radio import Radio
-from ingest.edge.spool import Spool
+from ingest.edge.spool import EARLIEST_UTC, Spool
 
 OpenRadio = Callable[[GatewayConfig], AbstractAsyncContextManager[Radio]]
 
 STATUS_EVERY_S: Final = 5.0
-#: Refused frames kept for a closer look; then only counted.
-REJECTED_BYTES: Final = 5_000_000
 GAPS_SHOWN: Final = 5
 
 
@@ -60,16 +58,18 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     spool = Spool(config.spool, clock=system_clock)
+    ledger = Ledger(config.ledger, spool, clock=system_clock)
     forwarder = Forwarder(spool, config.broker, site=config.site, gateway=config.gateway)
     try:
         async with open_radio(config) as radio:
             gateway = Gateway(
                 config.gateway,
                 radio,
-                spool,
+                ledger,
                 clock=system_clock,
                 devices=config.devices,
-                on_rejected=lambda *what: _keep_rejected(config.rejected, *what),
+                on_rejected=ledger.on_rejected,
+                on_gap=ledger.on_gap,
             )
             forwarder.start()
             reporter = asyncio.create_task(_report(config, gateway))
@@ -80,15 +80,8 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
                 _write_status(config, gateway)
     finally:
         await asyncio.to_thread(forwarder.stop)
+        ledger.close()
         spool.close()
-
-
-def _keep_rejected(path: Path, device: DeviceId, kind: str, reason: str, payload: bytes) -> None:
-    if path.exists() and path.stat().st_size > REJECTED_BYTES:
-        return
-    entry = {"device": device, "kind": kind, "reason": reason, "payload": payload.hex()}
-    with path.open("a") as file:
-        file.write(json.dumps({"utc": system_clock(), **entry}) + "\n")
 
 
 async def _report(config: GatewayConfig, gateway: Gateway) -> None:
@@ -100,13 +93,9 @@ async def _report(config: GatewayConfig, gateway: Gateway) -> None:
 def _write_status(config: GatewayConfig, gateway: Gateway) -> None:
     devices = {
         device: {
-            "heard_utc": progress.heard_utc,
             "is_listening": progress.is_listening,
             "connections": progress.connections,
-            "kept": progress.samples,
             "revised": progress.revised,
-            "rejected": dict(progress.rejected),
-            "gaps": [gap._asdict() for gap in list(progress.gaps)[-GAPS_SHOWN:]],
         }
         for device, progress in gateway.progress.items()
     }
@@ -129,12 +118,24 @@ def show_status(path: Path, *, as_json: bool) -> int:
         kept, sent, confirmed = counts["appended"], counts["sealed"], counts["confirmed"]
         print(f"    {kind:12} kept {kept}  sent {sent}  confirmed {confirmed}")
     for device, seen in status["devices"].items():
-        came = "no data yet" if seen.get("heard_utc") is None else f"data at {_moment(seen['heard_utc'])}"
-        state = "listening" if seen.get("is_listening") else "not connected"
-        print(f"  {device:12} {came}, {state}, kept {seen.get('kept', 0)} since the start")
-        for gap in seen.get("gaps", []):
-            print(f"    gap {_moment(gap['start_utc'])} to {_moment(gap['end_utc'])}: {gap['reason']}")
+        _show_device(device, seen)
     return 0
+
+
+def _show_device(device: str, seen: dict[str, Any]) -> None:
+    came = "no data yet" if seen["heard_utc"] is None else f"data at {_moment(seen['heard_utc'])}"
+    state = "listening" if seen.get("is_listening") else "not connected"
+    print(f"  {device:12} {came}, {state}, {seen.get('connections', 0)} connections since the start")
+    print(f"    kept {seen['kept']}  sent {seen['sent']}  confirmed {seen['confirmed']}", end="")
+    print(f"  revised {seen.get('revised', 0)} since the start")
+    for log, value in seen["clock"].items():
+        print(f"    {log} {_moment(value) if abs(value) >= EARLIEST_UTC else value}")
+    for reason, count in seen["rejected"].items():
+        print(f"    rejected {count}: {reason}")
+    for reason, (count, seconds) in seen["gaps"].items():
+        print(f"    gaps {count}, {seconds:.0f} s: {reason}")
+    for gap in seen["latest_gaps"]:
+        print(f"    gap {_moment(gap['start_utc'])} to {_moment(gap['end_utc'])}: {gap['reason']}")
 
 
 def _status(config: GatewayConfig) -> dict[str, Any]:
@@ -148,8 +149,15 @@ def _status(config: GatewayConfig) -> dict[str, Any]:
         samples = asdict(spool.counts())
     finally:
         spool.close()
+    names = [device.device_id for device in config.devices]
+    accounts = read_accounts(config.spool, config.ledger, names, latest=GAPS_SHOWN)
     devices = {
-        device.device_id: said.get("devices", {}).get(device.device_id, {}) for device in config.devices
+        device: {
+            **said.get("devices", {}).get(device, {}),
+            **asdict(account),
+            "latest_gaps": [gap._asdict() for gap in account.latest_gaps],
+        }
+        for device, account in accounts.items()
     }
     return {"utc": said.get("utc"), "samples": samples, "devices": devices}
 

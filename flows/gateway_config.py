@@ -26,7 +26,7 @@ class GatewayConfig:
     Attributes
     ----------
     path : Path
-        The file; spool, status and refused frames lie beside it.
+        The file; spool, status and ledger lie beside it.
     adapter : str
         Name of the Bluetooth adapter.
     max_links : int
@@ -43,7 +43,7 @@ class GatewayConfig:
     adapter: str = "hci0"
     max_links: int = MAX_LINKS
     pull_every_s: float = PULL_EVERY_S
-    files: tuple[str, ...] = field(default=("spool.db", "status.json", "rejected.jsonl"), repr=False)
+    files: tuple[str, ...] = field(default=("spool.db", "status.json", "ledger.db"), repr=False)
 
     @property
     def spool(self) -> Path:
@@ -56,8 +56,8 @@ class GatewayConfig:
         return self.path.with_name(self.files[1])
 
     @property
-    def rejected(self) -> Path:
-        """Frames that had to be refused, with their reasons."""
+    def ledger(self) -> Path:
+        """Database of refused frames and of gaps, with their reasons."""
         return self.path.with_name(self.files[2])
 
     def with_device(self, device: PairedDevice) -> "GatewayConfig":

@@ -19,7 +19,7 @@ from devices.drivers.session import Driver, Gap
 from devices.ids import DeviceId, GatewayId
 from ingest.edge.errors import EdgeError, IdentityError, LinkError, NotSeenError, RadioError
 from ingest.edge.keeper import Keeper, RejectedCallback, SpoolWriter, cursor_name
-from ingest.edge.progress import Progress
+from ingest.edge.progress import GapCallback, Progress
 from ingest.edge.radio import Radio
 from ingest.edge.session import BleSession, Timing, open_session
 
@@ -83,6 +83,8 @@ class Gateway:
         Wearables it may talk to; no others are ever connected.
     on_rejected : callable, optional
         Takes what had to be refused: device, kind, reason, bytes.
+    on_gap : callable, optional
+        Takes each time for which nothing is known: device, gap.
     timing : Timing
         Time limits and back-off.
     """
@@ -96,10 +98,11 @@ class Gateway:
         clock: Clock,
         devices: Sequence[PairedDevice],
         on_rejected: RejectedCallback | None = None,
+        on_gap: GapCallback | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.gateway_id = gateway_id
-        self.progress = {device.device_id: Progress() for device in devices}
+        self.progress = {device.device_id: Progress(on_gap) for device in devices}
         self._radio = radio
         self._spool = spool
         self._clock = clock

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import Final, Protocol
 
 from devices.blobs import pack_u16
 from devices.drivers.session import Beats, Harvest, Item, Rejected
@@ -15,6 +15,8 @@ from ingest.edge.session import BleSession
 
 logger = logging.getLogger(__name__)
 
+#: Cursors that tell of a wearable's clock: how far it was off, and when it was set.
+CLOCK_PREFIX: Final = "clock-"
 #: Called with device, kind, reason and the refused bytes.
 RejectedCallback = Callable[[DeviceId, str, str, bytes], None]
 
@@ -57,6 +59,9 @@ class Keeper:
         observations = self._accept(harvest.items)
         device = self._session.device
         cursors = {cursor_name(device, log): at for log, at in harvest.cursors.items()}
+        for log, at in harvest.cursors.items():
+            if log.startswith(CLOCK_PREFIX):
+                logger.info("clock device=%s %s=%d", device, log, at)
         samples = 0
         if observations or cursors:
             samples = self._spool.append(observations, cursors=cursors)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from devices.blobs import unpack_u16
@@ -13,6 +13,9 @@ from devices.ids import DeviceId
 from devices.observations import HeartRate, Observation, SleepStage, StepCount
 
 logger = logging.getLogger(__name__)
+
+#: Called with each gap as it is found.
+GapCallback = Callable[[DeviceId, Gap], None]
 
 GAPS_KEPT: Final = 1000
 #: A week of a ring: sleep by the minute, rates and steps.
@@ -55,6 +58,11 @@ def _slots(observation: Observation) -> Iterator[tuple[int, int]]:
 class Progress:
     """How far one wearable has come.
 
+    Parameters
+    ----------
+    on_gap : callable, optional
+        Takes each gap as it is found: device, gap.
+
     Attributes
     ----------
     arrived, appended : int
@@ -76,7 +84,8 @@ class Progress:
         Times for which nothing is known, with the reason; the latest thousand.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_gap: GapCallback | None = None) -> None:
+        self._on_gap = on_gap
         self.arrived = 0
         self.appended = 0
         self.samples = 0
@@ -123,6 +132,8 @@ class Progress:
     def on_gap(self, device: DeviceId, gap: Gap) -> None:
         """Put a gap on record."""
         self.gaps.append(gap)
+        if self._on_gap is not None:
+            self._on_gap(device, gap)
         length_ms = (gap.end_utc - gap.start_utc) // 1000
         logger.info(
             "gap device=%s start_utc=%d ms=%d reason=%s", device, gap.start_utc, length_ms, gap.reason

@@ -102,11 +102,19 @@ def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     show_status(path, as_json=True)
     status = json.loads(capsys.readouterr().out)
     assert status["samples"]["appended"] == house.beats + 2
-    assert status["devices"]["strap-1"]["heard_utc"] is not None
+    told = {name: status["devices"][name] for name in ("strap-1", "ring-1")}
+    assert all(each["heard_utc"] is not None for each in told.values())
+    # one battery reading of each; nobody has confirmed anything
+    assert [(each["kept"], each["confirmed"]) for each in told.values()] == [(house.beats + 1, 0), (1, 0)]
+    assert 0 < told["strap-1"]["sent"] <= told["strap-1"]["kept"]
+    assert told["strap-1"]["gaps"]["not yet connected"][0] == 1
+    assert told["ring-1"]["clock"]["clock-offset-s"] == 0
     show_status(path, as_json=False)
     told = capsys.readouterr().out
     assert f"kept {house.beats + 2}" in told
+    assert f"kept {house.beats + 1}  sent" in told
     assert "strap-1" in told
+    assert "s: not yet connected" in told
 
 
 def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

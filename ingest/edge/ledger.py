@@ -1,0 +1,228 @@
+"""The ledger: per wearable, what was kept and when, what was refused, and for which times nothing is known.
+
+What is kept is counted in the spool itself, as cursors of the transaction that
+stores it, so that count and samples cannot disagree. Refused frames and gaps lie
+in a database of their own: counted for ever, kept up to a limit, oldest out first.
+"""
+
+import sqlite3
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from devices.clock import SECOND, Clock
+from devices.drivers.session import Gap
+from devices.ids import DeviceId
+from devices.observations import Observation
+from ingest.edge.keeper import CLOCK_PREFIX, SpoolWriter, cursor_name
+from ingest.errors import MessageError
+from ingest.wire.messages import decode_batch, decode_observation, encode_observation
+
+#: Refused frames and gaps of a gateway kept for a closer look; beyond, they are only counted.
+FRAMES_KEPT: Final = 10_000
+GAPS_KEPT: Final = 10_000
+#: No notification is longer; what is refused of a stored log is shortened to this.
+FRAME_BYTES: Final = 512
+KEPT_LOG: Final = "kept"
+HEARD_LOG: Final = "heard"
+
+_SCHEMA: Final = """
+create table if not exists frame (
+    id integer primary key, utc integer not null, device text not null, kind text not null,
+    reason text not null, payload blob not null);
+create table if not exists gap (
+    id integer primary key, device text not null, start_utc integer not null, end_utc integer not null,
+    reason text not null);
+create table if not exists counter (
+    device text not null, what text not null, reason text not null, count integer not null,
+    us integer not null, primary key (device, what, reason));
+"""
+
+
+@dataclass(frozen=True)
+class DeviceAccount:
+    """What is on record of one wearable.
+
+    Attributes
+    ----------
+    kept, sent, confirmed : int
+        Samples in the spool since it was made; in messages; committed at the clinic.
+    heard_utc : int or None
+        When data last came, microseconds UTC.
+    clock : mapping
+        What is known of its clock, by log of its driver.
+    rejected : mapping
+        Refused frames, by reason.
+    gaps : mapping
+        Number and seconds of gaps, by reason.
+    latest_gaps : sequence of Gap
+        The last ones, oldest first.
+    """
+
+    kept: int = 0
+    sent: int = 0
+    confirmed: int = 0
+    heard_utc: int | None = None
+    clock: Mapping[str, int] = field(default_factory=dict[str, int])
+    rejected: Mapping[str, int] = field(default_factory=dict[str, int])
+    gaps: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    latest_gaps: Sequence[Gap] = ()
+
+
+class Ledger:
+    """Stands before the spool and keeps account; takes what the gateway refuses and misses.
+
+    Parameters
+    ----------
+    path : Path
+        Database file, made when absent.
+    spool : SpoolWriter
+        Where observations go.
+    clock : Clock
+        Microseconds UTC.
+    """
+
+    def __init__(self, path: Path, spool: SpoolWriter, *, clock: Clock) -> None:
+        self._spool = spool
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute("pragma journal_mode = wal")
+        self._database.execute("pragma synchronous = full")
+        self._database.executescript(_SCHEMA)
+
+    def append(self, observations: Iterable[Observation], *, cursors: Mapping[str, int] | None = None) -> int:
+        """Make observations and cursors durable, and their number by wearable, in one transaction."""
+        observations = list(observations)
+        account = self._account(observations)
+        kept = self._spool.append(observations, cursors={**(cursors or {}), **account})
+        if kept < sum(each.sample_count for each in observations):
+            # the spool has refused some: they are not kept
+            for each in observations:
+                if not _is_valid(each):
+                    account[cursor_name(DeviceId(each.device), KEPT_LOG)] -= each.sample_count
+            self._spool.append((), cursors=account)
+        return kept
+
+    def _account(self, observations: Sequence[Observation]) -> dict[str, int]:
+        account: dict[str, int] = {}
+        for each in observations:
+            kept = cursor_name(DeviceId(each.device), KEPT_LOG)
+            before = account[kept] if kept in account else self._spool.cursor(kept) or 0
+            account[kept] = before + each.sample_count
+            account[cursor_name(DeviceId(each.device), HEARD_LOG)] = self._clock()
+        return account
+
+    def cursor(self, name: str) -> int | None:
+        """Value of a cursor of the spool."""
+        return self._spool.cursor(name)
+
+    def on_rejected(self, device: DeviceId, kind: str, reason: str, payload: bytes) -> None:
+        """Keep a refused frame with its reason, and count it."""
+        row = (self._clock(), device, kind, reason, payload[:FRAME_BYTES])
+        with self._transaction() as database:
+            database.execute("insert into frame (utc, device, kind, reason, payload) values (?,?,?,?,?)", row)
+            database.execute("delete from frame where id <= (select max(id) from frame) - ?", (FRAMES_KEPT,))
+            self._count(device, "rejected", reason, 0)
+
+    def on_gap(self, device: DeviceId, gap: Gap) -> None:
+        """Put a gap on record, and count it."""
+        with self._transaction() as database:
+            database.execute(
+                "insert into gap (device, start_utc, end_utc, reason) values (?,?,?,?)", (device, *gap)
+            )
+            database.execute("delete from gap where id <= (select max(id) from gap) - ?", (GAPS_KEPT,))
+            self._count(device, "gap", gap.reason, gap.end_utc - gap.start_utc)
+
+    def _count(self, device: DeviceId, what: str, reason: str, length_us: int) -> None:
+        self._database.execute(
+            "insert into counter values (?, ?, ?, 1, ?)"
+            " on conflict do update set count = count + 1, us = us + excluded.us",
+            (device, what, reason, length_us),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        self._database.execute("begin immediate")
+        try:
+            yield self._database
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def _is_valid(observation: Observation) -> bool:
+    try:
+        decode_observation(observation.kind, encode_observation(observation))
+    except MessageError:
+        return False
+    return True
+
+
+def read_accounts(
+    spool: Path, ledger: Path, devices: Iterable[DeviceId], *, latest: int
+) -> dict[DeviceId, DeviceAccount]:
+    """What is on record of each wearable, whether the gateway runs or not; `latest` gaps of each."""
+    names = list(devices)
+    cursors, waiting, unconfirmed = _read_spool(spool)
+    rejected: dict[str, dict[str, int]] = {}
+    gaps: dict[str, dict[str, tuple[int, float]]] = {}
+    last: dict[str, list[Gap]] = {}
+    if ledger.exists():
+        with closing(_open_to_read(ledger)) as database:
+            rows = database.execute("select device, what, reason, count, us from counter order by count desc")
+            for device, what, reason, count, us in rows:
+                if what == "gap":
+                    gaps.setdefault(device, {})[reason] = (count, us / SECOND)
+                else:
+                    rejected.setdefault(device, {})[reason] = count
+            for device in names:
+                rows = database.execute(
+                    "select start_utc, end_utc, reason from gap where device = ? order by id desc limit ?",
+                    (device, latest),
+                ).fetchall()
+                last[device] = [Gap(*row) for row in reversed(rows)]
+    accounts: dict[DeviceId, DeviceAccount] = {}
+    for device in names:
+        mine = {
+            name.partition("/")[2]: value
+            for name, value in cursors.items()
+            if name.startswith(cursor_name(device, ""))
+        }
+        kept = mine.get(KEPT_LOG, 0)
+        sent = max(0, kept - waiting.get(device, 0))
+        accounts[device] = DeviceAccount(
+            kept=kept,
+            sent=sent,
+            confirmed=max(0, sent - unconfirmed.get(device, 0)),
+            heard_utc=mine.get(HEARD_LOG),
+            clock={log: value for log, value in mine.items() if log.startswith(CLOCK_PREFIX)},
+            rejected=rejected.get(device, {}),
+            gaps=gaps.get(device, {}),
+            latest_gaps=last.get(device, []),
+        )
+    return accounts
+
+
+def _read_spool(path: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Cursors; samples that wait, and that are in unconfirmed messages, by wearable: as of one instant."""
+    unconfirmed: dict[str, int] = {}
+    with closing(_open_to_read(path)) as database:
+        database.execute("begin")
+        cursors = dict(database.execute("select name, value from cursor").fetchall())
+        rows = database.execute("select device, sum(samples) from observation group by device").fetchall()
+        for kind, payload in database.execute("select kind, payload from message"):
+            for each in decode_batch(payload, kind).batch.observations:
+                unconfirmed[each.device] = unconfirmed.get(each.device, 0) + each.sample_count
+    return cursors, dict(rows), unconfirmed
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
