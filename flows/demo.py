@@ -31,6 +31,8 @@ from flows.settings import Settings
 #: A marker, so that the demo never deletes a folder it did not make.
 MARKER = ".flarecast-demo"
 OPENED = EVENTS["open"]
+#: The rule whose latest alert is shown, as the care team got it.
+EXAMPLE_RULE = "deviation-3d"
 
 
 def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> int:
@@ -57,12 +59,12 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         prefect.wait()
         report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
         progress.update(shown, completed=1)
-        told = {
-            message.body["data"]["alert"] for message in receiver.received if message.body["type"] == OPENED
-        }
+        opened = [m.body["data"] for m in receiver.received if m.body["type"] == OPENED]
     page = write_page(clinic, last, clock=system_clock, is_synthetic=True)
     summary = demo_summary.summarise(clinic, homes, report)
-    summary |= {"people": people, "days": days, "alerts_delivered": len(told), "page": str(page)}
+    summary |= {"people": people, "days": days, "page": str(page)}
+    summary["alerts_delivered"] = len({alert["alert"] for alert in opened})
+    summary["last_alert"] = next((a for a in reversed(opened) if a["rule"] == EXAMPLE_RULE), None)
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
     return 0 if summary["missing"] == 0 else 1

@@ -1,5 +1,6 @@
 """What the demo shows at its end: samples at every station, nights, alerts, and where to look."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[s
     }
 
 
+def _last_alert(alert: Mapping[str, Any] | None) -> list[str]:
+    if alert is None:
+        return []
+    said = f"night of {alert['local_date']} ({alert['zone']}), {alert['severity']}: {alert['sentence']}"
+    return [
+        "the last one, as the care team's webhook got it:",
+        *textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="  "),
+    ]
+
+
 def in_words(summary: Mapping[str, Any]) -> str:
     """The same for a person."""
     lines = [
@@ -88,6 +99,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         f"{verdict}; {summary['quarantined']:,} quarantined",
         f"{summary['nights']:,} nights computed; {summary['alerts_opened']} alerts opened, "
         f"{summary['alerts_delivered']} delivered",
+        *_last_alert(summary["last_alert"]),
         f"snapshot  {summary['snapshot']}",
         f"page      {summary['page']}",
         f"{summary['seconds']} s",
