@@ -30,3 +30,15 @@ class EnrolmentError(IngestError):
 
 class BrokerError(IngestError):
     """A broker that cannot be started or reached."""
+
+
+class LakeError(IngestError):
+    """A lake file, manifest or import that cannot be used; the text says which and why."""
+
+
+class SpoolError(IngestError):
+    """A gateway's spool that cannot be opened or used."""
+
+
+class SpoolFullError(SpoolError):
+    """A spool that takes no more; nothing of what was handed over is kept."""

@@ -10,6 +10,7 @@ import queue
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,10 +18,10 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 from devices.ids import GatewayId, SiteId
 from ingest.edge.spool import Sealed, Spool
-from ingest.errors import MessageError
+from ingest.errors import MessageError, SpoolError
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client, spread_reconnects, start_client
-from ingest.wire.messages import IN_FLIGHT, State, decode_ack, encode_state
+from ingest.wire.messages import IN_FLIGHT, Ack, State, decode_ack, digest, encode_state
 from ingest.wire.topics import ack_topic, data_topic, state_topic
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Forwarder:
         self._ack_timeout_s = ack_timeout_s
         self._delays = {"min_delay_s": min_delay_s, "max_delay_s": max_delay_s}
         self._boot = secrets.token_hex(4)
-        self._confirmed: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+        self._confirmed: queue.SimpleQueue[Ack] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._reconnected = threading.Event()
@@ -164,18 +165,27 @@ class Forwarder:
         while not self._stopping.is_set():
             self._wake.wait(WAKE_EVERY_S)
             self._wake.clear()
-            self._free_confirmed()
-            if time.monotonic() - self._sealed_s >= SEAL_EVERY_S:
-                self._spool.seal()
-                self._sealed_s = time.monotonic()
-            if self._connected.is_set():
-                self._send_again()
-                self._send_next()
+            try:
+                self._turn()
+            except SpoolError as error:
+                # a full disk: what was not freed is confirmed again, what was not sealed waits
+                logger.error("spool_failed reason=%s", error)
+
+    def _turn(self) -> None:
+        self._free_confirmed()
+        if time.monotonic() - self._sealed_s >= SEAL_EVERY_S:
+            self._sealed_s = time.monotonic()
+            self._spool.seal()
+        if self._connected.is_set():
+            self._send_again()
+            self._send_next()
 
     def _free_confirmed(self) -> None:
         sequences: list[int] = []
         while not self._confirmed.empty():
-            sequences += self._confirmed.get()
+            ack = self._confirmed.get()
+            sequences += ack.sequences
+            sequences += self._refused(ack.refused)
         if not sequences:
             return
         self._spool.confirm(sequences)
@@ -184,6 +194,20 @@ class Forwarder:
                 self._taken.discard(flight.mid)
         with self._freed:
             self._freed.notify_all()
+
+    def _refused(self, digests: Iterable[bytes]) -> list[int]:
+        """Numbers of messages the collector could keep but not read; only what is on its way is meant."""
+        named = set(digests)
+        sequences = [
+            number
+            for number, flight in self._flights.items()
+            if named and digest(flight.message.payload) in named
+        ]
+        for sequence in sequences:
+            logger.error(
+                "message_unreadable sequence=%d kind=%s", sequence, self._flights[sequence].message.kind
+            )
+        return sequences
 
     def _send_again(self) -> None:
         """Send what the broker took and the collector never confirmed; paho repeats what it did not take."""

@@ -13,6 +13,7 @@ import msgspec
 from devices.blobs import unpack_u16
 from devices.clock import SECOND
 from devices.observations import HeartRate, Observation, RrInterval, SleepStage, StepCount
+from ingest.wire.messages import LIVE_SAMPLES
 
 #: The beat clock (ingest.edge.beats) leans towards arrival by up to 1/2000 of a run:
 #: joined runs keep the first start, and may be this far from their own, microseconds.
@@ -118,3 +119,17 @@ def joined(observations: Iterable[Observation]) -> Iterator[Observation]:
         group, drift = [observation], 0
     if group:
         yield join(group)
+
+
+def closed(observations: list[Observation]) -> int:
+    """How many observations, from the front, fill whole blocks: the rest of the last run stays open."""
+    open_from, samples = 0, 0
+    previous: Observation | None = None
+    for index, observation in enumerate(observations):
+        if previous is not None and not continues(previous, observation):
+            open_from, samples = index, 0
+        samples += length(observation)
+        if samples >= LIVE_SAMPLES:
+            open_from, samples = index + 1, 0
+        previous = observation
+    return open_from

@@ -2,7 +2,8 @@
 
 SQLite in WAL mode with ``synchronous=FULL``: what `append` returned for is on the
 disk. Observations wait until `seal` turns them into numbered messages; a sealed
-message never changes, and it is freed only by `confirm`.
+message never changes, and it is freed only by `confirm`. Nothing is dropped for want
+of room: a full spool says so beforehand, and then refuses what is new.
 """
 
 import logging
@@ -16,24 +17,18 @@ from typing import Final
 
 from devices.clock import MINUTE, SECOND, Clock
 from devices.observations import KINDS, Observation
-from ingest.edge.runs import continues, cut, is_run, joined, length
-from ingest.errors import MessageError
-from ingest.wire.messages import (
-    BACKLOG_SAMPLES,
-    LIVE_SAMPLES,
-    MESSAGE_BYTES,
-    decode_observation,
-    encode_batch,
-    encode_observation,
-)
+from ingest.edge.runs import closed, cut, is_run, joined, length
+from ingest.edge.spool_cipher import Cipher
+from ingest.edge.spool_limits import EARLIEST_UTC, SpoolLimits, SpoolState, judge
+from ingest.edge.spool_writer import MessageWriter, Waiting
+from ingest.errors import MessageError, SpoolError, SpoolFullError
+from ingest.wire.messages import BACKLOG_SAMPLES, LIVE_SAMPLES, decode_observation, encode_observation
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_LIMITS: Final = SpoolLimits()
 #: How long the open end of a run may wait for more of it.
 MAX_WAIT: Final = 5 * MINUTE
-
-#: The earliest instant the wire accepts (devices.observations.Utc), microseconds UTC.
-EARLIEST_UTC: Final = 1_000_000_000_000_000
 
 _SCHEMA: Final = """
 create table if not exists observation (
@@ -41,7 +36,9 @@ create table if not exists observation (
     samples integer not null, payload blob not null);
 create index if not exists observation_order on observation (kind, device, id);
 create table if not exists message (
-    sequence integer primary key, kind text not null, samples integer not null, payload blob not null);
+    sequence integer primary key, kind text not null, samples integer not null, payload blob not null,
+    oldest_utc integer not null default 0);
+create table if not exists key_check (stored blob not null);
 create table if not exists number (name text primary key, value integer not null);
 create table if not exists cursor (name text primary key, value integer not null);
 create table if not exists counter (
@@ -75,9 +72,17 @@ class KindCounts:
 
 @dataclass(frozen=True)
 class SpoolCounts(KindCounts):
-    """The same in total, by kind, and the messages not yet confirmed."""
+    """The same in total and by kind, the messages not yet confirmed, and how full the spool is.
+
+    `state` is ``ok``, ``alarm`` or ``full``, `word` says why; `used` are bytes of the
+    database, `oldest_utc` is when the oldest unconfirmed observation came.
+    """
 
     messages: int = 0
+    used: int = 0
+    oldest_utc: int | None = None
+    state: str = "ok"
+    word: str = ""
     by_kind: Mapping[str, KindCounts] = field(default_factory=dict[str, KindCounts])
 
 
@@ -90,32 +95,69 @@ class Spool:
         Database file, made when absent.
     clock : Clock
         Microseconds UTC.
+    key : bytes, optional
+        The gateway's key (:func:`ingest.edge.spool_cipher.load_key`): payloads are encrypted with it.
+    limits : SpoolLimits
+        When to warn, and when to take no more.
+
+    Raises
+    ------
+    SpoolError
+        When the key is not the one the spool was written with.
     """
 
-    def __init__(self, path: Path, *, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, *, clock: Clock, key: bytes | None = None, limits: SpoolLimits = DEFAULT_LIMITS
+    ) -> None:
         self._clock = clock
+        self._cipher = Cipher(key)
+        self._limits = limits
+        self._folder = path.parent
+        self._said = SpoolState()
         self._lock = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = full")
         self._database.executescript(_SCHEMA)
+        self._add_age()
+        self._check_key(path, is_encrypted=key is not None)
         # A spool made anew (lost card, new box) must not use the numbers of the old one again: a late
         # acknowledgement would free what was never stored. It begins at the second it was made.
         self._database.execute(
             "insert or ignore into number values ('sequence', ?)", (max(0, clock() // SECOND),)
         )
 
+    def _add_age(self) -> None:
+        """A spool of the first version did not know how long a message has waited."""
+        columns = [row[1] for row in self._database.execute("pragma table_info(message)")]
+        if "oldest_utc" not in columns:
+            self._database.execute("alter table message add column oldest_utc integer not null default 0")
+
+    def _check_key(self, path: Path, *, is_encrypted: bool) -> None:
+        row = self._database.execute("select stored from key_check").fetchone()
+        if row is not None and self._cipher.open(row[0], "key_check") is None:
+            self._database.close()
+            raise SpoolError(f"{path}: the spool was written with another key")
+        if row is None and is_encrypted:
+            stored = self._cipher.seal(b"flarecast", "key_check")
+            self._database.execute("insert into key_check values (?)", (stored,))
+
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._lock:
-            self._database.execute("begin immediate")
             try:
+                self._database.execute("begin immediate")
                 yield self._database
-            except BaseException:
-                self._database.execute("rollback")
+                self._database.execute("commit")
+            except BaseException as error:
+                # a full disk may have rolled it back already
+                if self._database.in_transaction:
+                    self._database.execute("rollback")
+                if isinstance(error, sqlite3.OperationalError):
+                    is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+                    raise (SpoolFullError if is_full else SpoolError)(f"spool: {error}") from error
                 raise
-            self._database.execute("commit")
 
     def append(self, observations: Iterable[Observation], *, cursors: Mapping[str, int] | None = None) -> int:
         """Keep observations; they are on the disk when this returns.
@@ -134,7 +176,14 @@ class Spool:
         -------
         int
             Samples kept.
+
+        Raises
+        ------
+        SpoolFullError
+            When there is no room; neither observations nor cursors are kept, so that a
+            wearable with a memory is asked again.
         """
+        self._refuse_when_full()
         now = self._clock()
         rows: list[tuple[str, str, int, int, bytes]] = []
         kept: dict[str, int] = {}
@@ -149,7 +198,8 @@ class Spool:
                 continue
             samples = observation.sample_count
             kept[observation.kind] = kept.get(observation.kind, 0) + samples
-            rows.append((observation.kind, observation.device, now, samples, payload))
+            stored = self._cipher.seal(payload, observation.kind)
+            rows.append((observation.kind, observation.device, now, samples, stored))
         with self._transaction() as database:
             database.executemany(
                 "insert into observation (kind, device, appended_utc, samples, payload) values (?,?,?,?,?)",
@@ -186,16 +236,25 @@ class Spool:
             Messages made.
         """
         made = 0
-        for kind, cls in KINDS.items():
+        with self._lock:
+            kinds = [row[0] for row in self._database.execute("select distinct kind from observation")]
+        for kind in kinds:
             with self._transaction() as database:
                 ids: list[int] = []
-                writer = _MessageWriter(database, kind, self._clock())
+                writer = MessageWriter(database, kind, self._clock(), self._cipher)
                 devices = database.execute(
                     "select distinct device from observation where kind = ? order by device", (kind,)
                 ).fetchall()
                 for (device,) in devices:
-                    blocks, used = self._blocks(database, cls, device, force=force)
-                    ids += used
+                    rows = self._rows(database, kind, device)
+                    for row in rows:
+                        if row.observation is None:
+                            writer.add_unreadable(row.payload, row.samples, row.appended_utc)
+                            ids.append(row.number)
+                    readable = [row for row in rows if row.observation is not None]
+                    blocks, used = self._blocks(kind, readable, force=force)
+                    ids += [row.number for row in used]
+                    writer.note_age(used)
                     for block in blocks:
                         writer.add(block)
                 writer.close()
@@ -204,26 +263,43 @@ class Spool:
                 made += writer.made
         return made
 
+    def _rows(self, database: sqlite3.Connection, kind: str, device: str) -> list[Waiting]:
+        """What waits of one device; a row that no longer reads as its kind has no observation."""
+        rows: list[Waiting] = []
+        for number, appended, samples, stored in database.execute(
+            "select id, appended_utc, samples, payload from observation"
+            " where kind = ? and device = ? order by id",
+            (kind, device),
+        ):
+            payload = self._cipher.open(stored, kind)
+            observation: Observation | None = None
+            if payload is not None and kind in KINDS:
+                try:
+                    observation = decode_observation(kind, payload)
+                except MessageError as error:
+                    logger.error("waiting_row_invalid kind=%s reason=%s", kind, error)
+            # what cannot be read goes on to the quarantine as it is: it must not hold up the rest
+            rows.append(
+                Waiting(number, appended, samples, stored if payload is None else payload, observation)
+            )
+        return rows
+
     def _blocks(
-        self, database: sqlite3.Connection, cls: type[Observation], device: str, *, force: bool
-    ) -> tuple[list[Observation], list[int]]:
+        self, kind: str, rows: list[Waiting], *, force: bool
+    ) -> tuple[list[Observation], list[Waiting]]:
         """Blocks of one device that are ready, and the rows they are made of."""
-        rows = database.execute(
-            "select id, appended_utc, payload from observation where kind = ? and device = ? order by id",
-            (cls.kind, device),
-        ).fetchall()
-        observations = [decode_observation(cls.kind, payload) for _, _, payload in rows]
+        observations = [row.observation for row in rows if row.observation is not None]
+        if kind not in KINDS or not is_run(KINDS[kind]):
+            return observations, rows
         now = self._clock()
         # a clock set back makes rows from the future: those have waited long enough too
-        is_due = force or any(not 0 <= now - appended < MAX_WAIT for _, appended, _ in rows)
-        if not is_run(cls):
-            return observations, [row[0] for row in rows]
-        ready = len(rows) if is_due else _closed(observations)
+        is_due = force or any(not 0 <= now - row.appended_utc < MAX_WAIT for row in rows)
+        ready = len(rows) if is_due else closed(observations)
         taken = observations[:ready]
         many = sum(length(observation) for observation in taken) >= BACKLOG_SAMPLES
-        most = BACKLOG_SAMPLES if many or cls.kind != "rr_interval" else LIVE_SAMPLES
+        most = BACKLOG_SAMPLES if many or kind != "rr_interval" else LIVE_SAMPLES
         blocks = [block for run in joined(taken) for block in cut(run, most)]
-        return blocks, [row[0] for row in rows[:ready]]
+        return blocks, rows[:ready]
 
     def pending(self, *, after: int = 0, limit: int = 1000) -> list[Sealed]:
         """Unconfirmed messages with a sequence above `after`, in order."""
@@ -232,7 +308,11 @@ class Spool:
                 "select sequence, kind, payload from message where sequence > ? order by sequence limit ?",
                 (after, limit),
             ).fetchall()
-        return [Sealed(*row) for row in rows]
+        return [
+            # what cannot be decrypted is sent as it lies there: the collector keeps it and says so
+            Sealed(sequence, kind, self._cipher.open(stored, str(sequence)) or stored)
+            for sequence, kind, stored in rows
+        ]
 
     def confirm(self, sequences: Iterable[int]) -> int:
         """Free messages that the collector has committed; unknown numbers are ignored.
@@ -268,72 +348,53 @@ class Spool:
         names = ("appended", "waiting", "sealed", "confirmed", "refused")
         total = {name: sum(counted.get(name, 0) for counted in kinds.values()) for name in names}
         by_kind = {kind: KindCounts(**counted) for kind, counted in kinds.items()}
-        return SpoolCounts(**total, messages=messages, by_kind=by_kind)
+        used, oldest_utc = self._used(), self._oldest_utc()
+        found = judge(self._limits, self._folder, used=used, oldest_utc=oldest_utc, clock=self._clock)
+        return SpoolCounts(
+            **total,
+            messages=messages,
+            used=used,
+            oldest_utc=oldest_utc,
+            state=found.state,
+            word=found.word,
+            by_kind=by_kind,
+        )
+
+    def _refuse_when_full(self) -> None:
+        oldest_utc = self._oldest_utc()
+        found = judge(self._limits, self._folder, used=self._used(), oldest_utc=oldest_utc, clock=self._clock)
+        if found.state != self._said.state:
+            level = logging.INFO if found.state == "ok" else logging.ERROR
+            logger.log(level, "spool_%s reason=%s", found.state, found.word)
+        self._said = found
+        if found.state == "full":
+            raise SpoolFullError(f"spool: {found.word}; nothing new is kept")
+
+    def _used(self) -> int:
+        """Bytes of the database in use; pages that were freed are used again."""
+        with self._lock:
+            pages, free, size = (
+                self._database.execute(f"pragma {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
+
+    def _oldest_utc(self) -> int | None:
+        """When the oldest unconfirmed observation came, as far as the clock was right then."""
+        with self._lock:
+            first = [
+                self._database.execute(
+                    f"select {column} from {table} where {column} >= ? order by {key} limit 1",
+                    (EARLIEST_UTC,),
+                ).fetchone()
+                for table, column, key in (
+                    ("observation", "appended_utc", "id"),
+                    ("message", "oldest_utc", "sequence"),
+                )
+            ]
+        return min((row[0] for row in first if row is not None), default=None)
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._database.close()
-
-
-def _closed(observations: list[Observation]) -> int:
-    """How many observations, from the front, fill whole blocks: the rest of the last run stays open."""
-    open_from, samples = 0, 0
-    previous: Observation | None = None
-    for index, observation in enumerate(observations):
-        if previous is not None and not continues(previous, observation):
-            open_from, samples = index, 0
-        samples += length(observation)
-        if samples >= LIVE_SAMPLES:
-            open_from, samples = index + 1, 0
-        previous = observation
-    return open_from
-
-
-class _MessageWriter:
-    """Fills messages of one kind up to the size aimed at."""
-
-    def __init__(self, database: sqlite3.Connection, kind: str, now: int) -> None:
-        self._database = database
-        self._kind = kind
-        self._now = now
-        self._encoded: list[bytes] = []
-        self._size = 0
-        self._open_samples = 0
-        self._last: Observation | None = None
-        self.samples = 0
-        self.made = 0
-
-    def add(self, block: Observation) -> None:
-        """Put a block into the open message, or begin the next."""
-        encoded = encode_observation(block)
-        # a slot that is said again is the same sample revised: the later word needs the higher number
-        is_revision = (
-            self._last is not None
-            and is_run(type(block))
-            and self._last.device == block.device
-            and block.start_utc < self._last.end_utc
-        )
-        if self._encoded and (is_revision or self._size + len(encoded) > MESSAGE_BYTES):
-            self.close()
-        self._encoded.append(encoded)
-        self._size += len(encoded)
-        self._open_samples += block.sample_count
-        self._last = block
-
-    def close(self) -> None:
-        """Number the open message and store it."""
-        if not self._encoded:
-            return
-        sequence: int = self._database.execute(
-            "update number set value = value + 1 where name = 'sequence' returning value"
-        ).fetchone()[0]
-        # a box without a battery wakes up in 1970; a batch must not be refused for that
-        sealed = max(self._now, EARLIEST_UTC)
-        payload = encode_batch(sequence, sealed, self._kind, self._encoded)
-        self._database.execute(
-            "insert into message values (?, ?, ?, ?)", (sequence, self._kind, self._open_samples, payload)
-        )
-        self.samples += self._open_samples
-        self.made += 1
-        self._encoded, self._size, self._open_samples = [], 0, 0

@@ -6,10 +6,12 @@ gateway which of its messages it may free. paho's thread only fills the buffer, 
 keepalives go on while Parquet is written.
 """
 
+import json
 import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -32,6 +34,8 @@ MOST_MESSAGES: Final = 4096
 MOST_BYTES: Final = 16 * 2**20
 #: Silence after which a gateway with a full window is taken to wait for us, seconds.
 QUIET_S: Final = 0.02
+#: Samples by kind, in the status file; they go on where the collector of this name left them.
+COUNTED: Final = ("received", "stored", "quarantined")
 RETRY_S: Final = 1.0
 MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 30.0
@@ -54,8 +58,8 @@ class Collector:
         Broker to collect from.
     lake : Lake
         Where to store.
-    enrolment : Enrolment
-        Which devices are known, and by which gateway.
+    enrolment : Enrolment or callable
+        Which devices are known, and by which gateway; a callable is asked before every flush.
     clock : Clock
         Microseconds UTC.
     collector : str
@@ -70,7 +74,7 @@ class Collector:
         self,
         broker: BrokerAddress,
         lake: Lake,
-        enrolment: Enrolment,
+        enrolment: Enrolment | Callable[[], Enrolment],
         *,
         clock: Clock,
         collector: str = "collector-1",
@@ -84,7 +88,8 @@ class Collector:
         # at half of the window the broker still has the other half to deliver while we write
         self._enough = max(1, min(window // 2, MOST_MESSAGES))
         self._flush_s = flush_s
-        self._intake = Intake(enrolment)
+        self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
+        self._intake = Intake(self._enrolment())
         self._changed = threading.Condition()
         self._buffer: list[_Waiting] = []
         self._bytes = 0
@@ -95,12 +100,13 @@ class Collector:
         self._connection = 0
         self._stopping = False
         self._is_subscribed = False
-        self._counts = {name: Counter[str]() for name in ("received", "stored", "quarantined")}
+        self._counts = {name: Counter[str]() for name in COUNTED}
         self._messages = Counter[str]()
         self._started_utc = clock()
 
     def run(self) -> None:
         """Collect until :meth:`stop`; what is in the buffer then is stored and acknowledged."""
+        self._take_up_counts()
         swept = self._lake.sweep(self._name)
         if swept:
             logger.info("orphans_swept files=%d", swept)
@@ -206,6 +212,7 @@ class Collector:
         waiting, connection = self._next_buffer()
         if not waiting:
             return True
+        self._intake.enrolment = self._enrolment()
         flush = self._intake.sort(one.message for one in waiting)
         if not self._store(flush):
             return False
@@ -214,8 +221,10 @@ class Collector:
             if connection == self._connection:
                 for one in waiting:
                     client.ack(one.mid, one.qos)
-        for (site, gateway), sequences in flush.confirmed.items():
-            client.publish(str(ack_topic(site, gateway)), encode_ack(sequences), qos=1)
+        for site, gateway in flush.confirmed.keys() | flush.unreadable.keys():
+            sequences = flush.confirmed.get((site, gateway), [])
+            ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))
+            client.publish(str(ack_topic(site, gateway)), ack, qos=1)
         self._count(flush, len(waiting))
         return True
 
@@ -240,6 +249,19 @@ class Collector:
         self._counts["quarantined"].update(flush.quarantined())
         self._messages.update({"received": messages, "repeated": flush.repeated})
         self._write_status()
+
+    def _take_up_counts(self) -> None:
+        path = self._lake.root / "status" / f"{self._name}.json"
+        try:
+            status: dict[str, dict[str, int]] = json.loads(path.read_bytes())
+            counts = {name: Counter(status[name]) for name in COUNTED}
+            messages = Counter(status["messages"])
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("counts_lost reason=%s", error)
+            return
+        self._counts, self._messages = counts, messages
 
     def _write_status(self) -> None:
         status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}

@@ -17,6 +17,7 @@ from ingest.wire.messages import (
     CONTENT_TYPE,
     Batch,
     decode_batch,
+    digest,
     encode_batch,
     encode_observation,
 )
@@ -24,6 +25,8 @@ from ingest.wire.topics import Topic, parse
 
 #: Messages remembered as stored; older ones are recognised by the readers of the lake.
 REMEMBERED: Final = 200_000
+#: Gateway, sequence (none when unreadable) and hash of the payload.
+Key = tuple[str, int | None, int]
 
 
 class Received(NamedTuple):
@@ -43,9 +46,13 @@ class Flush:
     confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(
         default_factory=dict[tuple[SiteId, GatewayId], list[int]]
     )
+    #: Digests of the stored messages whose number cannot be read.
+    unreadable: dict[tuple[SiteId, GatewayId], list[bytes]] = field(
+        default_factory=dict[tuple[SiteId, GatewayId], list[bytes]]
+    )
     received: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
-    keys: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+    keys: list[Key] = field(default_factory=list[Key])
 
     def tables(self, received_utc: int) -> dict[str, pa.Table]:
         """Tables to store."""
@@ -78,14 +85,15 @@ class Intake:
     """
 
     def __init__(self, enrolment: Enrolment) -> None:
-        self._enrolment = enrolment
-        self._stored: set[tuple[str, int, int]] = set()
-        self._stored_before: set[tuple[str, int, int]] = set()
+        #: May be replaced between two calls of `sort`.
+        self.enrolment = enrolment
+        self._stored: set[Key] = set()
+        self._stored_before: set[Key] = set()
 
     def sort(self, messages: Iterable[Received]) -> Flush:
         """Rows, refusals and confirmations of the messages; nothing is remembered before `remember`."""
         flush = Flush()
-        fresh: set[tuple[str, int, int]] = set()
+        fresh: set[Key] = set()
         for message in messages:
             try:
                 topic = parse(message.topic)
@@ -103,33 +111,40 @@ class Intake:
         if len(self._stored) > REMEMBERED:
             self._stored_before, self._stored = self._stored, set()
 
-    def _take(self, flush: Flush, fresh: set[tuple[str, int, int]], topic: Topic, message: Received) -> None:
+    def _take(self, flush: Flush, fresh: set[Key], topic: Topic, message: Received) -> None:
         try:
             if message.content_type not in (None, CONTENT_TYPE):
                 raise MessageError("content type is not that of a batch")
             decoded = decode_batch(message.payload, topic.leaf)
         except MessageError as error:
-            self._refuse(flush, topic.gateway, topic.leaf, str(error), message.payload)
-            if error.sequence is not None:
-                self._confirm(flush, topic, error.sequence)
+            self._confirm(flush, topic, error.sequence, message.payload)
+            if self._is_new(flush, fresh, topic, error.sequence, message.payload):
+                self._refuse(flush, topic.gateway, topic.leaf, str(error), message.payload)
             return
         batch = decoded.batch
-        self._confirm(flush, topic, batch.sequence)
-        # the payload belongs to the key: a gateway whose spool was made anew may use a number again
-        key = (topic.gateway, batch.sequence, hash(message.payload))
-        if key in fresh or key in self._stored or key in self._stored_before:
-            flush.repeated += 1
+        self._confirm(flush, topic, batch.sequence, message.payload)
+        if not self._is_new(flush, fresh, topic, batch.sequence, message.payload):
             return
-        fresh.add(key)
         for rejected in decoded.rejected:
             self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
         self._sort_observations(flush, topic, batch)
+
+    def _is_new(
+        self, flush: Flush, fresh: set[Key], topic: Topic, sequence: int | None, payload: bytes
+    ) -> bool:
+        # the payload belongs to the key: a gateway whose spool was made anew may use a number again
+        key = (topic.gateway, sequence, hash(payload))
+        if key in fresh or key in self._stored or key in self._stored_before:
+            flush.repeated += 1
+            return False
+        fresh.add(key)
+        return True
 
     def _sort_observations(self, flush: Flush, topic: Topic, batch: Batch) -> None:
         for observation in batch.observations:
             samples = observation.sample_count
             flush.received[batch.kind] += samples
-            row = self._enrolment.lookup(observation.device, observation.start_utc)
+            row = self.enrolment.lookup(observation.device, observation.start_utc)
             if row is not None and row.gateway == topic.gateway:
                 one = Arrived(observation, topic.gateway, batch.sequence)
                 flush.arrived.setdefault(batch.kind, []).append(one)
@@ -146,5 +161,9 @@ class Intake:
         flush.refused.append(Refused(gateway, kind, reason, 1, payload))
 
     @staticmethod
-    def _confirm(flush: Flush, topic: Topic, sequence: int) -> None:
-        flush.confirmed.setdefault((topic.site, topic.gateway), []).append(sequence)
+    def _confirm(flush: Flush, topic: Topic, sequence: int | None, payload: bytes) -> None:
+        whose = (topic.site, topic.gateway)
+        if sequence is None:
+            flush.unreadable.setdefault(whose, []).append(digest(payload))
+        else:
+            flush.confirmed.setdefault(whose, []).append(sequence)

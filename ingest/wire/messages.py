@@ -6,6 +6,7 @@ travel in blobs (see :mod:`devices.blobs`), so 300 RR intervals cost two bytes e
 and about 85 around them.
 """
 
+import hashlib
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ LIVE_SAMPLES: Final = 300
 BACKLOG_SAMPLES: Final = 3_600
 #: Aim for the size of a message, bytes; one block is never larger.
 MESSAGE_BYTES: Final = 65_536
+DIGEST_BYTES: Final = 16
 
 Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 T = TypeVar("T")
@@ -59,10 +61,14 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True):
-    """Sequences committed to Parquet."""
+    """Sequences committed to Parquet, and digests of messages kept in quarantine without a number.
+
+    An earlier reader ignores the third field, an earlier writer leaves it out.
+    """
 
     version: int
     sequences: list[Sequence]
+    refused: list[bytes] = []
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
@@ -174,13 +180,18 @@ def _sequence(payload: bytes) -> int | None:
         return None
 
 
-def encode_ack(sequences: list[int]) -> bytes:
-    """Acknowledgement of committed messages."""
-    return _encoder.encode(Ack(VERSION, sequences))
+def digest(payload: bytes) -> bytes:
+    """Name of a message whose number cannot be read: 16 bytes of its SHA-256."""
+    return hashlib.sha256(payload).digest()[:DIGEST_BYTES]
 
 
-def decode_ack(payload: bytes) -> list[int]:
-    """Sequences of an acknowledgement.
+def encode_ack(sequences: list[int], refused: list[bytes] | None = None) -> bytes:
+    """Acknowledgement of committed messages, and of `refused` ones by their :func:`digest`."""
+    return _encoder.encode(Ack(VERSION, sequences, refused or []))
+
+
+def decode_ack(payload: bytes) -> Ack:
+    """Acknowledgement of its bytes.
 
     Raises
     ------
@@ -193,7 +204,7 @@ def decode_ack(payload: bytes) -> list[int]:
         raise MessageError(f"not an acknowledgement: {error}") from None
     if ack.version != VERSION:
         raise MessageError(f"acknowledgement version is not {VERSION}")
-    return ack.sequences
+    return ack
 
 
 def encode_state(state: State) -> bytes:

@@ -19,6 +19,7 @@ from ingest.lake.broker import EmbeddedBroker, MosquittoBroker
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import Enrolment, read_enrolment
 from ingest.lake.files import Lake
+from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 from tests.fixtures_ingest import (
     T0,
@@ -59,7 +60,7 @@ def forwarder(spool: Spool, address, gateway: str = "gw-1") -> Forwarder:
 
 
 @contextmanager
-def collecting(broker, lake: Lake, enrolment: Enrolment):
+def collecting(broker, lake: Lake, enrolment: Enrolment | EnrolmentFile):
     """A collector on a thread of this process."""
     collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
     running = threading.Thread(target=collector.run)
@@ -223,3 +224,41 @@ def test_the_kill_would_be_noticed(broker, spool, tmp_path):
         sender.stop()
         collector.stop()
     assert set(distinct_hours(lake)) == {from_utc(hourly(hour).start_utc) for hour in (0, 4)}
+
+
+def test_a_message_nobody_can_read_does_not_come_back_for_ever(broker, spool, tmp_path):
+    """A bit has flipped on the card: the header is gone, the message is kept once and freed."""
+    lake = Lake(tmp_path / "lake")
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    spool.append([steps(T0, [1])])
+    spool.seal(force=True)
+    spool._database.execute("update message set payload = x'c10102'")
+    spool.append([hourly(0)])
+    with collecting(broker, lake, enrolment):
+        sender = forwarder(spool, address_of(broker))
+        sender.start()
+        try:
+            assert sender.drain(20)
+        finally:
+            sender.stop()
+    assert list(lake.quarantined().values()) == [1]
+    assert len(distinct_hours(lake)) == 1
+    assert spool.counts().messages == 0
+
+
+def test_a_device_enrolled_while_the_collector_runs_is_stored(broker, spool, tmp_path):
+    path = write_enrolment(tmp_path / "e.csv", ["gw-2"])
+    lake = Lake(tmp_path / "lake")
+    with collecting(broker, lake, EnrolmentFile(path)):
+        sender = forwarder(spool, address_of(broker))
+        sender.start()
+        try:
+            spool.append([steps(T0, [1])])
+            assert sender.drain(20)
+            assert lake.files("step_count") == []
+            write_enrolment(tmp_path / "new.csv", ["gw-1"]).rename(path)
+            spool.append([steps(T0, [2])])
+            assert sender.drain(20)
+        finally:
+            sender.stop()
+    assert [row["steps"] for row in stored_rows(lake.files("step_count"))] == [2]

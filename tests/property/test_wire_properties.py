@@ -99,4 +99,4 @@ def test_any_bytes_are_an_ack_and_a_state_or_refused(payload):
 
 @given(st.lists(st.integers(1, 2**63 - 1)))
 def test_an_ack_says_what_it_was_given(sequences):
-    assert decode_ack(encode_ack(sequences)) == sequences
+    assert decode_ack(encode_ack(sequences)).sequences == sequences

@@ -63,4 +63,4 @@ def test_topics_are_spelled_once():
     assert not state_topic(*GATEWAY).is_observations
     assert subscription("clinic") == "$share/clinic/" + subscription()
     with pytest.raises(TopicError):
-        data_topic(*GATEWAY, "mood")
+        parse("flarecast/v1/north/battery")

@@ -1,0 +1,91 @@
+"""Messages of the spool: blocks gathered to the size aimed at, numbered and stored."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from devices.observations import Observation
+from ingest.edge.runs import is_run
+from ingest.edge.spool_cipher import Cipher
+from ingest.edge.spool_limits import EARLIEST_UTC
+from ingest.wire.messages import MESSAGE_BYTES, encode_batch, encode_observation
+
+
+class Waiting(NamedTuple):
+    """An observation in the spool, not yet in a message; `observation` is none when it cannot be read."""
+
+    number: int
+    appended_utc: int
+    samples: int
+    payload: bytes
+    observation: Observation | None
+
+
+class MessageWriter:
+    """Fills messages of one kind up to the size aimed at."""
+
+    def __init__(self, database: sqlite3.Connection, kind: str, now: int, cipher: Cipher) -> None:
+        self._database = database
+        self._kind = kind
+        self._now = now
+        self._cipher = cipher
+        self._oldest_utc = 0
+        self._encoded: list[bytes] = []
+        self._size = 0
+        self._open_samples = 0
+        self._last: Observation | None = None
+        self.samples = 0
+        self.made = 0
+
+    def add(self, block: Observation) -> None:
+        """Put a block into the open message, or begin the next."""
+        encoded = encode_observation(block)
+        # a slot that is said again is the same sample revised: the later word needs the higher number
+        is_revision = (
+            self._last is not None
+            and is_run(type(block))
+            and self._last.device == block.device
+            and block.start_utc < self._last.end_utc
+        )
+        if self._encoded and (is_revision or self._size + len(encoded) > MESSAGE_BYTES):
+            self.close()
+        self._encoded.append(encoded)
+        self._size += len(encoded)
+        self._open_samples += block.sample_count
+        self._last = block
+
+    def note_age(self, rows: Iterable[Waiting]) -> None:
+        """The messages from here on hold observations that came as early as the first of these."""
+        came = min((row.appended_utc for row in rows), default=0)
+        self._oldest_utc = min(came, self._oldest_utc) if self._encoded else came
+
+    def add_unreadable(self, payload: bytes, samples: int, appended_utc: int) -> None:
+        """A message of its own for what no longer is an observation: the quarantine keeps it."""
+        self.close()
+        try:
+            msgspec.msgpack.decode(payload)
+        except (ValueError, RecursionError):
+            payload = msgspec.msgpack.encode(payload)
+        self._encoded, self._open_samples, self._oldest_utc = [payload], samples, appended_utc
+        self.close()
+
+    def close(self) -> None:
+        """Number the open message and store it."""
+        if not self._encoded:
+            return
+        sequence: int = self._database.execute(
+            "update number set value = value + 1 where name = 'sequence' returning value"
+        ).fetchone()[0]
+        # a box without a battery wakes up in 1970; a batch must not be refused for that
+        sealed = max(self._now, EARLIEST_UTC)
+        payload = encode_batch(sequence, sealed, self._kind, self._encoded)
+        stored = self._cipher.seal(payload, str(sequence))
+        self._database.execute(
+            "insert into message (sequence, kind, samples, payload, oldest_utc) values (?, ?, ?, ?, ?)",
+            (sequence, self._kind, self._open_samples, stored, self._oldest_utc),
+        )
+        self.samples += self._open_samples
+        self.made += 1
+        self._encoded, self._size, self._open_samples = [], 0, 0

@@ -1,0 +1,71 @@
+"""What a running collector takes up: changed enrolment, its own counters, messages without a number."""
+
+import logging
+import os
+
+import pytest
+
+from ingest.errors import EnrolmentError
+from ingest.lake.collector import Collector
+from ingest.lake.files import Lake
+from ingest.lake.intake import Intake, Received
+from ingest.lake.intake_enrolment import EnrolmentFile
+from ingest.wire.address import BrokerAddress
+from ingest.wire.messages import decode_ack, digest, encode_ack
+from tests.fixtures_ingest import ENROLMENT_HEADER, clock, write_enrolment
+
+GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None)
+
+
+def test_a_message_without_a_number_is_kept_once_and_named_every_time(tmp_path):
+    intake = Intake(EnrolmentFile(write_enrolment(tmp_path / "e.csv", ["gw-1"]))())
+    first = intake.sort([GARBAGE, GARBAGE])
+    intake.remember(first)
+    again = intake.sort([GARBAGE])
+    assert (len(first.refused), len(again.refused), again.repeated) == (1, 0, 1)
+    assert first.unreadable == {("north", "gw-1"): [digest(GARBAGE.payload)] * 2}
+    assert again.unreadable == {("north", "gw-1"): [digest(GARBAGE.payload)]}
+    assert first.confirmed == {}
+    assert decode_ack(encode_ack([3], [b"x" * 16])).refused == [b"x" * 16]
+    # the first version's acknowledgement
+    assert decode_ack(b"\x92\x01\x91\x03").sequences == [3]
+
+
+def test_enrolment_is_read_again_and_a_mistake_keeps_the_former(tmp_path, caplog):
+    path = write_enrolment(tmp_path / "e.csv", ["gw-1"])
+    enrolment = EnrolmentFile(path)
+    before = enrolment()
+    assert enrolment() is before
+    write_enrolment(tmp_path / "new.csv", ["gw-1", "gw-2"]).rename(path)
+    assert enrolment().lookup("ring-2", clock()) is not None
+    good = enrolment()
+    (tmp_path / "bad.csv").write_text(ENROLMENT_HEADER + "p,north\n")
+    (tmp_path / "bad.csv").rename(path)
+    with caplog.at_level(logging.ERROR):
+        assert enrolment() is good
+        assert enrolment() is good
+    assert len(caplog.records) == 1
+    path.unlink()
+    assert enrolment() is good
+    with pytest.raises(EnrolmentError):
+        EnrolmentFile(path)
+
+
+def collector(folder):
+    enrolment = EnrolmentFile(write_enrolment(folder / "e.csv", ["gw-1"]))
+    return Collector(BrokerAddress("127.0.0.1", 1), Lake(folder), enrolment, clock=clock, collector="c")
+
+
+def test_counters_go_on_after_a_restart(tmp_path, caplog):
+    first = collector(tmp_path)
+    first._count(first._intake.sort([GARBAGE]), 1)
+    second = collector(tmp_path)
+    second._take_up_counts()
+    second._count(second._intake.sort([GARBAGE]), 1)
+    assert second._counts["received"] == {"wear": 2}
+    assert second._messages["received"] == 2
+    os.truncate(tmp_path / "status" / "c.json", 0)
+    third = collector(tmp_path)
+    third._take_up_counts()
+    assert "counts_lost" in caplog.text
+    assert third._counts["received"] == {}
