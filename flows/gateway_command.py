@@ -30,8 +30,7 @@ GAPS_SHOWN: Final = 5
 @asynccontextmanager
 async def open_bluez(config: GatewayConfig) -> AsyncGenerator[Radio]:
     """The radio of a home box: bleak's own backend, BlueZ prepared for it."""
-    bonded = [device.address for device in config.devices if device.is_bonded]
-    host = BluezHost(config.adapter, expected=bonded, on_loss=lambda why: radio.lose_host(why))
+    host = BluezHost(config.adapter, expected=config.bonded, on_loss=lambda why: radio.lose_host(why))
     radio = Radio(options={"bluez": {"adapter": config.adapter}}, max_links=config.max_links, host=host)
     try:
         yield radio

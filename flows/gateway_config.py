@@ -60,6 +60,11 @@ class GatewayConfig:
         """Database of refused frames and of gaps, with their reasons."""
         return self.path.with_name(self.files[2])
 
+    @property
+    def bonded(self) -> list[str]:
+        """Addresses of the wearables that may bond, and no others."""
+        return [device.address for device in self.devices if device.is_bonded]
+
     def with_device(self, device: PairedDevice) -> "GatewayConfig":
         """The same with a wearable more, or with this one in the place of its namesake."""
         others = tuple(each for each in self.devices if each.device_id != device.device_id)

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from devices.clock import system_clock
 from devices.codec import battery
 from devices.drivers.registry import DRIVERS
+from devices.drivers.session import UnansweredError
 from devices.errors import DecodeError
 from devices.ids import DeviceId, GatewayId, SiteId, check_id
 from flows.errors import UserError
@@ -73,7 +76,10 @@ async def _pair(config: GatewayConfig, scan_s: float, ask: Ask, open_radio: Open
         if not found:
             print("no new wearable is near; worn straps and charged rings advertise")
         for sighting, driver in found:
-            config = await _offer(config, radio, sighting, driver, ask)
+            paired = await _offer(radio, sighting, driver, ask)
+            if paired is not None and sighting.is_private:
+                paired = await _bonded(config, open_radio, sighting, paired, scan_s)
+            config = config if paired is None else config.with_device(paired)
     write_config(config)
     print(f"{config.path}: {len(config.devices)} paired")
 
@@ -83,40 +89,41 @@ def _driver(sighting: Sighting) -> str | None:
     return next(matching, None)
 
 
-async def _offer(
-    config: GatewayConfig, radio: Radio, sighting: Sighting, driver: str, ask: Ask
-) -> GatewayConfig:
+async def _offer(radio: Radio, sighting: Sighting, driver: str, ask: Ask) -> PairedDevice | None:
+    """The wearable under the id it gets; ``None`` when it is not ours."""
     address = sighting.device.address
     try:
         candidate = await _look_closer(radio, sighting, driver)
     except EdgeError as error:
         print(f"{sighting.name or address}  {sighting.rssi} dBm  cannot be connected: {error}")
-        return config
+        return None
     charge = "?" if candidate.battery_pct is None else f"{candidate.battery_pct} %"
     print(f"{sighting.name or address}  {driver}  {sighting.rssi} dBm  battery {charge}")
     if sighting.is_private and candidate.serial is None:
         # its address is another one tomorrow, and nothing else tells who it is
         print("  changes its address and states no serial number: bond it first, in the system's settings")
-        return config
+        return None
     answer = ask("  id for this wearable (empty: not ours): ").strip()
     if not answer:
-        return config
-    device = DeviceId(check_id(answer, "device"))
-    paired = PairedDevice(device, address, driver, serial=candidate.serial)
-    if sighting.is_private:
-        paired = await _bonded(radio, sighting, paired)
-    return config.with_device(paired)
+        return None
+    return PairedDevice(DeviceId(check_id(answer, "device")), address, driver, serial=candidate.serial)
 
 
-async def _bonded(radio: Radio, sighting: Sighting, paired: PairedDevice) -> PairedDevice:
-    """Bond, and take the identity address that the bond reveals."""
-    async with _session(radio, sighting, is_bonded=True):
-        pass
-    services = set(sighting.services)
-    for seen in await radio.discover(Timing().operation_s):
-        if not seen.is_private and services & set(seen.services) and seen.name == sighting.name:
-            return PairedDevice(paired.device_id, seen.device.address, paired.driver, True, paired.serial)
-    raise UserError(f"{paired.device_id} bonded, but shows no identity address")
+async def _bonded(
+    config: GatewayConfig, open_radio: OpenRadio, sighting: Sighting, paired: PairedDevice, scan_s: float
+) -> PairedDevice:
+    """Bond, and take the identity address that the bond reveals and at which it states its serial number."""
+    # an agent of its own, that agrees to this bond and no other
+    async with open_radio(config.with_device(replace(paired, is_bonded=True))) as radio:
+        async with _session(radio, sighting, is_bonded=True, serial=paired.serial):
+            pass
+        for seen in await radio.discover(scan_s):
+            if seen.is_private or not set(sighting.services) & set(seen.services):
+                continue
+            with suppress(EdgeError):
+                async with _session(radio, seen, serial=paired.serial):
+                    return replace(paired, address=seen.device.address, is_bonded=True)
+    raise UserError(f"{paired.device_id} bonded, but states its serial number at no identity address")
 
 
 async def _look_closer(radio: Radio, sighting: Sighting, driver: str) -> Candidate:
@@ -125,12 +132,13 @@ async def _look_closer(radio: Radio, sighting: Sighting, driver: str) -> Candida
         if session.has(battery.LEVEL):
             try:
                 level = battery.decode(await session.read(battery.LEVEL))
-            except DecodeError:
+            except (UnansweredError, DecodeError):
+                # some tell it only to whom they are bonded to
                 level = None
         return Candidate(sighting, driver, level, await read_serial(session))
 
 
-def _session(radio: Radio, sighting: Sighting, *, is_bonded: bool = False):
+def _session(radio: Radio, sighting: Sighting, *, is_bonded: bool = False, serial: str | None = None):
     return open_session(
         radio,
         sighting.device.address,
@@ -142,4 +150,5 @@ def _session(radio: Radio, sighting: Sighting, *, is_bonded: bool = False):
         on_listening=lambda _: None,
         timing=Timing(),
         is_bonded=is_bonded,
+        serial=serial,
     )

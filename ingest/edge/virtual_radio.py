@@ -6,7 +6,7 @@ below. Only simulations and tests import this; a gateway never does.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,6 +37,8 @@ class VirtualAdapter:
         self.leaks: Counter[str] = Counter()
         self.stuck: set[str] = set()
         self.has_agent = False
+        #: Addresses that the agent agrees to pair with; all when ``None``.
+        self.expected: Collection[str] | None = None
         #: How often the adapter was restarted, and devices removed.
         self.restarts = 0
         self.removed: list[str] = []
@@ -90,6 +92,10 @@ class VirtualAdapter:
         """Register an agent (:class:`ingest.edge.radio.RadioHost`)."""
         self.check_present()
         self.has_agent = True
+
+    def agrees_to(self, address: str) -> bool:
+        """Whether an agent is there and agrees to pair with this address."""
+        return self.has_agent and (self.expected is None or address in self.expected)
 
     async def forget_device(self, address: str) -> None:
         """Remove what is remembered of a device."""

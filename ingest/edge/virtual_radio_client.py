@@ -193,7 +193,7 @@ class VirtualClient(BaseBleakClient):
         if self._connection.is_encrypted:
             return
         quirks = self._adapter.quirks
-        if quirks.needs_agent and not self._adapter.has_agent:
+        if quirks.needs_agent and not self._adapter.agrees_to(self.address):
             raise BleakDBusError("org.bluez.Error.AuthenticationFailed", ["Authentication Failed"])
         try:
             await self._connection.pair()

@@ -55,6 +55,8 @@ class House:
         while True:
             await asyncio.sleep(0.1)
             self.beats += await self.strap.send_beats((100,))
+            if self.beats == 5:
+                await self.strap.send_frame(b"")
 
 
 def paired_house(path: Path, capsys: pytest.CaptureFixture[str]) -> House:
@@ -108,6 +110,7 @@ def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert [(each["kept"], each["confirmed"]) for each in told.values()] == [(house.beats + 1, 0), (1, 0)]
     assert 0 < told["strap-1"]["sent"] <= told["strap-1"]["kept"]
     assert told["strap-1"]["gaps"]["not yet connected"][0] == 1
+    assert told["strap-1"]["rejected"] == {"heart rate: empty frame": 1}
     assert told["ring-1"]["clock"]["clock-offset-s"] == 0
     show_status(path, as_json=False)
     told = capsys.readouterr().out
