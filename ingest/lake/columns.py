@@ -1,15 +1,19 @@
 """Observations as Arrow tables: blobs become columns without a Python object per sample."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from devices.clock import SECOND
 from devices.observations import HeartRate, Observation, RrInterval, SleepStage, StepCount
 from devices.tables import TABLES
+from ingest.errors import LakeError
+from ingest.lake.manifest import check_version
 
 
 class Arrived(NamedTuple):
@@ -103,3 +107,45 @@ def _slots(kind: str, observations: Sequence[Any], columns: dict[str, Any]) -> p
         words = pa.array([getattr(one, text) for one in observations], type=pa.string())
         expanded[text] = words.take(rows)
     return _table(kind, observations, expanded)
+
+
+def read_rows(path: Path, kind: str, *, as_codes: bool = False) -> pa.Table:
+    """Rows of a lake file in the schema of today; a younger column is null in an older file.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file.
+    kind : str
+        Observation kind it must be of.
+    as_codes : bool
+        Strings as dictionaries: as wide as a number, however often a name repeats.
+
+    Raises
+    ------
+    LakeError
+        When it is no Parquet file, of another kind, of a later schema, or lacks a column.
+    """
+    schema = TABLES[kind]
+    words = [field.name for field in schema if pa.types.is_string(field.type)] if as_codes else []
+    try:
+        with pq.ParquetFile(path, read_dictionary=words) as file:
+            _check_file(path, kind, file.schema_arrow)
+            table = file.read(use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LakeError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names)
+
+
+def _check_file(path: Path, kind: str, stored: pa.Schema) -> None:
+    metadata = stored.metadata or {}
+    check_version(path, int(metadata.get(b"flarecast.schema_version", b"1")))
+    found = metadata.get(b"flarecast.kind", b"").decode()
+    if found != kind:
+        raise LakeError(f"{path}: holds {found or 'something unknown'}, not {kind}")
+    missing = [f.name for f in TABLES[kind] if f.name not in stored.names and not f.nullable]
+    if missing:
+        raise LakeError(f"{path}: lacks the column {', '.join(missing)}")

@@ -76,6 +76,10 @@ class Enrolment:
         ]
         return pa.table(columns, schema=ENROLMENT)
 
+    def of_device(self, device: str) -> list[EnrolmentRow]:
+        """Rows of one device in order of time."""
+        return self._by_device.get(device, [])
+
     def lookup(self, device: str, utc: int) -> EnrolmentRow | None:
         """Row valid for the device at an instant, or ``None``."""
         rows = self._by_device.get(device, [])

@@ -1,7 +1,8 @@
 """The lake on disk: files appear whole, under a name no reader has seen before.
 
 ``landing/<kind>/dt=YYYY-MM-DD/<ns>-<pid>-<n>.parquet`` (day of arrival, UTC),
-``quarantine/dt=YYYY-MM-DD/...`` likewise, ``staging/<writer>/`` for files not yet
+``data/<kind>/site=S/date=D/part-<content>.parquet`` (day of the sample, UTC) once compacted,
+``quarantine/dt=YYYY-MM-DD/...`` by arrival, ``staging/<writer>/`` for files not yet
 whole. A file is written to staging, synced, renamed, and its folder synced: then it
 is there after a power cut, and only then is anything acknowledged.
 """
@@ -10,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,13 +22,14 @@ import pyarrow.parquet as pq
 
 from devices.clock import from_utc
 from devices.tables import QUARANTINE, TABLES, UTC
+from ingest.lake.manifest import Manifest, only_one, read_manifest, sync_folder
 
 _COUNTER = count()
 #: Kind of the table of refused samples, beside the observation kinds.
 REFUSED: Final = "quarantine"
 
 
-def _writer_options(schema: pa.Schema) -> dict[str, Any]:
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
     """Encodings: strings repeat, instants and beats rise or change little, zstd does the rest."""
     encodings = {f.name: "DELTA_BINARY_PACKED" for f in schema if f.type == UTC}
     encodings |= {f"{f.name}.list.element": "DELTA_BINARY_PACKED" for f in schema if pa.types.is_list(f.type)}
@@ -34,18 +37,9 @@ def _writer_options(schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "zstd", "use_dictionary": words, "column_encoding": encodings}
 
 
-_OPTIONS: Final = {kind: _writer_options(schema) for kind, schema in TABLES.items()} | {
-    REFUSED: _writer_options(QUARANTINE)
+WRITER_OPTIONS: Final = {kind: writer_options(schema) for kind, schema in TABLES.items()} | {
+    REFUSED: writer_options(QUARANTINE)
 }
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,31 @@ class Lake:
     root: Path
 
     def files(self, kind: str) -> list[Path]:
-        """Every file of one kind, oldest first within a day."""
-        return sorted((self.root / "landing" / kind).glob("dt=*/*.parquet"))
+        """Every file of one kind that is to be read: compacted ones, then landing files not yet compacted.
+
+        Raises
+        ------
+        LakeError
+            When the manifest cannot be read or names files of a later schema.
+        """
+        # the manifest first: a file that is retired after this look is still on disk
+        manifest = read_manifest(self.root, kind)
+        return [*(self.root / path for path in sorted(manifest.parts)), *self.landed(kind, manifest)]
+
+    def landed(self, kind: str, manifest: Manifest) -> list[Path]:
+        """Landing files the manifest does not know yet, oldest first within a day."""
+        found = sorted((self.root / "landing" / kind).glob("dt=*/*.parquet"))
+        return [path for path in found if path.relative_to(self.root).as_posix() not in manifest.retired]
+
+    def alone(self, what: str) -> AbstractContextManager[None]:
+        """Context in which no other process compacts, releases or imports.
+
+        Raises
+        ------
+        LakeError
+            When one does.
+        """
+        return only_one(self.root / "lake.lock", what)
 
     def quarantine_files(self) -> list[Path]:
         """Every file of refused samples."""
@@ -98,42 +115,43 @@ class Lake:
 
     def sweep(self, writer: str) -> int:
         """Remove what `writer` left half-written when it died; returns files removed."""
-        orphans = list(self._staging(writer).glob("*"))
+        orphans = list(self.staging(writer).glob("*"))
         for orphan in orphans:
             orphan.unlink()
         return len(orphans)
 
     def write_status(self, writer: str, status: Mapping[str, Any]) -> None:
         """Replace the status file of one collector."""
-        folder = self._folder(self.root / "status")
+        folder = self.folder(self.root / "status")
         staged = folder / f".{writer}.tmp"
         staged.write_text(json.dumps(status))
         staged.replace(folder / f"{writer}.json")
 
-    def _staging(self, writer: str) -> Path:
+    def staging(self, writer: str) -> Path:
+        """Folder of a writer's files that are not whole yet."""
         return self.root / "staging" / writer
 
     def _stage(self, kind: str, table: pa.Table, writer: str) -> Path:
-        path = self._folder(self._staging(writer)) / f"{kind}-{next(_COUNTER)}.parquet"
+        path = self.folder(self.staging(writer)) / f"{kind}-{next(_COUNTER)}.parquet"
         with path.open("wb") as stream:
-            pq.write_table(table, stream, **_OPTIONS[kind])
+            pq.write_table(table, stream, **WRITER_OPTIONS[kind])
             stream.flush()
             os.fsync(stream.fileno())
         return path
 
     def _target(self, kind: str, now: int) -> Path:
         parent = self.root / REFUSED if kind == REFUSED else self.root / "landing" / kind
-        folder = self._folder(parent / f"dt={from_utc(now).date().isoformat()}")
+        folder = self.folder(parent / f"dt={from_utc(now).date().isoformat()}")
         while True:
             path = folder / f"{now * 1000}-{os.getpid()}-{next(_COUNTER)}.parquet"
             if not path.exists():
                 return path
 
-    def _folder(self, folder: Path) -> Path:
+    def folder(self, folder: Path) -> Path:
         """The folder, made durably when it was not there."""
         if not folder.is_dir():
             if not folder.parent.is_dir():
-                self._folder(folder.parent)
+                self.folder(folder.parent)
             folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)
         return folder
