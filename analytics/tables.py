@@ -62,7 +62,7 @@ NIGHT = pa.schema(
         field("sleep_end_utc", UTC, units.NONE, "final awakening of the main sleep (UTC)", nullable=True),
         _real("tst_min", units.MINUTE, "total sleep time of the main sleep"),
         _real("waso_min", units.MINUTE, "wake after sleep onset"),
-        _real("efficiency_pct", units.PERCENT, "total sleep time / sleep episode"),
+        _real("efficiency_pct", units.PERCENT, "total sleep time / time in bed"),
         _real("midpoint_h", "h", "local clock time of mid-sleep, hours after midnight, -12 to 12"),
         _text("sleep_quality", "why the sleep values are null; null when they stand"),
         _count("rr_count", "RR intervals inside the sleep window"),
@@ -76,6 +76,15 @@ NIGHT = pa.schema(
         _real("resting_hr_bpm", units.PER_MINUTE, "lowest 30-minute median heart rate in sleep"),
         _text("sensor", "ecg, ppg or unknown; HRV is never compared across sensors"),
         _text("hrv_quality", "why the HRV values are null; null when they stand"),
+        _real("in_bed_min", units.MINUTE, "first to last epoch around the sleep; null when not told"),
+        _real("latency_min", units.MINUTE, "from bed to sleep onset; null when going to bed was not seen"),
+        _real("maintenance_efficiency_pct", units.PERCENT, "total sleep time / sleep episode"),
+        _real("light_min", units.MINUTE, "light sleep of the main sleep"),
+        _real("deep_min", units.MINUTE, "deep sleep of the main sleep"),
+        _real("rem_min", units.MINUTE, "REM sleep of the main sleep"),
+        _count("awakening_count", "times awake between sleep onset and final awakening"),
+        _count("nap_count", "other sleep episodes that ended on the date; null without a sleep record"),
+        _real("nap_min", units.MINUTE, "sleep in them; null without a sleep record"),
     ]
 )
 

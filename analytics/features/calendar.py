@@ -51,6 +51,17 @@ class Calendar:
             values = values.cast(pa.int64())
         return values.to_numpy(zero_copy_only=False)
 
+    def reaching(self, start_us: "np.ndarray[Any, Any]", end_us: "np.ndarray[Any, Any]") -> "Calendar":
+        """The same days, their nights reaching as far as these sleeps (microseconds UTC, one per row)."""
+        rows = self.rows
+        for name, values in (
+            ("night_start_utc", np.minimum(self.column("night_start_utc"), start_us)),
+            ("night_end_utc", np.maximum(self.column("night_end_utc"), end_us)),
+        ):
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), pa.array(values, pa.int64()).cast(UTC))
+        return Calendar(rows)
+
     def day_arguments(self) -> dict[str, Any]:
         """First and last instant of the dates, as arguments of a statement."""
         return self._arguments("start_utc", "end_utc")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analytics.features import pulse
+from analytics.features import pulse, sleep
 from analytics.features.activity import Activity, daily_activity
 from analytics.features.calendar import Calendar, calendar
 from analytics.features.nights import CohortNights, cohort_nights
@@ -48,7 +48,8 @@ def compute(
         slept = main_sleep(con, days)
         start = np.where(slept.is_recorded, slept.start_us, days.column("start_utc"))
         end = np.where(slept.is_recorded, slept.end_us, days.column("assumed_end_utc"))
-        found = cohort_nights(con, days, start, end)
+        # sleep past noon is not cut: its night reaches as far as the sleep
+        found = cohort_nights(con, days.reaching(start, end), start, end)
         night, segments = _nights(con, days, slept, found, np.stack([start, end], axis=1))
     finally:
         con.unregister("local_day")
@@ -108,12 +109,14 @@ def _sleep_values(
     source = "recorded" if slept.is_recorded[row] else None
     if source is None and (row in found.by_row or has_pulse):
         source = "assumed_night"
-    names = ("tst_min", "waso_min", "efficiency_pct", "midpoint_h")
     return {
         "sleep_source": source,
         "sleep_start_utc": int(sleep_us[row, 0]) if source else None,
         "sleep_end_utc": int(sleep_us[row, 1]) if source else None,
-        **{name: _number(getattr(slept, name)[row]) for name in names},
+        **{name: _number(slept.values[name][row]) for name in sleep.VALUES if name != "awakening_count"},
+        "awakening_count": _whole(slept.values["awakening_count"][row]),
+        "nap_count": _whole(slept.nap_count[row]),
+        "nap_min": _number(slept.nap_min[row]),
         "sleep_quality": slept.quality[row],
     }
 
@@ -148,6 +151,10 @@ def _hrv_values(slept: Sleep, found: CohortNights, row: int) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def _whole(value: float) -> int | None:
+    return None if np.isnan(value) else int(value)
 
 
 def _patient_days(

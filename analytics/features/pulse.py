@@ -4,11 +4,13 @@ from typing import Any, Final
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from analytics.features.calendar import Calendar
 from analytics.features.hrv import HALF_HOUR_WINDOWS, WINDOW_US
 from analytics.features.statements import select
+from devices.tables import UTC
 
 #: Of the six five-minute pieces of a half hour, so many must hold a sample.
 MIN_PIECES: Final = 5
@@ -52,7 +54,14 @@ def resting_rates(
     sleep_us : array (patient-days, 2), microseconds UTC
         Sleep per calendar row.
     """
-    samples = select(con, "select_pulse", calendar.night_arguments())
+    windows = calendar.rows.select(["patient", "local_date"])
+    for name, column in (("start_utc", 0), ("end_utc", 1)):
+        windows = windows.append_column(name, pa.array(sleep_us[:, column], pa.int64()).cast(UTC))
+    con.register("sleep_window", windows)
+    try:
+        samples = select(con, "select_pulse", {})
+    finally:
+        con.unregister("sleep_window")
     if not samples.num_rows:
         return {}
     number = {

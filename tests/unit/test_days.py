@@ -102,7 +102,11 @@ def test_main_sleep_in_closed_form(tmp_path):
     stages = [1] * 20 + [2] * 120 + [1] * 10 + [3] * 60 + [4] * 170 + [1] * 15
     got, night = one_day(sleep(tmp_path, utc("2026-05-19T21:00"), stages))
     assert (night["tst_min"], night["waso_min"]) == (350, 10)
-    assert night["efficiency_pct"] == pytest.approx(100 * 350 / 360)
+    assert night["efficiency_pct"] == pytest.approx(100 * 350 / 395)
+    assert night["maintenance_efficiency_pct"] == pytest.approx(100 * 350 / 360)
+    assert (night["in_bed_min"], night["latency_min"], night["awakening_count"]) == (395, 20, 1)
+    assert (night["light_min"], night["deep_min"], night["rem_min"]) == (120, 60, 170)
+    assert (night["nap_count"], night["nap_min"]) == (0, 0)
     assert night["sleep_start_utc"] == utc("2026-05-19T21:20")
     assert night["sleep_end_utc"] == utc("2026-05-20T03:20")
     assert night["midpoint_h"] == pytest.approx(2 + 20 / 60)
@@ -116,7 +120,9 @@ def test_a_split_night_is_one_and_a_nap_is_none(tmp_path):
     second = minutes(utc("2026-05-20T01:00"), [2] * 150, "stage")
     rows = [*nap, *first, *second]
     _, night = one_day({"sleep_stage": write(tmp_path, "sleep_stage", rows)})
-    assert (night["tst_min"], night["waso_min"]) == (350, 40)
+    assert (night["tst_min"], night["waso_min"], night["awakening_count"]) == (350, 40, 1)
+    # the nap ended on the day before
+    assert night["nap_count"] == 0
 
 
 @pytest.mark.parametrize(("length", "stands"), [(179, False), (180, True)])
