@@ -48,7 +48,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_replay, _add_nightly, _add_sql, _add_collector, _add_gateway):
+    for add in (
+        _add_demo,
+        _add_replay,
+        _add_nightly,
+        _add_sql,
+        _add_collector,
+        _add_lake,
+        _add_gateway,
+        _add_ca,
+    ):
         add(commands)
     return parser
 
@@ -196,6 +205,30 @@ def _collector_status(arguments: argparse.Namespace) -> int:
     return show_status(_home(arguments), as_json=arguments.json)
 
 
+def _add_lake(commands: Any) -> None:
+    lake = commands.add_parser("lake", help="compact, verify, release from quarantine")
+    actions = lake.add_subparsers(dest="action", required=True, metavar="ACTION")
+    compact = actions.add_parser("compact", help="landing files into one file per site and day")
+    compact.add_argument("--keep-days", type=_positive, default=7, help="days replaced files stay (7)")
+    verify = actions.add_parser("verify", help="manifests, checksums and row counts; exit code 1 if wrong")
+    release = actions.add_parser("release", help="store what waited for its device to be enrolled")
+    for action in (compact, verify, release):
+        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+        action.add_argument("--json", action="store_true")
+        action.set_defaults(run=_lake)
+
+
+def _lake(arguments: argparse.Namespace) -> int:
+    from flows import lake_command
+
+    home = _home(arguments)
+    if arguments.action == "compact":
+        return lake_command.run_compact(home, keep_days=arguments.keep_days, as_json=arguments.json)
+    if arguments.action == "verify":
+        return lake_command.run_verify(home, as_json=arguments.json)
+    return lake_command.run_release(home)
+
+
 def _add_gateway(commands: Any) -> None:
     gateway = commands.add_parser("gateway", help="the home box: wearables to broker")
     actions = gateway.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -236,6 +269,35 @@ def _gateway_status(arguments: argparse.Namespace) -> int:
     from flows.gateway_command import show_status
 
     return show_status(arguments.config, as_json=arguments.json)
+
+
+def _add_ca(commands: Any) -> None:
+    ca = commands.add_parser("ca", help="certificates and broker configuration of a site")
+    actions = ca.add_subparsers(dest="action", required=True, metavar="ACTION")
+    init = actions.add_parser("init", help="make the authority, the broker's certificate and mosquitto.conf")
+    init.add_argument(
+        "--host", action="append", default=[], help="name or address of the broker (repeatable)"
+    )
+    init.add_argument("--installed", type=Path, help="where the broker will find its files")
+    issue = actions.add_parser("issue", help="certificate of a gateway or collector, new or renewed")
+    issue.add_argument("role", choices=("gateway", "collector"))
+    revoke = actions.add_parser("revoke", help="certificates of this name are worth nothing any more")
+    for action in (issue, revoke):
+        action.add_argument("name", metavar="NAME")
+    for action in (init, issue, revoke):
+        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+        action.set_defaults(run=_ca)
+
+
+def _ca(arguments: argparse.Namespace) -> int:
+    from flows import ca_command
+
+    folder = _home(arguments) / "ca"
+    if arguments.action == "init":
+        return ca_command.init(folder, hosts=arguments.host, installed=arguments.installed)
+    if arguments.action == "issue":
+        return ca_command.issue(folder, arguments.role, arguments.name)
+    return ca_command.revoke(folder, arguments.name)
 
 
 def _home(arguments: argparse.Namespace) -> Path:

@@ -127,6 +127,10 @@ def test_late_rows_reopen_their_day_and_no_other(tmp_path, enrolment):
     done = {one.kind: one for one in compact(lake, enrolment, clock=clock)}["step_count"]
     assert done.reopened == [("north", "2026-09-21")]
     assert kept["date=2026-09-20"] in lake.files("step_count")
+    assert (
+        kept["date=2026-09-21"].relative_to(tmp_path).as_posix()
+        in read_manifest(tmp_path, "step_count").retired
+    )
     assert [part.date for part in read_manifest(tmp_path, "step_count").reopened()] == ["2026-09-21"]
 
 

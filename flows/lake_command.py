@@ -1,0 +1,64 @@
+"""`flarecast lake`: compact, verify, and release from quarantine."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from devices.clock import DAY, system_clock
+from flows import nightly
+from flows.clinic import Clinic
+from flows.errors import UserError
+from ingest.lake.compaction import compact
+from ingest.lake.compaction_release import release
+from ingest.lake.manifest_check import verify
+
+
+def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
+    """Compact the clinic's lake; returns the exit code."""
+    clinic = _clinic(home)
+    done = [
+        one
+        for one in compact(clinic.lake, clinic.enrolment(), clock=system_clock, keep_us=keep_days * DAY)
+        if one.landing_files or one.files_deleted
+    ]
+    # the published views name files: a new snapshot names the new ones before the old are deleted
+    if clinic.current.exists() and any(one.parts_written or one.files_deleted for one in done):
+        nightly.publish_snapshot(clinic, system_clock)
+    if as_json:
+        print(json.dumps([asdict(one) for one in done]))
+        return 0
+    for one in done:
+        print(
+            f"{one.kind:14} {one.landing_files} landing files, {one.rows} rows, {one.duplicates} duplicates"
+            f" -> {one.parts_written} files written; {one.files_deleted} old ones deleted"
+        )
+        for site, date in one.reopened:
+            print(f"  reopened {date} of {site}")
+    if not done:
+        print("nothing to compact")
+    return 0
+
+
+def run_verify(home: Path, *, as_json: bool) -> int:
+    """Print what is wrong with the lake's files; exit code 1 when anything is."""
+    found = verify(_clinic(home).lake)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(found) if found else "every file is what the manifests say")
+    return 1 if found else 0
+
+
+def run_release(home: Path) -> int:
+    """Store what quarantine holds of devices that are enrolled now."""
+    clinic = _clinic(home)
+    samples = release(clinic.lake, clinic.enrolment(), clock=system_clock)
+    print(f"{samples} samples released from quarantine")
+    return 0
+
+
+def _clinic(home: Path) -> Clinic:
+    clinic = Clinic(home)
+    if not clinic.lake.root.is_dir():
+        raise UserError(f"no lake at {clinic.lake.root}: set --home or FLARECAST_HOME")
+    return clinic

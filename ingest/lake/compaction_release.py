@@ -1,0 +1,87 @@
+"""Release: what waits in quarantine for an enrolment goes to the lake once its device is enrolled."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from devices.clock import Clock, to_utc
+from devices.tables import QUARANTINE
+from ingest.errors import MessageError
+from ingest.lake.columns import Arrived, to_table
+from ingest.lake.enrolment import Enrolment
+from ingest.lake.files import REFUSED, WRITER_OPTIONS, Lake
+from ingest.lake.manifest import sync_folder
+from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE
+from ingest.wire.messages import decode_batch
+
+WRITER: Final = "release"
+
+
+def release(lake: Lake, enrolment: Enrolment, *, clock: Clock) -> int:
+    """Store what the enrolment now knows and take it out of quarantine; returns samples released.
+
+    A run killed between the two stores it twice; readers and compaction count it once.
+    """
+    released = 0
+    with lake.alone("a release"):
+        lake.sweep(WRITER)
+        for path in lake.quarantine_files():
+            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+            arrived: dict[tuple[str, int], list[Arrived]] = defaultdict(list)
+            kept: list[dict[str, Any]] = []
+            for row in rows:
+                good = _known(row, enrolment)
+                if not good:
+                    kept.append(row)
+                    continue
+                released += int(row["sample_count"])
+                arrived[row["kind"], to_utc(row["received_utc"])] += good
+            if len(kept) < len(rows):
+                _store(lake, arrived, clock())
+                _replace(lake, path, kept)
+    return released
+
+
+def _known(row: dict[str, Any], enrolment: Enrolment) -> list[Arrived]:
+    """Observations of a refused row when all of them are enrolled now; else none."""
+    if row["reason"] not in (UNKNOWN_DEVICE, OTHER_GATEWAY):
+        return []
+    try:
+        decoded = decode_batch(row["payload"], row["kind"])
+    except MessageError:
+        return []
+    arrived: list[Arrived] = []
+    for observation in decoded.batch.observations:
+        owner = enrolment.lookup(observation.device, observation.start_utc)
+        # an import need not know the gateway
+        if owner is None or row["gateway"] not in ("", owner.gateway):
+            return []
+        arrived.append(Arrived(observation, owner.gateway, decoded.batch.sequence))
+    return arrived
+
+
+def _store(lake: Lake, arrived: dict[tuple[str, int], list[Arrived]], now: int) -> None:
+    tables: dict[str, list[pa.Table]] = defaultdict(list)
+    for (kind, received_utc), rows in arrived.items():
+        # it was received when it was refused: what came later stays the later
+        tables[kind].append(to_table(kind, rows, received_utc))
+    joined = {kind: pa.concat_tables(parts) for kind, parts in tables.items()}
+    lake.commit(joined, writer=WRITER, now=now)
+
+
+def _replace(lake: Lake, path: Path, kept: list[dict[str, Any]]) -> None:
+    if kept:
+        staged = lake.folder(lake.staging(WRITER)) / path.name
+        with staged.open("wb") as stream:
+            table = pa.Table.from_pylist(kept, schema=QUARANTINE)
+            pq.write_table(table, stream, **WRITER_OPTIONS[REFUSED])
+            stream.flush()
+            os.fsync(stream.fileno())
+        staged.replace(path)
+    else:
+        path.unlink()
+    sync_folder(path.parent)
