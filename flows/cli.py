@@ -229,6 +229,36 @@ def _lake(arguments: argparse.Namespace) -> int:
     return lake_command.run_release(home)
 
 
+def _add_enrol(commands: Any) -> None:
+    enrol = commands.add_parser("enrol", help="whose device is it: add, end, list, import, export")
+    actions = enrol.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="give a device to a patient; stores what waited for it")
+    for name in ("patient", "site", "zone", "gateway", "device"):
+        add.add_argument(f"--{name}", required=True)
+    add.add_argument("--from", dest="start", required=True, metavar="INSTANT", help="2024-05-01T00:00Z")
+    add.add_argument("--to", dest="end", default="", metavar="INSTANT")
+    add.add_argument("--replaces", metavar="DEVICE", help="device given back at the same instant")
+    end = actions.add_parser("end", help="a device was given back")
+    end.add_argument("--device", required=True)
+    end.add_argument("--at", required=True, metavar="INSTANT")
+    show = actions.add_parser("list", help="rows that hold now, or of one device or patient")
+    show.add_argument("--device")
+    show.add_argument("--patient")
+    many = actions.add_parser("import", help="add the rows of a CSV file, all or none")
+    out = actions.add_parser("export", help="every row as CSV, to standard output or a file")
+    many.add_argument("path", type=Path)
+    out.add_argument("path", type=Path, nargs="?")
+    for action in (add, end, show, many, out):
+        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+        action.set_defaults(run=_enrol)
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    from flows.enrol_command import run_enrol
+
+    return run_enrol(_home(arguments), arguments)
+
+
 def _add_gateway(commands: Any) -> None:
     gateway = commands.add_parser("gateway", help="the home box: wearables to broker")
     actions = gateway.add_subparsers(dest="action", required=True, metavar="ACTION")

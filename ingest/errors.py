@@ -42,3 +42,7 @@ class SpoolError(IngestError):
 
 class SpoolFullError(SpoolError):
     """A spool that takes no more; nothing of what was handed over is kept."""
+
+
+class SecurityError(IngestError):
+    """A certificate that cannot be issued or revoked; the text says why."""

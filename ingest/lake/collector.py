@@ -68,6 +68,8 @@ class Collector:
         Messages the broker delivers before it wants an acknowledgement: 100 for the embedded one.
     flush_s : float
         Longest wait of a message for company, seconds.
+    group : str, optional
+        Name of the group of collectors that share the work, each under a name of its own.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Collector:
         collector: str = "collector-1",
         window: int = 100,
         flush_s: float = 2.0,
+        group: str | None = None,
     ) -> None:
         self._broker = broker
         self._lake = lake
@@ -88,6 +91,8 @@ class Collector:
         # at half of the window the broker still has the other half to deliver while we write
         self._enough = max(1, min(window // 2, MOST_MESSAGES))
         self._flush_s = flush_s
+        self._subscription = subscription(group)
+        self._is_alone = group is None
         self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
         self._intake = Intake(self._enrolment())
         self._changed = threading.Condition()
@@ -98,6 +103,7 @@ class Collector:
         self._newest_s = 0.0
         #: Rises with every connection: packet ids of an earlier one mean nothing in this.
         self._connection = 0
+        self._connections = 0
         self._stopping = False
         self._is_subscribed = False
         self._counts = {name: Counter[str]() for name in COUNTED}
@@ -126,9 +132,18 @@ class Collector:
             if is_stored:
                 self._flush_next(client)
         finally:
+            if not self._is_alone and self._is_subscribed:
+                self._leave(client)
             client.disconnect()
             client.loop_stop()
             self._write_status()
+
+    def _leave(self, client: Client) -> None:
+        """Give our share of the work to the others: kept for us, it would wait for our return."""
+        done = threading.Event()
+        client.on_unsubscribe = lambda *_: done.set()
+        client.unsubscribe(self._subscription)
+        done.wait(RETRY_S)
 
     def stop(self) -> None:
         """Ask `run` to end; may be called from a signal handler."""
@@ -148,9 +163,12 @@ class Collector:
         if reason.is_failure:
             logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
             return
+        self._connections += 1
         self._forget_buffer()
-        # our own acknowledgements need not come back (the embedded broker sends them all the same)
-        client.subscribe(subscription(), options=SubscribeOptions(qos=1, noLocal=True))
+        # our own acknowledgements need not come back (the embedded broker sends them all the same);
+        # to ask that of a shared subscription is an error of the protocol
+        options = SubscribeOptions(qos=1, noLocal=self._is_alone)
+        client.subscribe(self._subscription, options=options)
         logger.info("connected broker=%s", self._broker)
 
     def _on_subscribe(self, client: Client, _: Any, __: Any, ___: Any, ____: Any) -> None:
@@ -267,5 +285,6 @@ class Collector:
         status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}
         status["is_subscribed"] = self._is_subscribed
         status["messages"] = dict(self._messages)
+        status["connections"] = self._connections
         status["utc"] = {"started": self._started_utc, "updated": self._clock()}
         self._lake.write_status(self._name, status)

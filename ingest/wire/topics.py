@@ -6,6 +6,7 @@ whether the gateway is there. The site in a topic is where the gateway believes
 to be; the registry knows better.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from ingest.errors import TopicError
 
 ROOT: Final = "flarecast/v1"
 ACK: Final = "ack"
+COMMAND: Final = "cmd"
 STATE: Final = "state"
 #: Everything any gateway sends, whatever kind: a kind this version does not know
 #: must reach the quarantine, or its gateway would keep it for ever.
@@ -79,3 +81,22 @@ def parse(text: str) -> Topic:
     except IdError as error:
         raise TopicError(f"topic: {error}") from None
     return Topic(SiteId(site), GatewayId(gateway), parts[4])
+
+
+def is_collector(name: str) -> bool:
+    """Whether a user of the broker is a collector by its name."""
+    return re.fullmatch(r"collector-[0-9]+", name) is not None
+
+
+def gateway_rules() -> list[str]:
+    """mosquitto's rules for gateways: each writes below its own name and hears what is meant for it."""
+    return [
+        f"pattern write {ROOT}/+/%u/#",
+        f"pattern read {ROOT}/+/%u/{ACK}",
+        f"pattern read {ROOT}/+/%u/{COMMAND}/#",
+    ]
+
+
+def collector_rules(name: str) -> list[str]:
+    """mosquitto's rules for one collector: it reads everything and writes acknowledgements."""
+    return [f"user {name}", f"topic read {ROOT}/#", f"topic write {ROOT}/+/+/{ACK}"]
