@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_sql,
         _add_collector,
         _add_lake,
+        _add_enrol,
         _add_gateway,
         _add_ca,
     ):

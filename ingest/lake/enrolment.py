@@ -17,8 +17,9 @@ A device that changes hands has one row per patient; the rows must not overlap.
 
 import bisect
 import csv
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -26,11 +27,12 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from devices.clock import to_utc
+from devices.clock import from_utc, to_utc
 from devices.errors import IdError
 from devices.ids import DeviceId, GatewayId, PatientId, SiteId, check_id
 from devices.tables import ENROLMENT
 from ingest.errors import EnrolmentError
+from ingest.lake.manifest import sync_folder
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,37 @@ class Enrolment:
         ]
         return pa.table(columns, schema=ENROLMENT)
 
+    def add(self, row: EnrolmentRow) -> "Enrolment":
+        """Enrolment with one row more; the same when the row is there already.
+
+        Raises
+        ------
+        EnrolmentError
+            When the device is with somebody else at that time; says who and since when.
+        """
+        for other in self.of_device(row.device):
+            if other == row:
+                return self
+            if _overlap(row, other):
+                raise EnrolmentError(
+                    f"device {row.device} is with {other.patient} {_interval(other)}: end that row first"
+                )
+        return Enrolment([*self.rows, row])
+
+    def end(self, device: str, utc: int) -> "Enrolment":
+        """Enrolment in which the device was given back (or replaced) at an instant.
+
+        Raises
+        ------
+        EnrolmentError
+            When it is enrolled with nobody at that instant.
+        """
+        row = self.lookup(device, utc)
+        if row is None or row.valid_from_utc == utc:
+            raise EnrolmentError(f"device {device} is enrolled with nobody before {_text(utc)}")
+        ended = replace(row, valid_to_utc=utc)
+        return Enrolment([ended if one is row else one for one in self.rows])
+
     def of_device(self, device: str) -> list[EnrolmentRow]:
         """Rows of one device in order of time."""
         return self._by_device.get(device, [])
@@ -102,6 +135,58 @@ def read_enrolment(path: Path) -> Enrolment:
         raise EnrolmentError(f"{path}: not a CSV file in UTF-8: {error}") from None
     except OSError as error:
         raise EnrolmentError(f"{path}: {error.strerror}") from None
+
+
+def write_enrolment(path: Path, enrolment: Enrolment) -> None:
+    """Replace the CSV file in one step; whoever reads it sees the old rows or the new."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with staged.open("w", newline="", encoding="utf-8") as stream:
+        write_rows(stream, enrolment.rows)
+        stream.flush()
+        os.fsync(stream.fileno())
+    staged.replace(path)
+    sync_folder(path.parent)
+
+
+def write_rows(stream: TextIO, rows: Iterable[EnrolmentRow]) -> None:
+    """Rows as CSV, as `read_enrolment` reads them."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(ENROLMENT.names)
+    for row in rows:
+        end = "" if row.valid_to_utc is None else _text(row.valid_to_utc)
+        start = _text(row.valid_from_utc)
+        writer.writerow([row.patient, row.site, row.zone, row.gateway, row.device, start, end])
+
+
+def read_row(cells: dict[str, str], place: str) -> EnrolmentRow:
+    """Row of texts by column name; `place` opens the message of a mistake.
+
+    Raises
+    ------
+    EnrolmentError
+        With the column of the first mistake.
+    """
+    return _row(place, cells)
+
+
+def read_instant(text: str, place: str) -> int:
+    """Instant of ISO 8601 text with an offset, microseconds UTC.
+
+    Raises
+    ------
+    EnrolmentError
+        When it is none.
+    """
+    return _instant(place, "instant", text)
+
+
+def _text(utc: int) -> str:
+    return from_utc(utc).isoformat()
+
+
+def _interval(row: EnrolmentRow) -> str:
+    end = "" if row.valid_to_utc is None else f" to {_text(row.valid_to_utc)}"
+    return f"from {_text(row.valid_from_utc)}{end}"
 
 
 def _rows(path: Path, stream: TextIO) -> Iterable[EnrolmentRow]:
