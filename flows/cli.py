@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_collector,
         _add_lake,
         _add_enrol,
+        _add_import,
         _add_gateway,
         _add_ca,
     ):
@@ -258,6 +259,21 @@ def _enrol(arguments: argparse.Namespace) -> int:
     from flows.enrol_command import run_enrol
 
     return run_enrol(_home(arguments), arguments)
+
+
+def _add_import(commands: Any) -> None:
+    one = commands.add_parser("import", help="historical observations from Parquet or CSV")
+    one.add_argument("path", type=Path)
+    one.add_argument("--kind", required=True, help="rr_interval, step_count ...: docs/data-dictionary.md")
+    one.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(run=_import)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from flows.import_command import run_import
+
+    return run_import(_home(arguments), arguments.path, kind=arguments.kind, as_json=arguments.json)
 
 
 def _add_gateway(commands: Any) -> None:

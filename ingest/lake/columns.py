@@ -25,7 +25,7 @@ class Arrived(NamedTuple):
 
 
 #: Kind -> (field of the samples, their type, field of their spacing in seconds, column).
-_SLOTS: Final = {
+SLOTS: Final = {
     StepCount.kind: ("counts", np.dtype("<u2"), "period_s", "steps"),
     HeartRate.kind: ("bpm", np.dtype("u1"), "period_s", "bpm"),
     SleepStage.kind: ("stages", np.dtype("u1"), "epoch_s", "stage"),
@@ -48,7 +48,7 @@ def to_table(kind: str, arrived: Sequence[Arrived], received_utc: int) -> pa.Tab
         "received_utc": np.full(len(arrived), received_utc, dtype=np.int64),
     }
     observations: list[Observation] = [one.observation for one in arrived]
-    if kind in _SLOTS:
+    if kind in SLOTS:
         return _slots(kind, observations, columns)
     if kind == RrInterval.kind:
         columns["rr_ms"], columns["end_utc"] = _beats(observations)
@@ -83,7 +83,7 @@ def _beats(observations: Sequence[Any]) -> tuple[pa.Array, npt.NDArray[np.int64]
 
 def _slots(kind: str, observations: Sequence[Any], columns: dict[str, Any]) -> pa.Table:
     """One row per slot; a heart rate of 0 is a slot without a reading and makes no row."""
-    name, dtype, spacing, column = _SLOTS[kind]
+    name, dtype, spacing, column = SLOTS[kind]
     blobs: list[bytes] = [getattr(observation, name) for observation in observations]
     values = np.frombuffer(b"".join(blobs), dtype=dtype)
     lengths = np.array([len(blob) // dtype.itemsize for blob in blobs], dtype=np.int64)

@@ -1,0 +1,22 @@
+"""`flarecast import`: historical observations into the clinic's lake."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from devices.clock import system_clock
+from flows.clinic import Clinic
+from ingest.lake.importing import import_file
+
+
+def run_import(home: Path, path: Path, *, kind: str, as_json: bool) -> int:
+    """Import one file and print what became of it; returns the exit code."""
+    clinic = Clinic(home)
+    done = import_file(clinic.lake, clinic.enrolment(), path, kind, clock=system_clock)
+    if as_json:
+        print(json.dumps(asdict(done)))
+    elif done.is_repeated:
+        print(f"{path} was imported before: nothing to do")
+    else:
+        print(f"{done.rows} rows: {done.samples} samples stored, {done.refused} in quarantine")
+    return 0
