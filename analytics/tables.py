@@ -51,6 +51,10 @@ HRV_WINDOW = pa.schema(
         _real("sd2_ms", units.MILLISECOND, "Poincare SD2"),
         field("sensor", pa.string(), units.NONE, "ecg, ppg or unknown"),
         _text("quality", "why the values are null; null when they stand"),
+        _real("lf_ms2", "ms2", "power of 0.04-0.15 Hz (Welch); exploratory"),
+        _real("hf_ms2", "ms2", "power of 0.15-0.4 Hz (Welch); exploratory"),
+        _real("lf_hf", units.NONE, "lf_ms2 / hf_ms2; exploratory, no measure of sympathetic balance"),
+        _text("spectral_quality", "why lf_ms2 and hf_ms2 are null; null when they stand"),
     ]
 )
 
@@ -106,6 +110,17 @@ PATIENT_DAY = pa.schema(
         _real("resting_hr_bpm", units.PER_MINUTE, "resting heart rate of that night"),
         _real("rmssd_ms", units.MILLISECOND, "nightly median RMSSD"),
         _text("device_segment", "wearables worn; a change starts a new baseline"),
+        _real("not_worn_min", units.MINUTE, "minutes not worn; what remains of the day is unknown"),
+        _real("cadence_0_min", units.MINUTE, "worn minutes of 0 steps/min, asleep or awake"),
+        *(
+            _real(f"cadence_{name}_min", units.MINUTE, f"worn minutes of {name.replace('_', '-')} steps/min")
+            for name in ("1_19", "20_39", "40_59", "60_79", "80_99", "100_119")
+        ),
+        _real("cadence_120_min", units.MINUTE, "worn minutes of 120 steps/min and more"),
+        _real("mvpa_min", units.MINUTE, "worn minutes of at least 100 steps/min, moderate to vigorous"),
+        _real("sedentary_min", units.MINUTE, "worn minutes awake and without a step"),
+        _count("sedentary_bout_count", "runs of such minutes"),
+        _count("sedentary_long_bout_count", "runs of at least 30 such minutes"),
     ]
 )
 

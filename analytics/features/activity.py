@@ -1,4 +1,9 @@
-"""Steps and wear per local date; ``sql/select_activity.sql`` documents what counts as worn."""
+"""Steps, cadence, sedentary bouts and wear per local date, from minutes.
+
+Dates are those of the zone the patient is enrolled in: a traveller's steps stay on
+the dates of home until an enrolment row says otherwise. A vendor's daily total is
+never used; :func:`vendor_disagreement` tells how far it is from its own minutes.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,10 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.features.calendar import Calendar
-from analytics.features.statements import select
+from analytics.features.minutes import Minutes, chunks
 
 #: Fewer worn minutes say little about a day (common actigraphy practice).
 VALID_DAY_MIN: Final = 600
+#: Lower ends of the cadence bands, steps per minute (Tudor-Locke 2011).
+CADENCE_BANDS: Final = (0, 1, 20, 40, 60, 80, 100, 120)
+BAND_NAMES: Final = tuple(
+    f"cadence_{name}_min" for name in ("0", "1_19", "20_39", "40_59", "60_79", "80_99", "100_119", "120")
+)
+#: Cadence of at least moderate intensity in adults (Tudor-Locke 2018, CADENCE-Adults).
+MVPA_SPM: Final = 100
+#: Sitting in one go that is worth a count of its own (Diaz 2017).
+LONG_BOUT_MIN: Final = 30
+#: A vendor's total further from its minutes than this share of them is reported.
+VENDOR_TOLERANCE: Final = 0.01
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.object_]
@@ -21,47 +37,103 @@ Texts = NDArray[np.object_]
 class Activity:
     """Steps and wear per patient-day of a calendar.
 
-    `steps` is NaN on days that are not valid, with the reason in `quality`;
-    `device` names the devices that counted them.
+    `steps` and `values` are NaN on days that are not valid, with the reason in
+    `quality`; `device` names the devices that counted them.
     """
 
     steps: Floats
     wear_min: Floats
+    not_worn_min: Floats
     is_valid_day: NDArray[np.bool_]
     device: Texts
     quality: Texts
+    values: dict[str, Floats]
 
 
 def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activity:
     """Activity of every date of the calendar (table `local_day` of the connection)."""
-    rows = select(con, "select_activity", calendar.day_arguments())
-    columns: dict[str, Any] = {
-        name: rows[name].combine_chunks().to_numpy(zero_copy_only=False) for name in rows.column_names
+    names = (*BAND_NAMES, "mvpa_min", "sedentary_min", "sedentary_bout_count", "sedentary_long_bout_count")
+    totals = {
+        name: np.full(calendar.count, np.nan) for name in ("counted", "steps", "worn", "not_worn", *names)
     }
-    counted, worn = columns["steps"].astype(np.float64), columns["worn_min"]
-    is_valid = worn >= VALID_DAY_MIN
+    device = np.full(calendar.count, None, np.object_)
+    for low, high, minutes in chunks(con, calendar):
+        for name, values in _totals(minutes).items():
+            totals[name][low:high] = values
+        device[low:high] = minutes.devices
+    worn, not_worn = totals["worn"], totals["not_worn"]
     quality = np.array(
         [
-            _reason(has_steps, minutes, denied)
-            for has_steps, minutes, denied in zip(
-                ~np.isnan(counted), worn, columns["not_worn_min"], strict=True
-            )
+            _reason(*facts)
+            for facts in zip(totals["counted"] > 0, worn.tolist(), not_worn.tolist(), strict=True)
         ],
         np.object_,
     )
     stands = np.array([reason is None for reason in quality], np.bool_)
     return Activity(
-        steps=np.where(stands, counted, np.nan),
+        steps=np.where(stands, totals["steps"], np.nan),
         wear_min=worn,
-        is_valid_day=is_valid,
-        device=columns["step_devices"],
+        not_worn_min=not_worn,
+        is_valid_day=worn >= VALID_DAY_MIN,
+        device=device,
         quality=quality,
+        values={name: np.where(stands, totals[name], np.nan) for name in names},
     )
+
+
+def _totals(minutes: Minutes) -> dict[str, Floats]:
+    known = minutes.is_fine & minutes.is_worn
+    band = np.searchsorted(CADENCE_BANDS, minutes.steps, "right") - 1
+    still = known & (minutes.steps == 0) & ~minutes.is_asleep
+    total, count, long_count = sedentary_bouts(still)
+    # counts in slots of many minutes have no cadence
+    told = np.where(minutes.is_fine.any(axis=1), 0.0, np.nan)
+    return {
+        "counted": minutes.is_counted.sum(axis=1).astype(np.float64),
+        # a slot that was spread over its minutes is whole again
+        "steps": np.round(minutes.steps.sum(axis=1), 6),
+        "worn": minutes.is_worn.sum(axis=1).astype(np.float64),
+        "not_worn": minutes.is_not_worn.sum(axis=1).astype(np.float64),
+        **{name: (known & (band == i)).sum(axis=1) + told for i, name in enumerate(BAND_NAMES)},
+        "mvpa_min": (known & (minutes.steps >= MVPA_SPM)).sum(axis=1) + told,
+        "sedentary_min": total + told,
+        "sedentary_bout_count": count + told,
+        "sedentary_long_bout_count": long_count + told,
+    }
+
+
+def sedentary_bouts(still: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Minutes, bouts, and bouts of at least 30 minutes, per row of still minutes (rows, minutes)."""
+    edges = np.diff(np.pad(still, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, first = np.nonzero(edges == 1)
+    _, last = np.nonzero(edges == -1)
+    length = (last - first).astype(np.float64)
+    sums = [
+        np.bincount(row, weights, len(still)).astype(np.float64)
+        for weights in (length, np.ones(len(row)), (length >= LONG_BOUT_MIN).astype(np.float64))
+    ]
+    return sums[0], sums[1], sums[2]
+
+
+def vendor_disagreement(minute_sum: Any, vendor_total: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    """Vendor's daily total minus the sum of its own minutes, and whether that is worth a report.
+
+    Parameters
+    ----------
+    minute_sum, vendor_total : arrays (days,), steps
+        NaN where there is none; such a day is not reported.
+    """
+    minute_sum, vendor_total = np.asarray(minute_sum, np.float64), np.asarray(vendor_total, np.float64)
+    difference = vendor_total - minute_sum
+    with np.errstate(invalid="ignore"):
+        return difference, np.abs(difference) > VENDOR_TOLERANCE * minute_sum
 
 
 def _reason(has_steps: bool, worn_min: float, not_worn_min: float) -> str | None:
     if worn_min == 0:
-        return "not worn" if not_worn_min else "nothing received"
+        if not_worn_min:
+            return "not worn"
+        return "whether it was worn is not known" if has_steps else "nothing received"
     if not has_steps:
         return "no step counts"
     if worn_min < VALID_DAY_MIN:

@@ -177,6 +177,11 @@ def _patient_days(
         "mood": pa.array(answers.mood, from_pandas=True),
         "is_flare_reported": pa.array(answers.is_flare_reported),
         **{name: night[name] for name in ("tst_min", "waso_min", "midpoint_h", "resting_hr_bpm", "rmssd_ms")},
+        "not_worn_min": pa.array(activity.not_worn_min),
+        **{
+            name: pa.array(values, PATIENT_DAY.field(name).type, from_pandas=True)
+            for name, values in activity.values.items()
+        },
         "device_segment": pa.array([" ".join(parts) or None for parts in segments], pa.string()),
     }
     return pa.table([columns[name] for name in PATIENT_DAY.names], schema=PATIENT_DAY)

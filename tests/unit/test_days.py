@@ -46,10 +46,11 @@ def test_steps_of_days_of_23_24_and_25_hours(tmp_path, day, hours):
 
 @pytest.mark.parametrize(("worn", "is_valid"), [(599, False), (600, True)])
 def test_ten_hours_make_a_valid_day(tmp_path, worn, is_valid):
-    rows = minutes(utc(f"{DAY}T06:00"), [0] * worn, "steps")
+    # one step, then sitting for less than three hours, and again
+    rows = minutes(utc(f"{DAY}T06:00"), ([1] + [0] * 149) * 3 + [1] + [0] * (worn - 451), "steps")
     got, _ = one_day({"step_count": write(tmp_path, "step_count", rows)})
     assert got["is_valid_day"] is is_valid
-    assert got["steps"] == (0 if is_valid else None)
+    assert got["steps"] == (4 if is_valid else None)
     assert got["quality"] == (None if is_valid else "worn 599 min, at least 600 needed")
 
 

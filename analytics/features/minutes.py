@@ -1,0 +1,186 @@
+"""Minutes of local dates as dense arrays: who wore what, and what it counted.
+
+A track is one device on one local date. Minutes count from local midnight, in
+elapsed time: a date has 1,380, 1,440 or 1,500 of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analytics.features import wear
+from analytics.features.calendar import Calendar
+from analytics.features.statements import select
+
+LONGEST_DAY_MIN: Final = 1500
+QUARTER_MIN: Final = 15
+#: Patient-days at once: two devices each take about 300 MB.
+CHUNK_DAYS: Final = 12_000
+_STEPS, _PULSE, _AWAKE, _ASLEEP, _DENIED = range(5)
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Merged minutes of consecutive calendar rows, each array (rows, 1500).
+
+    `steps` come quarter hour by quarter hour from the device that covers most worn
+    minutes of it; `is_counted` where there is such a count, `is_fine` where it is of
+    that minute alone.
+    """
+
+    steps: Array
+    is_counted: Array
+    is_fine: Array
+    is_worn: Array
+    is_not_worn: Array
+    is_asleep: Array
+    devices: Array  # (rows,) names of the counting devices, joined by "+", or None
+
+
+def chunks(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Iterator[tuple[int, int, Minutes]]:
+    """First row, last row (exclusive) and minutes of as many whole patients as memory holds comfortably."""
+    patients = calendar.column("patient").astype(str)
+    starts = np.flatnonzero(np.append(True, patients[1:] != patients[:-1])) if calendar.count else []
+    low = 0
+    for start, stop in zip(starts, np.append(starts[1:], calendar.count), strict=True):
+        if stop - low > CHUNK_DAYS and start > low:
+            yield low, int(start), _minutes(con, calendar, low, int(start))
+            low = int(start)
+    if calendar.count:
+        yield low, calendar.count, _minutes(con, calendar, low, calendar.count)
+
+
+def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high: int) -> Minutes:
+    days = calendar.rows.slice(low, high - low)
+    patients, codes = np.unique(
+        days["patient"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    con.register("chunk_patient", pa.table({"patient": pa.array(patients, pa.string())}))
+    worn = con.sql(
+        "select distinct patient, device from enrolment join chunk_patient using (patient) order by all"
+    ).to_arrow_table()
+    wearing = worn.append_column("pair", pa.array(np.arange(worn.num_rows), pa.int32()))
+    con.register("wearing", wearing)
+    try:
+        rows = select(con, "select_minutes", calendar.day_arguments())
+    finally:
+        con.unregister("wearing")
+        con.unregister("chunk_patient")
+    pair, what, first, span, steps = (rows[name].to_numpy().astype(np.int64) for name in rows.column_names)
+    owner = np.searchsorted(patients, worn["patient"].to_numpy(zero_copy_only=False).astype(str))
+    start, end = days["start_minute"].to_numpy(), days["end_minute"].to_numpy()
+    which = np.repeat(np.arange(len(span)), span) if (span > 1).any() else np.arange(len(span))
+    step = np.arange(len(which)) - (np.cumsum(span) - span)[which]
+    minute = first[which] + step
+    row = np.searchsorted((codes << 32) | start, (owner[pair[which]] << 32) | minute, "right") - 1
+    inside = (row >= 0) & (codes[row] == owner[pair[which]]) & (minute < end[row])
+    which, minute, row = which[inside], minute[inside], row[inside]
+    return _merge(
+        days.num_rows, worn["device"].to_pylist(), row, pair[which], minute - start[row], what[which],
+        steps[which] / span[which], span[which],
+    )  # fmt: skip
+
+
+def _merge(
+    count: int,
+    devices: list[str],
+    row: Array,
+    pair: Array,
+    minute: Array,
+    what: Array,
+    steps: Array,
+    span: Array,
+) -> Minutes:
+    key = row * max(len(devices), 1) + pair
+    is_there = np.zeros(count * max(len(devices), 1), np.bool_) if len(devices) < 64 else None
+    tracks = np.unique(key) if is_there is None else _flagged(is_there, key)
+    at = np.searchsorted(tracks, key) * LONGEST_DAY_MIN + minute
+    shape = len(tracks), LONGEST_DAY_MIN
+
+    def flags(chosen: Array) -> Array:
+        found = np.zeros(shape, np.bool_)
+        found.reshape(-1)[at[chosen]] = True
+        return found
+
+    is_step = what == _STEPS
+    counted = np.bincount(at[is_step], steps[is_step], shape[0] * shape[1]).reshape(shape)
+    counting, asleep = flags(is_step), flags(what == _ASLEEP)
+    fine = counting & ~flags(is_step & (span > 1))
+    worn, not_worn = wear.judge(
+        counting, counted > 0, flags(what == _PULSE), asleep | flags(what == _AWAKE), flags(what == _DENIED)
+    )
+    own, named = tracks // max(len(devices), 1), tracks % max(len(devices), 1)
+    best = _best(count, own, counted, counting, counting & worn)
+    chosen = np.repeat(best, QUARTER_MIN, axis=1)
+    there, taken = chosen >= 0, (np.maximum(chosen, 0), np.arange(LONGEST_DAY_MIN)[None, :])
+    judging = _judging(count, own, counting.any(axis=1))
+
+    def picked(values: Array, empty: Any) -> Array:
+        return np.where(there, values[taken], empty) if len(tracks) else np.full(chosen.shape, empty)
+
+    is_worn = _any(count, own[judging], worn[judging])
+    return Minutes(
+        steps=picked(counted, 0.0),
+        is_counted=picked(counting, False),
+        is_fine=picked(fine, False),
+        is_worn=is_worn,
+        is_not_worn=_any(count, own[judging], not_worn[judging]) & ~is_worn,
+        is_asleep=_any(count, own, asleep),
+        devices=_names(best, named, devices),
+    )
+
+
+def _flagged(is_there: Array, key: Array) -> Array:
+    is_there[key] = True
+    return np.flatnonzero(is_there)
+
+
+def _judging(count: int, own: Array, counts: Array) -> Array:
+    """Where a device counts steps on a date, only those that do are asked: a strap worn at night does not
+    vouch for a band that lay on the table.
+    """
+    some = np.zeros(count, np.bool_)
+    some[own[counts]] = True
+    return counts | ~some[own]
+
+
+def _any(count: int, own: Array, flags: Array) -> Array:
+    found = np.zeros((count, flags.shape[1]), np.bool_)
+    if len(own):
+        rows, first = np.unique(own, return_index=True)
+        found[rows] = np.logical_or.reduceat(flags, first, axis=0)
+    return found
+
+
+def _best(count: int, own: Array, counted: Array, counting: Array, counting_worn: Array) -> Array:
+    """Track whose steps count, per row and quarter hour; -1 where nobody counts."""
+    best = np.full((count, LONGEST_DAY_MIN // QUARTER_MIN), -1, np.int64)
+    if not len(own):
+        return best
+    quarters = (len(own), -1, QUARTER_MIN)
+    worn, covered, steps = (
+        values.reshape(quarters).sum(axis=2) for values in (counting_worn, counting, counted)
+    )
+    rank = (worn * (QUARTER_MIN + 1) + covered) * 2e6 + steps
+    rows, first = np.unique(own, return_index=True)
+    highest = np.full(best.shape, -1.0)
+    highest[rows] = np.maximum.reduceat(rank, first, axis=0)
+    tied = np.where((rank == highest[own]) & (covered > 0), np.arange(len(own))[:, None], -1)
+    best[rows] = np.maximum.reduceat(tied, first, axis=0)
+    return best
+
+
+def _names(best: Array, named: Array, devices: list[str]) -> Array:
+    names = np.full(len(best), None, np.object_)
+    for row, tracks in enumerate(best):
+        some = np.unique(tracks[tracks >= 0])
+        if len(some):
+            names[row] = "+".join(sorted(devices[named[track]] for track in some))
+    return names
