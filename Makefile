@@ -8,7 +8,7 @@ SETUP := deploy/setup.sh
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak lock clean python
+.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak torture lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,6 +28,10 @@ check: python ## format, lint, types, import directions
 
 soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--minutes 1 --seed 7"
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+torture: python ## 200 kills of gateway, broker and collector, the disk full: TORTURE_ARGS="--kills 20 --seed 7"
+	@$(SETUP) debian mosquitto
+	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 bench: python ## measure and write bench.json: ONLY=name
 	@$(SETUP) debian mosquitto

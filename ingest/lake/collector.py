@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -255,6 +256,9 @@ class Collector:
                 self._lake.commit(tables, writer=self._name, now=now)
             except OSError as error:
                 logger.error("store_failed reason=%s", error)
+                # half-written files of this try must not be what fills the disk for the next
+                with suppress(OSError):
+                    self._lake.sweep(self._name)
                 if self._stopping:
                     return False
                 time.sleep(RETRY_S)
@@ -287,4 +291,8 @@ class Collector:
         status["messages"] = dict(self._messages)
         status["connections"] = self._connections
         status["utc"] = {"started": self._started_utc, "updated": self._clock()}
-        self._lake.write_status(self._name, status)
+        try:
+            self._lake.write_status(self._name, status)
+        except OSError as error:
+            # a full disk stops the storing, never the collector
+            logger.error("status_not_written reason=%s", error)

@@ -15,6 +15,7 @@ from devices.clock import from_utc
 from devices.observations import KINDS
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
+from ingest.errors import SpoolFullError
 from ingest.lake.broker import EmbeddedBroker, MosquittoBroker
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import Enrolment, read_enrolment
@@ -244,6 +245,27 @@ def test_a_message_nobody_can_read_does_not_come_back_for_ever(broker, spool, tm
     assert list(lake.quarantined().values()) == [1]
     assert len(distinct_hours(lake)) == 1
     assert spool.counts().messages == 0
+
+
+def test_a_full_disk_does_not_end_the_sending(broker, spool, tmp_path, monkeypatch):
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    refused = threading.Event()
+
+    def seal(**_):
+        refused.set()
+        raise SpoolFullError("spool: database or disk is full")
+
+    spool.append([steps(T0, [1])])
+    sender = forwarder(spool, address_of(broker))
+    with collecting(broker, Lake(tmp_path / "lake"), enrolment):
+        with monkeypatch.context() as full:
+            full.setattr(spool, "seal", seal)
+            sender.start()
+            assert refused.wait(10)
+        try:
+            assert sender.drain(20)
+        finally:
+            sender.stop()
 
 
 def test_a_device_enrolled_while_the_collector_runs_is_stored(broker, spool, tmp_path):

@@ -1,29 +1,38 @@
 """Mutual TLS on a real mosquitto, configured by `flarecast ca` and by nothing else."""
 
+import getpass
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from devices.clock import from_utc, system_clock
+from devices.clock import system_clock
 from flows.cli import main
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
-from ingest.lake.broker import MosquittoBroker
+from ingest.lake.broker import MosquittoBroker, _free_port, _is_listening
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
 from ingest.lake.security import Authority
+from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import encode_ack
 from ingest.wire.topics import ack_topic, data_topic, subscription
-from tests.fixtures_ingest import T0, hourly, steps, stored_rows, wait_until, write_enrolment
-from tests.fixtures_security import NOT_AUTHORIZED, SecuredBroker, Voice, authority_of
+from tests.fixtures_ingest import T0, steps, stored_rows, wait_until, write_enrolment
+from tests.fixtures_security import (
+    NOT_AUTHORIZED,
+    SecuredBroker,
+    Voice,
+    authority_of,
+    collecting,
+    share_the_work,
+)
 
 pytestmark = pytest.mark.skipif(MosquittoBroker.executable() is None, reason="mosquitto is not installed")
 
@@ -70,18 +79,6 @@ def is_refused(address) -> bool:
         except (ssl.SSLError, ConnectionError):
             return True
     return answer[:1] != b"\x20" or answer[3] != 0
-
-
-@contextmanager
-def collecting(collector: Collector):
-    running = threading.Thread(target=collector.run)
-    running.start()
-    try:
-        yield
-    finally:
-        collector.stop()
-        running.join(15)
-        assert not running.is_alive()
 
 
 def test_a_gateway_writes_below_its_own_name_only(broker):
@@ -190,55 +187,6 @@ def test_two_collectors_share_the_work(broker, tmp_path, seconds):
     share_the_work(broker, tmp_path, seconds)
 
 
-def share_the_work(broker, folder, seconds):
-    """Two collectors, one group: no disconnect, both work, nothing missing, nothing stored twice."""
-    lake = Lake(folder / "lake")
-    enrolment = read_enrolment(write_enrolment(folder / "e.csv", ["gw-1", "gw-2"]))
-    spools = {name: Spool(folder / f"{name}.db", clock=system_clock) for name in ("gw-1", "gw-2")}
-    senders = [
-        Forwarder(spool, broker.address(name), site="north", gateway=name) for name, spool in spools.items()
-    ]
-    collectors = {
-        name: Collector(
-            broker.address(name, is_collector=True),
-            lake,
-            enrolment,
-            clock=system_clock,
-            collector=name,
-            flush_s=0.1,
-            group="collectors",
-        )
-        for name in ("collector-1", "collector-2")
-    }
-    made = set()
-    with ExitStack() as stack:
-        for collector in collectors.values():
-            stack.enter_context(collecting(collector))
-        for sender in senders:
-            sender.start()
-            stack.callback(sender.stop)
-        end = time.monotonic() + seconds
-        hour = 0
-        while time.monotonic() < end:
-            for name, spool in spools.items():
-                one = hourly(hour, device=f"strap-{name[-1]}", count=300)
-                spool.append([one])
-                spool.seal(force=True)
-                made.add((name, from_utc(one.start_utc)))
-            hour += 1
-            time.sleep(0.05)
-        assert all(sender.drain(20) for sender in senders)
-        assert {name: one._connections for name, one in collectors.items()} == dict.fromkeys(collectors, 1)
-        assert all(one._is_subscribed for one in collectors.values())
-    stored = [(row["gateway"], row["start_utc"]) for row in stored_rows(lake.files("rr_interval"))]
-    assert set(stored) == made
-    assert len(stored) == len(made)
-    shares = [one._messages["received"] for one in collectors.values()]
-    assert min(shares) > len(made) / 4
-    for spool in spools.values():
-        spool.close()
-
-
 def test_the_command_makes_what_the_broker_runs_with(tmp_path, capsys):
     home = ["--home", str(tmp_path)]
     assert (
@@ -279,3 +227,42 @@ def test_the_command_makes_what_the_broker_runs_with(tmp_path, capsys):
         assert main(["ca", *wrong, *home]) == 2, wrong
     assert main(["ca", "issue", "gateway", "gw-1", "--home", str(tmp_path / "nowhere")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 8
+
+
+def test_what_the_installer_copies_runs_under_debians_own_configuration(tmp_path):
+    """Debian's file says where queues and log lie and includes ours."""
+    home, etc = tmp_path / "home", tmp_path / "etc"
+    assert main(["ca", "init", "--installed", str(etc / "flarecast"), "--home", str(home)]) == 0
+    assert main(["ca", "issue", "gateway", "gw-1", "--home", str(home)]) == 0
+    subprocess.run(
+        [Path(__file__).parents[2] / "deploy" / "mosquitto" / "install.sh", home / "ca" / "broker"],
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/bin",
+            "MOSQUITTO_ETC": str(etc),
+            "MOSQUITTO_OWNER": getpass.getuser(),
+            "MOSQUITTO_RESTART": "true",
+        },
+        check=True,
+    )
+    ours = etc / "conf.d" / "flarecast.conf"
+    port, other = _free_port(), _free_port()
+    text = ours.read_text()
+    assert "listener 8883\n" in text
+    ours.write_text(
+        text.replace("listener 8883", f"listener {port}").replace("listener 8884", f"listener {other}")
+    )
+    (etc / "mosquitto.conf").write_text(
+        f"user {getpass.getuser()}\npersistence true\npersistence_location {tmp_path}/\n"
+        f"log_dest file {tmp_path}/mosquitto.log\ninclude_dir {etc}/conf.d\n"
+    )
+    process = subprocess.Popen([str(MosquittoBroker.executable()), "-c", str(etc / "mosquitto.conf")])
+    try:
+        assert wait_until(lambda: _is_listening(port) and _is_listening(other), 10)
+        client = home / "ca" / "clients" / "gw-1"
+        files = {"ca": client / "ca.crt", "certificate": client / "client.crt", "key": client / "client.key"}
+        address = BrokerAddress("127.0.0.1", port, **files)
+        assert not is_refused(address)
+        assert is_refused(replace(address, certificate=None, key=None))
+    finally:
+        process.terminate()
+        process.wait(10)

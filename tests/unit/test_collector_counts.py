@@ -2,6 +2,7 @@
 
 import logging
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from ingest.lake.intake import Intake, Received
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import decode_ack, digest, encode_ack
+from ingest.wire.topics import subscription
 from tests.fixtures_ingest import ENROLMENT_HEADER, clock, write_enrolment
 
 GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None)
@@ -69,3 +71,33 @@ def test_counters_go_on_after_a_restart(tmp_path, caplog):
     third._take_up_counts()
     assert "counts_lost" in caplog.text
     assert third._counts["received"] == {}
+
+
+@pytest.mark.parametrize(("group", "no_local"), [(None, True), ("collectors", False)])
+def test_a_shared_subscription_does_not_ask_for_what_the_protocol_forbids(tmp_path, group, no_local):
+    """MQTT 5, 3.8.3.1: no-local on a shared subscription is a protocol error."""
+    enrolment = EnrolmentFile(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    one = Collector(BrokerAddress("127.0.0.1", 1), Lake(tmp_path), enrolment, clock=clock, group=group)
+    asked = []
+    client = SimpleNamespace(subscribe=lambda topic, options: asked.append((topic, options.noLocal)))
+    one._on_connect(client, None, None, SimpleNamespace(is_failure=False), None)
+    assert asked == [(subscription(group), no_local)]
+
+
+def test_a_full_disk_stops_the_storing_not_the_collector(tmp_path, caplog):
+    """Nor may half-written files of failed tries pile up on it."""
+    one = collector(tmp_path)
+    staging = Lake(tmp_path).staging("c")
+    (tmp_path / "status").write_text("not a folder: the status cannot be written")
+    one._write_status()
+    assert "status_not_written" in caplog.text
+
+    def fails(*_, **__):
+        staging.mkdir(parents=True)
+        (staging / "half.parquet").write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    one._lake = SimpleNamespace(commit=fails, sweep=Lake(tmp_path).sweep)
+    one.stop()
+    assert one._store(one._intake.sort([GARBAGE])) is False
+    assert list(staging.iterdir()) == []
