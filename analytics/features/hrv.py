@@ -3,8 +3,8 @@
 The definitions, in the order they are applied:
 
 1. RR outside 300-2000 ms is flagged (a missed beat, noise, a pause of the radio).
-2. Of the rest, a beat more than 20 % off the median of the 11 beats around it is
-   flagged; the median runs over the accepted range only and is shorter at the ends.
+2. Of the rest, a beat is flagged that is more than 20 % off the median of the 11
+   beats around it, or has a class of Lipponen & Tarvainen (:mod:`.artifacts`).
 3. Flagged beats are deleted, never interpolated. A successive difference exists
    only between two accepted beats that follow each other without a gap.
 4. Windows are 300 s of the wall clock (multiples of 300 s UTC) wholly inside the
@@ -13,7 +13,9 @@ The definitions, in the order they are applied:
 5. SDNN ddof 1; pNN50 strictly above 50 ms, per difference; SD1 = sqrt(var(d)/2),
    ddof 1; SD2 = sqrt(2 SDNN^2 - SD1^2).
 6. A night's value is the median over at least 6 counting windows.
-7. Resting heart rate: 60,000 / median NN of the half hour (six windows, 80 %
+7. LF and HF (:mod:`.spectral`) only where at most 5 % are flagged and no gap is
+   longer than 5 s; exploratory.
+8. Resting heart rate: 60,000 / median NN of the half hour (six windows, 80 %
    covered) where that is lowest.
 
 The same compiled kernel serves one bare array and a cohort of nights.
@@ -26,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.errors import SignalError
-from analytics.features import hrv_kernel
+from analytics.features import artifacts as judged
+from analytics.features import hrv_kernel, spectral
 from analytics.features.hrv_kernel import (
     HALF_HOUR_WINDOWS,
     MAX_FLAGGED_SHARE,
@@ -60,7 +63,8 @@ class TimeDomain:
 class Windows:
     """Windows of the wall clock in time order; arrays of equal length.
 
-    `is_kept` says which windows count; the values of the others are NaN.
+    `is_kept` says which windows count; the values of the others are NaN. LF and HF are
+    NaN in more windows: `spectral_code` says why.
     """
 
     start_us: Instants
@@ -74,6 +78,10 @@ class Windows:
     pnn50_pct: Floats
     sd1_ms: Floats
     sd2_ms: Floats
+    lf_ms2: Floats
+    hf_ms2: Floats
+    #: index into :data:`analytics.features.spectral.REASONS`
+    spectral_code: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def artifacts(rr_ms: Numbers) -> Marks:
         RR intervals in the order they happened.
     """
     flagged = np.zeros(len(rr_ms), np.bool_)
-    hrv_kernel.mark_artifacts(np.ascontiguousarray(rr_ms), flagged)
+    judged.mark(np.ascontiguousarray(rr_ms), np.array([[0, len(rr_ms)]], np.int64), flagged)
     return flagged
 
 
@@ -201,10 +209,37 @@ def nights(
     starts = np.zeros(total, np.int64)
     kept = np.zeros(total, np.bool_)
     per_night = np.zeros((len(sleep_us), 3))
+    beats = np.zeros((total, 3), np.int64)
+    flags = np.zeros(int(np.sum(beat_slices[:, 1] - beat_slices[:, 0])), np.bool_)
+    judged.mark(rr_ms, beat_slices, flags)
     hrv_kernel.night_windows(
-        rr_ms, beat_end_us, run_break, beat_slices, sleep_us, offsets, starts, counts, values, kept, per_night
+        rr_ms,
+        beat_end_us,
+        run_break,
+        flags,
+        beat_slices,
+        sleep_us,
+        offsets,
+        beats,
+        starts,
+        counts,
+        values,
+        kept,
+        per_night,
     )
-    found = Windows(starts, counts[:, 0], counts[:, 1], values[:, 0], kept, *values[:, 1:].T)
+    edges = np.stack([starts, starts + WINDOW_US], axis=1)
+    powers, codes = spectral.spectra(rr_ms, beat_end_us, flags, beats, edges, kept)
+    found = Windows(
+        starts,
+        counts[:, 0],
+        counts[:, 1],
+        values[:, 0],
+        kept,
+        *values[:, 1:].T,
+        lf_ms2=powers[:, 0],
+        hf_ms2=powers[:, 1],
+        spectral_code=codes,
+    )
     return NightBatch(found, offsets, per_night[:, 0].astype(np.int64), per_night[:, 1], per_night[:, 2])
 
 

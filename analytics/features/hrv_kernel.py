@@ -1,8 +1,9 @@
-"""One compiled pass over beats: artifact flags, window statistics, resting heart rate.
+"""One compiled pass over beats: window statistics and resting heart rate.
 
 Arrays in, arrays out; no Python objects, so the interpreter lock is released and
 two cores serve two halves of a cohort. :mod:`analytics.features.hrv` has the
-definitions; the tests hold a plain-Python twin.
+definitions; the tests hold a plain-Python twin. Compiled code calls nothing of
+another module: numba's cache on disk would not notice a change there.
 """
 
 from typing import Any, Final
@@ -10,10 +11,8 @@ from typing import Any, Final
 import numba
 import numpy as np
 
-RR_MIN_MS: Final = 300
-RR_MAX_MS: Final = 2000
-MEDIAN_BEATS: Final = 11
-MEDIAN_TOLERANCE: Final = 0.2
+from analytics.features.artifacts import RR_MAX_MS, RR_MIN_MS
+
 WINDOW_US: Final = 300_000_000
 MIN_COVERED_SHARE: Final = 0.8
 MAX_FLAGGED_SHARE: Final = 0.2
@@ -22,60 +21,10 @@ HALF_HOUR_WINDOWS: Final = 6
 #: mean NN, SDNN, RMSSD, pNN50, SD1, SD2
 VALUES: Final = 6
 
-_HALF = MEDIAN_BEATS // 2
 _BINS = RR_MAX_MS - RR_MIN_MS + 1
 
 #: numba's decorator has no types; what it wraps is checked by the twin in the tests.
 _compiled: Any = numba.njit(cache=True, nogil=True)
-
-
-@_compiled
-def _insert(ordered: Any, size: int, value: float) -> None:
-    """Put `value` in its place among the first `size` of `ordered`."""
-    at = size
-    while at > 0 and ordered[at - 1] > value:
-        ordered[at] = ordered[at - 1]
-        at -= 1
-    ordered[at] = value
-
-
-@_compiled
-def _remove(ordered: Any, size: int, value: float) -> None:
-    """Take one `value` out of the first `size` of `ordered`."""
-    at = 0
-    while ordered[at] != value:
-        at += 1
-    for i in range(at, size - 1):
-        ordered[i] = ordered[i + 1]
-
-
-@_compiled
-def mark_artifacts(rr: Any, flagged: Any) -> None:
-    """Write the flags of beats out of bounds or more than 20 % off the running median."""
-    count = len(rr)
-    within = np.empty(count, np.int64)
-    size = 0
-    for i in range(count):
-        flagged[i] = not (RR_MIN_MS <= rr[i] <= RR_MAX_MS)
-        if not flagged[i]:
-            within[size] = i
-            size += 1
-    ordered = np.empty(MEDIAN_BEATS + 1, np.float64)
-    held = 0
-    for j in range(min(_HALF, size)):
-        _insert(ordered, held, float(rr[within[j]]))
-        held += 1
-    for j in range(size):
-        if j + _HALF < size:
-            _insert(ordered, held, float(rr[within[j + _HALF]]))
-            held += 1
-        if j - _HALF - 1 >= 0:
-            _remove(ordered, held, float(rr[within[j - _HALF - 1]]))
-            held -= 1
-        middle = ordered[held // 2]
-        if held % 2 == 0:
-            middle = (middle + ordered[held // 2 - 1]) / 2
-        flagged[within[j]] = abs(rr[within[j]] - middle) > MEDIAN_TOLERANCE * middle
 
 
 @_compiled
@@ -169,9 +118,11 @@ def night_windows(
     rr: Any,
     end_us: Any,
     run_break: Any,
+    flags: Any,
     beat_slices: Any,
     sleep_us: Any,
     offsets: Any,
+    beats: Any,
     starts: Any,
     counts: Any,
     values: Any,
@@ -180,15 +131,19 @@ def night_windows(
 ) -> None:
     """Fill the windows of every night (see :func:`analytics.features.hrv.nights`).
 
-    `values` holds coverage (%) and the time domain, `per_night` the beats in the
-    sleep, their coverage (%) and the resting heart rate.
+    `flags` has the nights side by side. `beats` gets the first beat and the end of
+    each window and what to add to a beat's number to find its flag; `values`
+    coverage (%) and the time domain, `per_night` the beats in the sleep, their
+    coverage (%) and the resting heart rate.
     """
+    judged = 0
     for n in range(len(beat_slices)):
         first, last = beat_slices[n]
         night_rr, night_end = rr[first:last], end_us[first:last]
         night_break = run_break[first:last]
-        flagged = np.empty(last - first, np.bool_)
-        mark_artifacts(night_rr, flagged)
+        flagged = flags[judged : judged + last - first]
+        shift = judged - first
+        judged += last - first
         per_night[n, 0], per_night[n, 1] = _sleep_coverage(night_rr, night_end, flagged, sleep_us[n])
         size = offsets[n + 1] - offsets[n]
         begin = -(-sleep_us[n, 0] // WINDOW_US) * WINDOW_US
@@ -208,6 +163,7 @@ def night_windows(
                     nn_count += 1
                     covered[w] += min(1000.0 * night_rr[beat], night_end[beat] - starts[row])
                 beat += 1
+            beats[row, 0], beats[row, 1], beats[row, 2] = first + bounds[w], first + beat, shift
             rr_count = beat - bounds[w]
             counts[row, 0], counts[row, 1] = rr_count, nn_count
             values[row, 0] = 100.0 * covered[w] / WINDOW_US

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analytics.features import hrv, hrv_kernel
+from analytics.features import hrv, hrv_kernel, spectral
 from analytics.features.calendar import Calendar
 from analytics.features.hrv import NightBatch
 from analytics.features.statements import select
@@ -208,6 +208,14 @@ def _window_table(calendar: Calendar, beats: _Beats, jobs: _Jobs, batch: NightBa
         name: pa.array(getattr(found, name)[some], pa.float64(), mask=~kept)
         for name in ("mean_nn_ms", "sdnn_ms", "rmssd_ms", "pnn50_pct", "sd1_ms", "sd2_ms")
     }
+    code = found.spectral_code[some]
+    lf, hf = found.lf_ms2[some], found.hf_ms2[some]
+    # a flat series has no power: no ratio either
+    ratio = np.divide(lf, hf, out=np.full(len(lf), np.nan), where=hf > 0)
+    real |= {
+        name: pa.array(values, pa.float64(), mask=np.isnan(values))
+        for name, values in (("lf_ms2", lf), ("hf_ms2", hf), ("lf_hf", ratio))
+    }
     columns = {
         "patient": days["patient"],
         "local_date": days["local_date"],
@@ -219,5 +227,6 @@ def _window_table(calendar: Calendar, beats: _Beats, jobs: _Jobs, batch: NightBa
         **{name: pa.array(values, from_pandas=True) for name, values in real.items()},
         "sensor": pa.array([sensor for _, _, sensor in beats.groups], pa.string()).take(group),
         "quality": reason.take(pa.array(kept.astype(np.int64))),
+        "spectral_quality": pa.array(spectral.REASONS, pa.string()).take(pa.array(code)),
     }
     return pa.table([columns[name] for name in HRV_WINDOW.names], schema=HRV_WINDOW)

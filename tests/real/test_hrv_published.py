@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.features import hrv
+from analytics.features import artifacts, hrv, spectral
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,35 @@ def test_kubios(real_data, anchors):
     assert values.pnn50_pct == pytest.approx(published["pnn50"], abs=0.005)
     assert values.sd1_ms == pytest.approx(published["sd1"], abs=0.05)
     assert values.sd2_ms == pytest.approx(published["sd2"], abs=0.05)
+
+
+def test_kubios_spectrum(real_data, anchors):
+    published = anchors["kubios22_systole_rr"]
+    rr = short_series(real_data, "systole_rr")
+    ends = np.cumsum(rr * 1000).astype(np.int64)
+    powers, codes = spectral.spectra(
+        rr,
+        ends,
+        np.zeros(len(rr), bool),
+        np.array([[0, len(rr), 0]]),
+        np.array([[0, ends[-1]]]),
+        np.array([True]),
+    )
+    assert codes[0] == 0
+    lf, hf = powers[0]
+    assert lf == pytest.approx(published["lf"], rel=0.01)
+    assert hf == pytest.approx(published["hf"], rel=0.01)
+    assert lf / hf == pytest.approx(published["lfhf"], rel=0.01)
+
+
+@pytest.mark.parametrize("name", [f"nsr00{number}" for number in range(1, 6)])
+def test_lipponen_tarvainen_classes(real_data, anchors, name):
+    rows = pq.read_table(real_data / "rr" / "nsr2db_16.parquet", filters=[("rec", "==", name)])
+    rr = rows.sort_by("beat")["rr_ms"].to_numpy().astype(np.float64)
+    peaks = np.concatenate([[0], np.round(1000 * np.cumsum(np.round(rr * 0.128) / 128))])
+    counts = np.bincount(artifacts.classify(np.diff(peaks)), minlength=5)
+    order = (artifacts.ECTOPIC, artifacts.MISSED, artifacts.EXTRA, artifacts.LONG_OR_SHORT)
+    assert [int(counts[number]) for number in order] == anchors["lt2019_nk_0.2.13_counts"][name]
 
 
 def test_hrvanalysis(real_data, anchors):

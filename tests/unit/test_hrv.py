@@ -1,13 +1,14 @@
 """HRV by hand: closed forms, gaps, gates, and a plain-Python reading of the definitions."""
 
 import math
+from itertools import pairwise
 from statistics import median, stdev
 
 import numpy as np
 import pytest
 
 from analytics.errors import SignalError
-from analytics.features import hrv
+from analytics.features import artifacts, hrv
 
 START = 1_780_000_200_000_000  # a multiple of 300 s
 WINDOW = 300_000_000
@@ -21,13 +22,69 @@ def placed(rr, start=START):
     return np.asarray(rr, np.uint16), ends, breaks
 
 
+def around(values, i, half):
+    return sorted(values[max(0, i - half) : i + half + 1])
+
+
+def quantile(ordered, share):
+    position = (len(ordered) - 1) * share
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def scaled(values):
+    """Values over 5.2 quartile deviations of the 91 around, and those thresholds."""
+    sizes = [abs(value) for value in values]
+    limits = []
+    for i in range(len(values)):
+        near = around(sizes, i, 45)
+        limits.append(5.2 * (quantile(near, 0.75) - quantile(near, 0.25)) / 2)
+    return [v / limit if limit > 0 else 0 for v, limit in zip(values, limits, strict=True)], limits
+
+
+def oracle_classes(rr_ms):
+    """Lipponen & Tarvainen, figure 1; one beat after the other."""
+    rr = [sum(rr_ms) / len(rr_ms) / 1000] + [value / 1000 for value in rr_ms]
+    d = [0.0] + [b - a for a, b in pairwise(rr)]
+    d[0] = sum(d[1:]) / (len(d) - 1)
+    d, _ = scaled(d)
+    at = dict(enumerate(d)) | {-1: d[1], len(d): d[-2]}
+    mid = [median(around(rr, i, 5)) for i in range(len(rr))]
+    m, limit = scaled([(a - b) * (2 if a < b else 1) for a, b in zip(rr, mid, strict=True)])
+    found = ["normal"] * len(rr)
+    i = 0
+    while i < len(rr) - 2:
+        if abs(d[i]) <= 1:
+            i += 1
+            continue
+        beside, sign = (at[i - 1], at[i + 1]), 1 if d[i] > 0 else -1
+        if max(sign * b for b in beside) < -0.13 * abs(d[i]) - 0.17:
+            found[i] = "ectopic"
+            i += 1
+            continue
+        for j in (i, i + 1) if abs(d[i + 1]) < abs(d[i + 2]) else (i,):
+            is_long = d[j] > 1 and min(at[j + 1], at.get(j + 2, d[-3])) < -1
+            is_short = d[j] < -1 and max(at[j + 1], at.get(j + 2, d[-3])) > 1
+            if is_short and abs(rr[j] + rr[j + 1] - mid[j]) < limit[j]:
+                found[j] = "extra"
+            elif is_long and abs(rr[j] / 2 - mid[j]) < limit[j]:
+                found[j] = "missed"
+            elif is_long or is_short or abs(m[j]) > 3:
+                found[j] = "long or short"
+            i += 1
+    return found[1:]
+
+
 def oracle_flags(rr):
-    """Bounds, then 20 % off the median of the 11 beats around (of those within bounds)."""
+    """Bounds; then 20 % off the median of the 11 beats around, or a class (of those within bounds)."""
     within = [i for i, value in enumerate(rr) if 300 <= value <= 2000]
     flagged = [True] * len(rr)
+    beats = [int(rr[i]) for i in within]
+    classes = oracle_classes(beats)
     for at, i in enumerate(within):
-        middle = median(int(rr[j]) for j in within[max(0, at - 5) : at + 6])
-        flagged[i] = abs(int(rr[i]) - middle) > 0.2 * middle
+        middle = median(around(beats, at, 5))
+        flagged[i] = abs(beats[at] - middle) > 0.2 * middle or classes[at] != "normal"
     return flagged
 
 
@@ -82,6 +139,24 @@ def test_windows_are_those_of_the_plain_reading(seed):
         for name in ("mean_nn_ms", "sdnn_ms", "rmssd_ms", "pnn50_pct", "sd1_ms", "sd2_ms"):
             value = getattr(found, name)[at]
             assert math.isnan(value) if values is None else value == pytest.approx(values[name], rel=1e-9)
+
+
+def test_classes_are_those_of_the_plain_reading():
+    rr = spoilt(7, 3000)[0]
+    # a beat too many cuts an interval in two
+    level = rr[199:-1:150]
+    rr[200::150], rr[201::150] = level // 2 - 10, level // 2 + 10
+    names = ["normal", "ectopic", "missed", "extra", "long or short"]
+    found = [names[number] for number in artifacts.classify(rr)]
+    assert set(found) == set(names)
+    assert found == oracle_classes(rr.tolist())
+
+
+def test_a_sensor_of_coarse_steps_keeps_its_beats():
+    # most neighbours are equal, the threshold is zero: 46 ms off are no artifact
+    rr = np.full(400, 1000, np.uint16)
+    rr[::30] = 1046
+    assert not hrv.artifacts(rr).any()
 
 
 def test_time_domain_in_closed_form():

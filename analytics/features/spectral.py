@@ -1,0 +1,221 @@
+"""Power of RR variability in the LF and HF bands, by Welch's method.
+
+NN intervals over their end times, a natural cubic spline, 4 Hz, segments of 1,024
+points (256 s) at least half overlapping, mean removed, Hann window, one-sided
+density, summed over 0.04-0.15 and 0.15-0.4 Hz (upper ends excluded). Segments are
+spread from the first point to the last, so nothing is left out at the end; a
+shorter series is one segment, padded with zeros. LF/HF is exploratory: it is no
+measure of sympathetic balance.
+
+Two segments travel through one complex transform as its real and imaginary part;
+only the sum of their powers is wanted, and that needs no taking apart.
+"""
+
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ: Final = 4
+POINTS: Final = 1024
+LF_HZ: Final = (0.04, 0.15)
+HF_HZ: Final = (0.15, 0.4)
+MAX_FLAGGED_SHARE: Final = 0.05
+MAX_GAP_US: Final = 5_000_000
+#: LF needs two minutes (Task Force 1996).
+MIN_SPAN_US: Final = 120_000_000
+
+#: Codes the kernel gives, and what they say.
+REASONS: Final = (
+    None,
+    "no LF and HF: the window does not count",
+    "no LF and HF: more than 5 % of the beats flagged",
+    "no LF and HF: a gap of more than 5 s",
+    "no LF and HF: less than 2 minutes",
+)
+_STANDS: Final = 0
+_NOT_KEPT: Final = 1
+_TOO_MANY_FLAGGED: Final = 2
+_GAP: Final = 3
+_TOO_SHORT: Final = 4
+
+_HALF: Final = POINTS // 2
+_ANGLES: Final = -2 * np.pi * np.arange(_HALF) / POINTS
+_COSINE: Final = np.cos(_ANGLES)
+_SINE: Final = np.sin(_ANGLES)
+_HZ: Final = RATE_HZ / POINTS
+_LF_FIRST: Final = int(np.ceil(LF_HZ[0] / _HZ))
+_HF_FIRST: Final = int(np.ceil(HF_HZ[0] / _HZ))
+_HF_END: Final = int(np.ceil(HF_HZ[1] / _HZ))
+
+Numbers = NDArray[Any]
+
+#: numba's decorator has no types; the tests hold it against scipy's Welch and a Lomb-Scargle periodogram.
+_compiled: Any = numba.njit(cache=True, nogil=True)
+
+
+def spectra(
+    rr_ms: Numbers,
+    end_us: NDArray[np.int64],
+    flags: NDArray[np.bool_],
+    beats: NDArray[np.int64],
+    edges_us: NDArray[np.int64],
+    is_kept: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """LF and HF (ms^2) of many windows, and the code of the reason where they are NaN.
+
+    Parameters
+    ----------
+    rr_ms, end_us : arrays (beats,), ms and microseconds
+    flags : array of bool
+        Deleted beats.
+    beats : array (windows, 3)
+        First beat and end (exclusive) of each window, and what to add to a beat's
+        number to find its flag.
+    edges_us : array (windows, 2), microseconds
+        Start and end: time without a beat before the first and after the last is a gap too.
+    is_kept : array of bool (windows,)
+    """
+    powers = np.full((len(beats), 2), np.nan)
+    codes = np.zeros(len(beats), np.int8)
+    _spectra(rr_ms, end_us, flags, beats, edges_us, is_kept, powers, codes)
+    return powers, codes
+
+
+@_compiled
+def _spectra(
+    rr: Any, end_us: Any, flags: Any, beats: Any, edges_us: Any, is_kept: Any, powers: Any, codes: Any
+) -> None:
+    work = np.empty((4, POINTS))
+    for w in range(len(beats)):
+        first, last, shift = beats[w]
+        own = flags[first + shift : last + shift]
+        codes[w] = _gate(rr[first:last], end_us[first:last], own, edges_us[w], is_kept[w])
+        if codes[w] == _STANDS:
+            times = np.empty(last - first)
+            values = np.empty(last - first)
+            count = 0
+            for i in range(first, last):
+                time = 1e-6 * (end_us[i] - edges_us[w, 0])
+                # the spline needs times that increase
+                if not flags[i + shift] and (count == 0 or time > times[count - 1]):
+                    times[count], values[count] = time, rr[i]
+                    count += 1
+            points = _resample(times[:count], values[:count])
+            powers[w, 0], powers[w, 1] = _welch(points, work)
+
+
+@_compiled
+def _gate(rr: Any, end_us: Any, flags: Any, edges_us: Any, is_kept: Any) -> int:
+    if not is_kept:
+        return _NOT_KEPT
+    flagged = 0
+    widest = 0.0
+    accepted_us = edges_us[0]
+    begin = edges_us[1]
+    for i in range(len(rr)):
+        if flags[i]:
+            flagged += 1
+            continue
+        widest = max(widest, end_us[i] - 1000.0 * rr[i] - accepted_us)
+        begin = min(begin, end_us[i])
+        accepted_us = end_us[i]
+    if flagged > MAX_FLAGGED_SHARE * len(rr):
+        return _TOO_MANY_FLAGGED
+    if max(widest, edges_us[1] - accepted_us) > MAX_GAP_US:
+        return _GAP
+    return _TOO_SHORT if accepted_us - begin < MIN_SPAN_US else _STANDS
+
+
+@_compiled
+def _resample(times: Any, values: Any) -> Any:
+    """Natural cubic spline through the values, every quarter of a second from the first on."""
+    curvature = _curvature(times, values)
+    count = int((times[-1] - times[0]) * RATE_HZ) + 1
+    points = np.empty(count)
+    k = 0
+    for i in range(count):
+        at = times[0] + i / RATE_HZ
+        while k < len(times) - 2 and times[k + 1] < at:
+            k += 1
+        width = times[k + 1] - times[k]
+        right = (at - times[k]) / width
+        left = 1 - right
+        bend = (left**3 - left) * curvature[k] + (right**3 - right) * curvature[k + 1]
+        points[i] = left * values[k] + right * values[k + 1] + bend * width * width / 6
+    return points
+
+
+@_compiled
+def _curvature(times: Any, values: Any) -> Any:
+    """Second derivative at every knot, zero at both ends (a tridiagonal system)."""
+    count = len(times)
+    curvature = np.zeros(count)
+    upper = np.zeros(count)
+    for i in range(1, count - 1):
+        before, after = times[i] - times[i - 1], times[i + 1] - times[i]
+        pivot = 2 * (before + after) - before * upper[i - 1]
+        upper[i] = after / pivot
+        turn = (values[i + 1] - values[i]) / after - (values[i] - values[i - 1]) / before
+        curvature[i] = (6 * turn - before * curvature[i - 1]) / pivot
+    for i in range(count - 2, 0, -1):
+        curvature[i] -= upper[i] * curvature[i + 1]
+    return curvature
+
+
+@_compiled
+def _welch(points: Any, work: Any) -> tuple[float, float]:
+    """LF and HF of evenly spaced points."""
+    count = len(points)
+    length = min(count, POINTS)
+    # at least half overlapping, the last one ending at the last point
+    segments = 1 + (count - length + _HALF - 1) // _HALF
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    lf = hf = 0.0
+    for s in range(0, segments, 2):
+        work[:2] = 0
+        for part in range(min(2, segments - s)):
+            first = (s + part) * (count - length) // max(segments - 1, 1)
+            own = points[first : first + length]
+            work[part, :length] = (own - own.mean()) * window
+        lf_part, hf_part = _power(work)
+        lf += lf_part
+        hf += hf_part
+    scale = 2 * _HZ / (RATE_HZ * (window**2).sum() * segments)
+    return lf * scale, hf * scale
+
+
+@_compiled
+def _power(work: Any) -> tuple[float, float]:
+    """Sum of squared magnitudes over the bands, of the real and the imaginary series together."""
+    real, imaginary = _transform(work[0], work[1], work[2], work[3])
+    lf = hf = 0.0
+    for k in range(_LF_FIRST, _HF_END):
+        mirror = POINTS - k
+        both = real[k] ** 2 + imaginary[k] ** 2 + real[mirror] ** 2 + imaginary[mirror] ** 2
+        if k < _HF_FIRST:
+            lf += both / 2
+        else:
+            hf += both / 2
+    return lf, hf
+
+
+@_compiled
+def _transform(real: Any, imaginary: Any, to_real: Any, to_imaginary: Any) -> tuple[Any, Any]:
+    """Fourier transform of 1,024 points (Stockham: in order, without bit reversal)."""
+    groups, size = _HALF, 1
+    while groups >= 1:
+        for j in range(groups):
+            cosine, sine = _COSINE[j * size], _SINE[j * size]
+            for k in range(size):
+                a, b = k + j * size, k + j * size + _HALF
+                to = k + 2 * j * size
+                to_real[to] = real[a] + real[b]
+                to_imaginary[to] = imaginary[a] + imaginary[b]
+                x, y = real[a] - real[b], imaginary[a] - imaginary[b]
+                to_real[to + size] = x * cosine - y * sine
+                to_imaginary[to + size] = x * sine + y * cosine
+        real, imaginary, to_real, to_imaginary = to_real, to_imaginary, real, imaginary
+        groups, size = groups // 2, size * 2
+    return real, imaginary
