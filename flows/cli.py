@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_lake,
         _add_enrol,
         _add_import,
+        _add_doctor,
         _add_gateway,
         _add_ca,
     ):
@@ -274,6 +275,20 @@ def _import(arguments: argparse.Namespace) -> int:
     from flows.import_command import run_import
 
     return run_import(_home(arguments), arguments.path, kind=arguments.kind, as_json=arguments.json)
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="what is wrong, and what to do; exit code 1 if anything is")
+    doctor.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    doctor.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from flows.doctor_command import run_doctor
+
+    return run_doctor(_home(arguments), broker=arguments.broker, as_json=arguments.json)
 
 
 def _add_gateway(commands: Any) -> None:

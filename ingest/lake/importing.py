@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -69,7 +69,7 @@ def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, cloc
     with lake.alone("an import"):
         record = lake.folder(lake.root / "imports") / f"{kind}-{digest}.json"
         if record.exists():
-            return Imported(**{**json.loads(record.read_text()), "is_repeated": True})
+            return replace(Imported(**json.loads(record.read_text())), is_repeated=True)
         lake.sweep(WRITER)
         done = _import_rows(lake, enrolment, _read(path, kind), kind, clock())
         staged = record.with_suffix(".tmp")

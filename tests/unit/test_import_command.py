@@ -115,7 +115,9 @@ def test_a_file_that_is_none_is_one_line(clinic, tmp_path, capsys):
     (tmp_path / "b.parquet").write_bytes(b"?")
     naive = pa.table({"device": ["ring-1"], "start_utc": ["x"], "level_pct": [5]})
     pq.write_table(naive, tmp_path / "c.parquet")
+    (tmp_path / "e.csv").write_text("device,start_utc,end_utc,steps,mood\n")
     for name, kind, says in (
+        ("e.csv", "step_count", "not the columns of step_count: has mood"),
         ("a.csv", "step_count", "lacks start_utc, end_utc; has mood"),
         ("b.parquet", "step_count", "neither .csv nor Parquet"),
         ("c.parquet", "battery", "start_utc is string, not"),
