@@ -21,7 +21,7 @@ from ingest.lake.security import Authority
 from ingest.lake.security_broker import configuration
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client
-from tests.fixtures_ingest import hourly, stored_rows, write_enrolment
+from tests.fixtures_ingest import hourly, stored_rows, wait_until, write_enrolment
 
 NOT_AUTHORIZED = 0x87
 
@@ -143,6 +143,8 @@ def share_the_work(broker: SecuredBroker, folder: Path, seconds: float) -> list[
     with ExitStack() as stack:
         for collector in collectors.values():
             stack.enter_context(collecting(collector))
+        # before it has a subscription the broker keeps nothing for it
+        assert wait_until(lambda: all(one._is_subscribed for one in collectors.values()))
         for sender in senders:
             sender.start()
             stack.callback(sender.stop)

@@ -169,7 +169,7 @@ def test_the_registry_knows_the_site_better_than_the_topic(broker, tmp_path):
     spool.append([steps(T0, [1, 2])])
     address = broker.address("collector-1", is_collector=True)
     with collecting(Collector(address, lake, enrolment, clock=system_clock, flush_s=0.05)):
-        sender = Forwarder(spool, broker.address("gw-1"), site="south", gateway="gw-1")
+        sender = Forwarder(spool, broker.address("gw-1"), site="south", gateway="gw-1", ack_timeout_s=0.7)
         sender.start()
         try:
             assert sender.drain(20)
