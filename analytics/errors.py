@@ -15,3 +15,7 @@ class QueryError(AnalyticsError):
 
 class SignalError(AnalyticsError):
     """Arrays that do not belong together, or are not in time order."""
+
+
+class ScoringError(AnalyticsError):
+    """A questionnaire nobody has a rule for, or a score table that cannot be used."""

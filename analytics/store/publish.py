@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import devices.tables
+from analytics.features.instruments import score_statement
 from analytics.store import warehouse
 from devices.clock import Clock, from_utc
 
@@ -48,15 +49,24 @@ _VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
         },
     ),
     "pro_scores": (
-        """select patient, local_date, instrument, score
+        f"""select patient, local_date, instrument, score, 0 as recall_days, instrument || '/1' as version,
+            null::varchar as quality
         from (
             select patient, local_date, 'nrs' as instrument, nrs as score from patient_day
             union all
             select patient, local_date, 'mood', mood from patient_day
         )
-        where score is not null""",
+        where score is not null
+        union all
+        ({score_statement()})""",
         "one score of one questionnaire and day",
-        {"instrument": "nrs: pain 0-10; mood: low mood 0-10", "score": "mean of the day's answers [{score}]"},
+        {
+            "instrument": "nrs: pain 0-10; mood: low mood 0-10; peg, phq-2, phq-8, phq-9, gad-7, pgic",
+            "score": "by the rule of that version; of nrs and mood the mean of the day's answers [{score}]",
+            "recall_days": "days the questions ask about; 0: now [d]",
+            "version": "version of the scoring rule",
+            "quality": "why there is no score; null when it stands",
+        },
     ),
 }
 
@@ -141,11 +151,6 @@ def _write_catalog(
             _add_table(con, name, rows)
         if enrolment is not None:
             _add_table(con, "enrolment", enrolment.cast(devices.tables.ENROLMENT))
-        docs = {field.name: _comment(field) for rows in tables.values() for field in rows.schema}
-        for name, (statement, grain, own_docs) in _VIEWS.items():
-            if {"patient_day", "night"} <= set(tables):
-                con.execute(f"create view {name} as {statement}")
-                _comment_on(con, "view", name, grain, docs | own_docs)
         for kind, schema in devices.tables.TABLES.items():
             files = [file.resolve() for file in observations.get(kind, ())]
             con.execute(warehouse.observation_view(con, kind, files, has_enrolment=enrolment is not None))
@@ -153,6 +158,12 @@ def _write_catalog(
             grain = f"observations of the kind {kind}, each sample once"
             columns = {field.name: _comment(field) for field in fields}
             _comment_on(con, "view", f"observations_{kind}", grain, columns)
+        docs = {field.name: _comment(field) for rows in tables.values() for field in rows.schema}
+        for name, (statement, grain, own_docs) in _VIEWS.items():
+            # whose answers they are stands in the enrolment
+            if {"patient_day", "night"} <= set(tables) and (name != "pro_scores" or enrolment is not None):
+                con.execute(f"create view {name} as {statement}")
+                _comment_on(con, "view", name, grain, docs | own_docs)
         con.execute("checkpoint")
     _sync(staged)
     staged.replace(path)

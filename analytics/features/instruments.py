@@ -1,0 +1,177 @@
+"""Questionnaire scores: published rules, one version each, no item texts.
+
+A score needs every item in its range: nothing is prorated, imputed or guessed.
+Items are known by their number in the published form ("1", "2", ...), those of PEG
+by name.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from analytics.errors import ScoringError
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """How a questionnaire is scored.
+
+    Parameters
+    ----------
+    items : tuple of str
+        Every one must be answered.
+    low, high : float
+        Range of each answer.
+    rule : str
+        Sum or mean of the items.
+    recall_days : int
+        What the questions ask about; 0: now or today.
+    version : str
+        Raised with every change of the rule; stands beside each score.
+    """
+
+    id: str
+    items: tuple[str, ...]
+    low: float
+    high: float
+    rule: Literal["sum", "mean"]
+    recall_days: int
+    version: str
+    source: str
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, count + 1))
+
+
+_PHQ_SOURCE: Final = "Kroenke 2001 (PHQ-9), 2003 (PHQ-2), 2009 (PHQ-8)"
+_INSTRUMENTS: Final = (
+    Instrument("nrs", ("pain",), 0, 10, "mean", 0, "nrs/1", "Dworkin 2005 (IMMPACT)"),
+    Instrument("peg", ("pain", "enjoyment", "activity"), 0, 10, "mean", 7, "peg/1", "Krebs 2009"),
+    Instrument("phq-2", _numbered(2), 0, 3, "sum", 14, "phq-2/1", _PHQ_SOURCE),
+    Instrument("phq-8", _numbered(8), 0, 3, "sum", 14, "phq-8/1", _PHQ_SOURCE),
+    Instrument("phq-9", _numbered(9), 0, 3, "sum", 14, "phq-9/1", _PHQ_SOURCE),
+    Instrument("gad-7", _numbered(7), 0, 3, "sum", 14, "gad-7/1", "Spitzer 2006"),
+    Instrument("pgic", ("change",), 1, 7, "mean", 0, "pgic/1", "Guy 1976; Farrar 2001"),
+)
+
+#: Instrument id -> how it is scored.
+INSTRUMENTS: Final[dict[str, Instrument]] = {one.id: one for one in _INSTRUMENTS}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, or why there is none."""
+
+    value: float | None
+    version: str
+    recall_days: int
+    quality: str | None
+
+
+def score(instrument: str, answers: Mapping[str, float]) -> Score:
+    """Score of one administration.
+
+    Parameters
+    ----------
+    instrument : str
+        One of :data:`INSTRUMENTS`.
+    answers : mapping of str to float
+        Item -> answer; items the instrument does not have are not looked at.
+
+    Raises
+    ------
+    ScoringError
+        For an instrument that is not known.
+    """
+    known = INSTRUMENTS.get(instrument)
+    if known is None:
+        raise ScoringError(f"no instrument {instrument!r}; there are: {', '.join(INSTRUMENTS)}")
+    values = [answers[item] for item in known.items if item in answers]
+    fits = [known.low <= value <= known.high and value == int(value) for value in values]
+    if len(values) < len(known.items):
+        reason = f"{len(values)} of {len(known.items)} items answered"
+    elif not all(fits):
+        reason = f"an answer is not a whole number from {known.low:.0f} to {known.high:.0f}"
+    else:
+        total = float(sum(values))
+        value = total / len(values) if known.rule == "mean" else total
+        return Score(value, known.version, known.recall_days, None)
+    return Score(None, known.version, known.recall_days, reason)
+
+
+@dataclass(frozen=True)
+class TScores:
+    """T-scores of a PROMIS short form by raw sum; the table is the user's, none is shipped."""
+
+    rows: dict[tuple[str, int], tuple[float, float]]
+
+    def t_score(self, form: str, raw_sum: int) -> tuple[float, float] | None:
+        """T-score and its standard error, None where the table has no such sum."""
+        return self.rows.get((form, raw_sum))
+
+
+def read_t_scores(path: Path) -> TScores:
+    """Table of a CSV file with the columns form, raw_sum, t_score, standard_error.
+
+    Raises
+    ------
+    ScoringError
+        With the line that cannot be used.
+    """
+    rows: dict[tuple[str, int], tuple[float, float]] = {}
+    with path.open(newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream), start=2):
+            try:
+                key = row["form"], int(row["raw_sum"])
+                values = float(row["t_score"]), float(row["standard_error"])
+            except (KeyError, ValueError, TypeError) as error:
+                raise ScoringError(
+                    f"{path} line {number}: form, raw_sum, t_score and standard_error are needed"
+                ) from error
+            if key in rows:
+                raise ScoringError(f"{path} line {number}: {key[0]} {key[1]} stands there twice")
+            rows[key] = values
+    return TScores(rows)
+
+
+def score_statement() -> str:
+    """Select statement of the rows of every questionnaire, from observations_pro_answer.
+
+    Made from :data:`INSTRUMENTS`. One row per patient, local date and instrument; of two
+    answers to an item on a date the later one counts. The date is that of the zone enrolled.
+    """
+    scored = [one for one in _INSTRUMENTS if one.id != "nrs"]
+    rules = ", ".join(
+        f"('{one.id}', '{item}', {one.low:.0f}, {one.high:.0f}, {len(one.items)}, '{one.rule}', "
+        f"{one.recall_days}, '{one.version}')"
+        for one in scored
+        for item in one.items
+    )
+    return f"""
+        select patient, local_date, instrument,
+            case when answered = wanted and fits then if(rule = 'mean', total / wanted, total) end as score,
+            recall_days, version,
+            case
+                when answered < wanted then answered || ' of ' || wanted || ' items answered'
+                when not fits then 'an answer is not a whole number from ' || low || ' to ' || high
+            end as quality
+        from (
+            select patient, local_date, instrument, count(*) as answered, sum(value) as total,
+                bool_and(value between low and high and value = floor(value)) as fits,
+                any_value(low) as low, any_value(high) as high, any_value(wanted) as wanted,
+                any_value(rule) as rule, any_value(recall_days) as recall_days, any_value(version) as version
+            from (
+                select patient, (start_utc at time zone zone)::date as local_date, instrument, item, value
+                from observations_pro_answer
+                qualify row_number() over (
+                    partition by patient, (start_utc at time zone zone)::date, instrument, item
+                    order by start_utc desc, answer_id desc
+                ) = 1
+            ) join (values {rules}) as rules(
+                instrument, item, low, high, wanted, rule, recall_days, version
+            ) using (instrument, item)
+            group by patient, local_date, instrument
+        )"""
