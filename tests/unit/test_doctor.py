@@ -153,6 +153,7 @@ CASES = {
         lambda c, _: slot(c, 3 * HOUR),
         "clock: ring-2 sends observations from the future, 3.0 h ahead",
     ),
+    "a little ahead": (lambda c, _: slot(c, 12 * MINUTE), "from the future, 0.2 h ahead"),
     "behind": (lambda c, _: slot(c, -3 * HOUR), "clock: nothing of ring-2 is less than 3.0 h old"),
 }
 
