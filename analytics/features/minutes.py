@@ -120,7 +120,7 @@ def _merge(
     best = _best(count, own, counted, counting, counting & worn)
     chosen = np.repeat(best, QUARTER_MIN, axis=1)
     there, taken = chosen >= 0, (np.maximum(chosen, 0), np.arange(LONGEST_DAY_MIN)[None, :])
-    judging = _judging(count, own, counting.any(axis=1))
+    judging = _judging(count, own, np.asarray(counting.any(axis=1)))
 
     def picked(values: Array, empty: Any) -> Array:
         return np.where(there, values[taken], empty) if len(tracks) else np.full(chosen.shape, empty)

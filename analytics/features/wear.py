@@ -49,18 +49,18 @@ def judge(
     says = (is_moving | has_stage) & ~is_denied
     worn |= says
     still = is_counting & ~is_moving & ~has_stage & ~is_denied & ~has_pulse
-    with_pulse = has_pulse.any(axis=1)
+    with_pulse: Flags = np.asarray(has_pulse.any(axis=1))
     near = np.zeros_like(worn)
     if with_pulse.any():
         held = _between(has_pulse[with_pulse])
         near[with_pulse] = held & ~is_denied[with_pulse]
     worn |= near
-    moving = is_moving.sum(axis=1)
-    seen = (is_moving & (near | has_pulse)).sum(axis=1)
+    moving = np.count_nonzero(is_moving, axis=1)
+    seen = np.count_nonzero(is_moving & (near | has_pulse), axis=1)
     # no pulse although it moves: this device measures at times only, its silence says nothing
     vouches = np.reshape(with_pulse & (seen >= MIN_PULSE_SHARE * moving), (-1, 1))
     not_worn |= still & ~near & vouches
-    short = (gaps(~still) <= MAX_STILL_MIN) & worn.any(axis=1)[:, None]
+    short = (gaps(~still) <= MAX_STILL_MIN) & np.asarray(worn.any(axis=1))[:, None]
     worn |= still & short & ~vouches
     return worn, not_worn
 
