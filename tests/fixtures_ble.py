@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 from devices.blobs import pack_u16, unpack_u16
 from devices.clock import SECOND
+from devices.drivers.session import Gap
 from devices.ids import DeviceId, GatewayId
 from devices.observations import HeartRate, Observation, RrInterval, SleepStage, StepCount
 from devices.sim.ring import Ring
@@ -64,7 +66,10 @@ class Home:
         self.clock = clock
         self.spool = ListSpool()
         self.rejected: list[tuple[str, str, str, bytes]] = []
+        self.gateways: list[Gateway] = []
         self.gateway: Gateway
+        #: What the strap has said to a gateway that listened (by `play`).
+        self.told: list[int] = []
         self.adapter: VirtualAdapter
         self._stack = AsyncExitStack()
 
@@ -93,6 +98,7 @@ class Home:
             on_rejected=lambda *what: self.rejected.append(what),
             timing=timing,
         )
+        self.gateways.append(self.gateway)
         return self.gateway
 
     @asynccontextmanager
@@ -128,8 +134,42 @@ async def play(home: Home, strap: Strap, intervals: Iterable[int], per_notificat
         home.clock.now += step.elapsed_ms * 1000
         expected = progress.arrived + 1
         assert await strap.send_beats(step.rr_ms)
+        home.told += step.rr_ms
         await asyncio.wait_for(progress.until_arrived(expected), 2)
     await asyncio.wait_for(progress.until_appended(progress.arrived), 2)
+
+
+def assert_account(home: Home) -> None:
+    """What must be true after every fault.
+
+    No beat that was told is lost and none is counted twice, over distinct keys;
+    every notification is accounted for; what was refused is kept with its reason;
+    and where beats do not follow each other, a gap with a reason says so.
+    """
+    runs = home.spool.runs()
+    by_key: dict[tuple[str, str, int], int] = {}
+    for run in runs:
+        for index, ms in enumerate(unpack_u16(run.rr_ms)):
+            key = (run.device, run.connection, run.first_beat + index)
+            assert key not in by_key, f"counted twice: {key}"
+            by_key[key] = ms
+    if home.told:
+        assert list(by_key.values()) == home.told
+    rejected = 0
+    gaps: list[Gap] = []
+    for gateway in home.gateways:
+        for device, progress in gateway.progress.items():
+            # answers of a memory are not counted one by one
+            assert device.startswith("ring-") or progress.arrived == progress.appended
+            rejected += progress.rejected.total()
+            gaps += progress.gaps
+    assert rejected == len(home.rejected)
+    assert all(reason for *_, reason, _ in home.rejected)
+    assert all(gap.reason and gap.start_utc <= gap.end_utc for gap in gaps)
+    for before, after in pairwise(runs):
+        if after.start_utc - before.end_utc > 50_000:
+            ends = [gap.end_utc for gap in gaps]
+            assert any(before.end_utc <= end <= after.start_utc + 1000 for end in ends), (before, after, gaps)
 
 
 def night(start: int, minutes: int) -> SleepStage:

@@ -4,7 +4,6 @@ and the reason of every gap on record."""
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
@@ -26,6 +25,7 @@ from tests.fixtures_ble import (
     TIMING,
     Home,
     a_home,
+    assert_account,
     listening,
     night,
     play,
@@ -36,6 +36,7 @@ from tests.fixtures_ble import (
     until,
 )
 
+pytestmark = pytest.mark.timeout(30)
 IRK = bytes(range(16))
 
 
@@ -43,25 +44,14 @@ IRK = bytes(range(16))
 async def home() -> AsyncGenerator[Home]:
     async with a_home() as home:
         yield home
+        # one account for all faults
+        assert_account(home)
 
 
 def reasons(home: Home, device: DeviceId = STRAP) -> list[str]:
     """Why there are gaps, each reason once, in order; the wait for the first connection is not one."""
     found = [gap.reason for gap in home.gateway.progress[device].gaps]
     return [reason for reason in dict.fromkeys(found) if reason != "not yet connected"]
-
-
-def assert_gaps_cover_breaks(home: Home) -> None:
-    """Wherever one run does not go on from the one before, a gap with a reason says so."""
-    gaps = home.gateway.progress[STRAP].gaps
-    runs = home.spool.runs()
-    for before, after in pairwise(runs):
-        if after.start_utc - before.end_utc <= 50_000:
-            continue
-        covered = [
-            gap for gap in gaps if gap.reason and before.end_utc <= gap.end_utc <= after.start_utc + 1000
-        ]
-        assert covered, (before, after, gaps)
 
 
 async def play_beats(home: Home, strap: Strap, first: int, count: int = 10) -> list[int]:
@@ -101,7 +91,6 @@ async def test_link_lost_while_streaming(home: Home, fault: str, quirks: Quirks)
     assert all(reason.startswith("link lost") for reason in reasons(home))
     assert len(home.gateway.progress[STRAP].gaps) == 4
     assert home.rejected == []
-    assert_gaps_cover_breaks(home)
 
 
 async def test_connect_while_away(home: Home) -> None:
@@ -178,7 +167,6 @@ async def test_silent_link_is_made_anew(home: Home) -> None:
         heard += await play_beats(home, strap, 850)
     assert home.spool.beats() == heard
     assert reasons(home) == ["link silent for 0.2 s"]
-    assert_gaps_cover_breaks(home)
 
 
 async def test_deaf_scanner_is_restarted(home: Home) -> None:
@@ -257,7 +245,6 @@ async def test_bad_frames_leave_a_gap(home: Home) -> None:
         heard += await play_beats(home, strap, 820)
     assert home.spool.beats() == heard
     assert reasons(home) == [REFUSED]
-    assert_gaps_cover_breaks(home)
 
 
 @pytest.mark.parametrize("fault", list(ReadFault))

@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 
 from devices.codec import battery, device_information
+from devices.ids import DeviceId, GatewayId, SiteId
 from devices.sim.strap import Strap
 from flows.errors import UserError
 from flows.gateway_config import GatewayConfig, read_config
 from flows.gateway_pairing import pair
 from ingest.edge.errors import PairingError
+from ingest.edge.gateway import PairedDevice
 from ingest.edge.radio import Radio
 from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 from ingest.edge.virtual_radio_quirks import BLUEZ
+from ingest.wire.address import BrokerAddress
 
+pytestmark = pytest.mark.timeout(30)
 OURS, THEIRS = "F0:00:00:00:00:01", "F0:00:00:00:00:02"
 
 
@@ -179,3 +183,9 @@ def test_bond_without_an_identity_is_no_enrolment(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match="at no identity address"):
         pairing(house, path, "strap-1")
     assert not path.exists()
+
+
+def test_only_bonded_wearables_are_expected(tmp_path: Path) -> None:
+    config = GatewayConfig(tmp_path, GatewayId("g"), SiteId("s"), BrokerAddress("h", 1))
+    config = config.with_device(PairedDevice(DeviceId("a"), OURS, "hr_strap", is_bonded=True))
+    assert config.with_device(PairedDevice(DeviceId("b"), THEIRS, "hr_strap")).bonded == [OURS]

@@ -1,0 +1,132 @@
+"""One connect at a time, and what BlueZ does otherwise: echoes, the small MTU, the hidden service."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from bleak import BleakClient
+
+from devices.clock import HOUR
+from devices.codec import infinitime
+from devices.ids import DeviceId
+from devices.observations import SleepStage
+from devices.sim.strap import Strap
+from devices.sim.watch import Watch
+from devices.sim.wearable import Wearable
+from ingest.edge.gateway import PairedDevice
+from ingest.edge.virtual_radio_client import VirtualClient
+from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
+from tests.fixtures_ble import (
+    START,
+    Home,
+    a_home,
+    assert_account,
+    listening,
+    night,
+    play,
+    ring_with,
+    samples,
+    strap_with,
+    until,
+)
+
+pytestmark = pytest.mark.timeout(30)
+GENERIC_ACCESS = "00001800-0000-1000-8000-00805f9b34fb"
+QUIRKS = pytest.mark.parametrize("quirks", [Quirks(), BLUEZ], ids=["plain", "bluez"])
+
+
+@pytest.fixture
+async def home() -> AsyncGenerator[Home]:
+    async with a_home() as home:
+        yield home
+        assert_account(home)
+
+
+@asynccontextmanager
+async def connected(home: Home, wearable: Wearable, quirks: Quirks) -> AsyncGenerator[BleakClient]:
+    await home.put_on_air(wearable)
+    await home.open_gateway(quirks=quirks)
+    device = await home.radio.find(wearable.address, 1)
+    assert device is not None
+    client = home.radio.client(device, lambda: None, 1)
+    await client.connect()
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+
+
+async def test_connects_never_overlap(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four straps are seen at once; the adapter has one attempt at a time, through drops too."""
+    pairs: list[PairedDevice] = []
+    hosted = []
+    for number in range(4):
+        address = f"F0:00:00:00:02:0{number}"
+        hosted.append(await home.put_on_air(Strap(f"strap {number}", address)))
+        pairs.append(PairedDevice(DeviceId(f"strap-{number}"), address, "hr_strap"))
+    connect = VirtualClient.connect
+    now = most = attempts = 0
+
+    async def watched(client: VirtualClient, pair: bool, **how: object) -> None:
+        nonlocal now, most, attempts
+        now, attempts = now + 1, attempts + 1
+        most = max(most, now)
+        try:
+            # as long as a real one: long enough to meet the others
+            await asyncio.sleep(0.05)
+            await connect(client, pair, **how)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(VirtualClient, "connect", watched)
+    gateway = await home.open_gateway(*pairs)
+    async with home.streaming():
+        for _ in range(2):
+            await until(lambda: all(progress.is_listening for progress in gateway.progress.values()))
+            for each in hosted:
+                await each.drop()
+            await until(lambda: not any(progress.is_listening for progress in gateway.progress.values()))
+        await until(lambda: all(progress.is_listening for progress in gateway.progress.values()))
+    assert attempts >= 12
+    assert most == 1
+
+
+@QUIRKS
+async def test_echo_of_what_is_read_and_notified(home: Home, quirks: Quirks) -> None:
+    """BlueZ: each of five reads comes as a notification too (5 of 5 on the real one)."""
+    got: list[bytes] = []
+    async with connected(
+        home, Watch("sim pinetime", "F0:00:00:00:00:07", clock=home.clock), quirks
+    ) as client:
+        await client.start_notify(infinitime.STEPS, lambda _, value: got.append(bytes(value)))
+        for _ in range(5):
+            await client.read_gatt_char(infinitime.STEPS)
+        await asyncio.sleep(0.05)
+    assert len(got) == (5 if quirks.echoes_reads else 0)
+
+
+@QUIRKS
+async def test_mtu_and_services_as_bluez_shows_them(home: Home, quirks: Quirks) -> None:
+    async with connected(home, Strap("sim strap", "F0:00:00:00:00:01"), quirks) as client:
+        is_bluez = quirks.has_small_mtu
+        assert (client.mtu_size == 23) == is_bluez
+        assert (client.services.get_service(GENERIC_ACCESS) is None) == is_bluez
+
+
+@QUIRKS
+async def test_long_answers_in_the_smallest_notifications(home: Home, quirks: Quirks) -> None:
+    """MTU 23: a night of sleep in 20 bytes at a time, nine intervals in a heart-rate frame."""
+    ring, ring_pair = ring_with(home, chunk=20)
+    sleep = night(START - 12 * HOUR, 480)
+    ring.remember([sleep])
+    strap, paired = strap_with(home)
+    await home.put_on_air(ring)
+    await home.put_on_air(strap)
+    gateway = await home.open_gateway(paired, ring_pair, quirks=quirks)
+    async with home.streaming():
+        await listening(home)
+        await play(home, strap, range(700, 745), 9)
+        (result,) = await gateway.pull_history()
+    assert result.error is None
+    assert samples(home.spool.observations, keep=SleepStage) == samples([sleep], keep=SleepStage)
