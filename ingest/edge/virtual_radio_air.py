@@ -6,6 +6,7 @@ things of bumble 0.0.236 are put right here, each marked where it happens.
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -217,7 +218,10 @@ class HostedWearable:
         """Drop the link, stop advertising, leave the air."""
         self._is_open = False
         self._wearable.link = None
-        await self.drop()
+        # a central that has left the air answers no more
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SUPERVISION_TIMEOUT_S):
+                await self.drop()
         if self._announcing is not None:
             await self._announcing
         if self._device.is_advertising:
