@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows import settings
+from flows import clinic_parser, settings
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -54,10 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_nightly,
         _add_sql,
         _add_collector,
-        _add_lake,
-        _add_enrol,
-        _add_import,
-        _add_doctor,
+        *clinic_parser.COMMANDS,
         _add_gateway,
         _add_ca,
     ):
@@ -206,89 +203,6 @@ def _collector_status(arguments: argparse.Namespace) -> int:
     from flows.collector_command import show_status
 
     return show_status(_home(arguments), as_json=arguments.json)
-
-
-def _add_lake(commands: Any) -> None:
-    lake = commands.add_parser("lake", help="compact, verify, release from quarantine")
-    actions = lake.add_subparsers(dest="action", required=True, metavar="ACTION")
-    compact = actions.add_parser("compact", help="landing files into one file per site and day")
-    compact.add_argument("--keep-days", type=_positive, default=7, help="days replaced files stay (7)")
-    verify = actions.add_parser("verify", help="manifests, checksums and row counts; exit code 1 if wrong")
-    release = actions.add_parser("release", help="store what waited for its device to be enrolled")
-    for action in (compact, verify, release):
-        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-        action.add_argument("--json", action="store_true")
-        action.set_defaults(run=_lake)
-
-
-def _lake(arguments: argparse.Namespace) -> int:
-    from flows import lake_command
-
-    home = _home(arguments)
-    if arguments.action == "compact":
-        return lake_command.run_compact(home, keep_days=arguments.keep_days, as_json=arguments.json)
-    if arguments.action == "verify":
-        return lake_command.run_verify(home, as_json=arguments.json)
-    return lake_command.run_release(home)
-
-
-def _add_enrol(commands: Any) -> None:
-    enrol = commands.add_parser("enrol", help="whose device is it: add, end, list, import, export")
-    actions = enrol.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="give a device to a patient; stores what waited for it")
-    for name in ("patient", "site", "zone", "gateway", "device"):
-        add.add_argument(f"--{name}", required=True)
-    add.add_argument("--from", dest="start", required=True, metavar="INSTANT", help="2024-05-01T00:00Z")
-    add.add_argument("--to", dest="end", default="", metavar="INSTANT")
-    add.add_argument("--replaces", metavar="DEVICE", help="device given back at the same instant")
-    end = actions.add_parser("end", help="a device was given back")
-    end.add_argument("--device", required=True)
-    end.add_argument("--at", required=True, metavar="INSTANT")
-    show = actions.add_parser("list", help="rows that hold now, or of one device or patient")
-    show.add_argument("--device")
-    show.add_argument("--patient")
-    many = actions.add_parser("import", help="add the rows of a CSV file, all or none")
-    out = actions.add_parser("export", help="every row as CSV, to standard output or a file")
-    many.add_argument("path", type=Path)
-    out.add_argument("path", type=Path, nargs="?")
-    for action in (add, end, show, many, out):
-        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-        action.set_defaults(run=_enrol)
-
-
-def _enrol(arguments: argparse.Namespace) -> int:
-    from flows.enrol_command import run_enrol
-
-    return run_enrol(_home(arguments), arguments)
-
-
-def _add_import(commands: Any) -> None:
-    one = commands.add_parser("import", help="historical observations from Parquet or CSV")
-    one.add_argument("path", type=Path)
-    one.add_argument("--kind", required=True, help="rr_interval, step_count ...: docs/data-dictionary.md")
-    one.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-    one.add_argument("--json", action="store_true")
-    one.set_defaults(run=_import)
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    from flows.import_command import run_import
-
-    return run_import(_home(arguments), arguments.path, kind=arguments.kind, as_json=arguments.json)
-
-
-def _add_doctor(commands: Any) -> None:
-    doctor = commands.add_parser("doctor", help="what is wrong, and what to do; exit code 1 if anything is")
-    doctor.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-    doctor.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT")
-    doctor.add_argument("--json", action="store_true")
-    doctor.set_defaults(run=_doctor)
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from flows.doctor_command import run_doctor
-
-    return run_doctor(_home(arguments), broker=arguments.broker, as_json=arguments.json)
 
 
 def _add_gateway(commands: Any) -> None:

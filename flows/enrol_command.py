@@ -16,6 +16,7 @@ from ingest.lake.enrolment import (
     write_rows,
 )
 from ingest.lake.manifest import only_one
+from ingest.lake.records import merge, read_records, write_record_rows, write_records
 
 
 def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
@@ -23,11 +24,28 @@ def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
     clinic = Clinic(home)
     if arguments.action == "list":
         _show(clinic.enrolment(), arguments.device, arguments.patient)
+    elif getattr(arguments, "records", False):
+        _records(clinic, arguments)
     elif arguments.action == "export":
         _export(clinic.enrolment(), arguments.path)
     else:
         _change(clinic, arguments)
     return 0
+
+
+def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
+    path = clinic.home / "patient_record.csv"
+    with only_one(clinic.home / "enrolment.lock", "the enrolment"):
+        before = read_records(path) if path.exists() else []
+        if arguments.action == "import":
+            after = merge(before, read_records(arguments.path))
+            if len(after) > len(before):
+                write_records(path, after)
+            print(f"{len(after)} records, {len(after) - len(before)} added")
+        elif arguments.path is None:
+            write_record_rows(sys.stdout, before)
+        else:
+            write_records(arguments.path, before)
 
 
 def _change(clinic: Clinic, arguments: argparse.Namespace) -> None:

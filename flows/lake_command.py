@@ -15,6 +15,8 @@ from ingest.lake.manifest_check import verify
 
 def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
     """Compact the clinic's lake; returns the exit code."""
+    if keep_days < 1:
+        raise UserError(f"--keep-days {keep_days}: readers need a day at least")
     clinic = _clinic(home)
     done = [
         one

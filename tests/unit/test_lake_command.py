@@ -135,6 +135,11 @@ def test_no_lake_is_said(tmp_path, capsys):
     assert "no lake at" in capsys.readouterr().err
 
 
+def test_files_are_never_deleted_under_a_reader(clinic, capsys):
+    assert main(["lake", "compact", "--keep-days", "0", "--home", str(clinic.home)]) == 2
+    assert "--keep-days 0" in capsys.readouterr().err
+
+
 def test_reopened_days_are_said(clinic, capsys):
     home = str(clinic.home)
     main(["lake", "compact", "--home", home])

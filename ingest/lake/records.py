@@ -1,0 +1,237 @@
+"""Patient records: what a clinic knows about a patient, when it held and when it was written down.
+
+A table that only grows. A row says what holds from `valid_from_utc` to
+`valid_to_utc`; a later row with the same `record` replaces it for whoever asks
+afterwards, and a question can be put as of any earlier moment. The payload is one
+JSON object whose fields depend on the kind.
+"""
+
+import csv
+import os
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TextIO
+
+import msgspec
+
+from devices.clock import from_utc
+from devices.errors import IdError
+from devices.ids import check_id
+from ingest.errors import EnrolmentError
+from ingest.lake.enrolment import read_instant
+from ingest.lake.manifest import sync_folder
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A field that is not known is a mistake."""
+
+
+class ContextNote(_Payload, frozen=True):
+    """Something that explains the numbers: a move, a bereavement, a heat wave."""
+
+    text: Text
+
+
+class Status(_Payload, frozen=True):
+    """Whether the patient is monitored."""
+
+    status: Literal["active", "paused", "admitted", "on-holiday", "withdrawn"]
+
+
+class Consent(_Payload, frozen=True):
+    """Consent to one use."""
+
+    scope: Word
+    is_given: bool
+
+
+class Goal(_Payload, frozen=True):
+    """What the patient wants to reach, in steps."""
+
+    text: Text
+    milestones: list[Text] = []
+
+
+class Plan(_Payload, frozen=True):
+    """A module of the programme and its dose."""
+
+    module: Word
+    dose: Word
+
+
+class MedicationClass(_Payload, frozen=True):
+    """Class of a medication that moves the numbers."""
+
+    medication_class: Word
+
+
+class Contraindication(_Payload, frozen=True):
+    """Something the programme must not ask for; unknown is not no."""
+
+    what: Word
+    answer: Literal["yes", "no", "unknown"]
+
+
+class Contact(_Payload, frozen=True):
+    """A contact or visit."""
+
+    mode: Literal["visit", "phone", "video", "message"]
+    text: str = ""
+
+
+class DeviceLoan(_Payload, frozen=True):
+    """A device lent out."""
+
+    device: Word
+    due: date
+    returned: date | None = None
+
+
+class Language(_Payload, frozen=True):
+    """Language (BCP 47) and what makes screens readable."""
+
+    language: Word
+    accessibility: list[Word] = []
+
+
+class CareTeam(_Payload, frozen=True):
+    """Membership of the care team."""
+
+    member: Word
+    role: Word
+
+
+RECORD_KINDS: Final[dict[str, type[_Payload]]] = {
+    "context_note": ContextNote,
+    "status": Status,
+    "consent": Consent,
+    "goal": Goal,
+    "plan": Plan,
+    "medication_class": MedicationClass,
+    "contraindication": Contraindication,
+    "contact": Contact,
+    "device_loan": DeviceLoan,
+    "language": Language,
+    "care_team": CareTeam,
+}
+
+
+class PatientRecord(msgspec.Struct, frozen=True):
+    """One row; instants in microseconds UTC, `payload` as canonical JSON."""
+
+    record: str
+    patient: str
+    kind: str
+    valid_from_utc: int
+    valid_to_utc: int | None
+    recorded_utc: int
+    author: str
+    payload: str
+
+
+COLUMNS: Final = PatientRecord.__struct_fields__
+
+
+def as_of(records: Iterable[PatientRecord], *, valid_utc: int, known_utc: int) -> list[PatientRecord]:
+    """What was known at one instant to hold at another."""
+    latest: dict[str, PatientRecord] = {}
+    for one in sorted(records, key=lambda one: one.recorded_utc):
+        if one.recorded_utc <= known_utc:
+            latest[one.record] = one
+    return [
+        one
+        for one in latest.values()
+        if one.valid_from_utc <= valid_utc and (one.valid_to_utc is None or valid_utc < one.valid_to_utc)
+    ]
+
+
+def read_records(path: Path) -> list[PatientRecord]:
+    """Rows of a CSV file.
+
+    Raises
+    ------
+    EnrolmentError
+        With the line and the column of the first mistake.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.reader(stream, strict=True)
+            header = next(lines, [])
+            if header != list(COLUMNS):
+                raise EnrolmentError(f"{path}:1: the columns are {','.join(header)}, not {','.join(COLUMNS)}")
+            return [_record(cells, f"{path}:{lines.line_num}") for cells in lines if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EnrolmentError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    except OSError as error:
+        raise EnrolmentError(f"{path}: {error.strerror}") from None
+
+
+def merge(before: Iterable[PatientRecord], new: Iterable[PatientRecord]) -> list[PatientRecord]:
+    """Rows of both, each once; a row written down is never changed.
+
+    Raises
+    ------
+    EnrolmentError
+        When a row contradicts one with the same record and recorded_utc.
+    """
+    merged = {(one.record, one.recorded_utc): one for one in before}
+    for one in new:
+        if merged.setdefault((one.record, one.recorded_utc), one) != one:
+            raise EnrolmentError(f"record {one.record} was written down differently at that instant")
+    return list(merged.values())
+
+
+def write_record_rows(stream: TextIO, records: Iterable[PatientRecord]) -> None:
+    """Rows as CSV, as `read_records` reads them."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in records:
+        cells: dict[str, Any] = msgspec.structs.asdict(one)
+        for name in ("valid_from_utc", "valid_to_utc", "recorded_utc"):
+            cells[name] = "" if cells[name] is None else from_utc(cells[name]).isoformat()
+        writer.writerow(cells.values())
+
+
+def write_records(path: Path, records: Iterable[PatientRecord]) -> None:
+    """Replace the CSV file in one step."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with staged.open("w", newline="", encoding="utf-8") as stream:
+        write_record_rows(stream, records)
+        stream.flush()
+        os.fsync(stream.fileno())
+    staged.replace(path)
+    sync_folder(path.parent)
+
+
+def _record(cells: list[str], place: str) -> PatientRecord:
+    if len(cells) != len(COLUMNS):
+        raise EnrolmentError(f"{place}: {len(cells)} columns, not {len(COLUMNS)}")
+    row = dict(zip(COLUMNS, cells, strict=True))
+    if row["kind"] not in RECORD_KINDS:
+        raise EnrolmentError(f"{place}: kind: {row['kind']!r} is not one of {', '.join(RECORD_KINDS)}")
+    try:
+        for name in ("record", "patient", "author"):
+            check_id(row[name], name)
+        payload = msgspec.json.decode(row["payload"], type=RECORD_KINDS[row["kind"]])
+    except IdError as error:
+        raise EnrolmentError(f"{place}: {error}") from None
+    except msgspec.DecodeError as error:
+        raise EnrolmentError(f"{place}: payload: {error}") from None
+    start = read_instant(row["valid_from_utc"], f"{place}: valid_from_utc")
+    end = read_instant(row["valid_to_utc"], f"{place}: valid_to_utc") if row["valid_to_utc"] else None
+    if end is not None and end <= start:
+        raise EnrolmentError(f"{place}: valid_to_utc: not after valid_from_utc")
+    return PatientRecord(
+        record=row["record"],
+        patient=row["patient"],
+        kind=row["kind"],
+        valid_from_utc=start,
+        valid_to_utc=end,
+        recorded_utc=read_instant(row["recorded_utc"], f"{place}: recorded_utc"),
+        author=row["author"],
+        payload=msgspec.json.encode(payload).decode(),
+    )
