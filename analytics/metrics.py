@@ -5,11 +5,12 @@ LOINC codes only where two public mappings agree; everything else has a local co
 """
 
 from dataclasses import dataclass
+from math import nan
 from typing import Final, Literal
 
 from devices import units
 
-Grain = Literal["day", "night"]
+Grain = Literal["day", "night", "28 days", "questionnaire"]
 #: Whether more of it is usually worse, better, or neither by itself.
 Direction = Literal["higher is worse", "higher is better", "neither"]
 #: Scale on which a patient's days are compared with each other.
@@ -23,7 +24,7 @@ class Metric:
     Parameters
     ----------
     id : str
-        Name of its column in the table patient_day, and of the metric everywhere else.
+        Name of its column in the tables patient_day, night or hrv_window, and of the metric everywhere else.
     unit : str
         UCUM code.
     plausible : tuple of float
@@ -35,7 +36,7 @@ class Metric:
     scale_floor : float
         Values below are raised to it before the logarithm.
     within_sd : float
-        Usual within-person standard deviation, on `scale`.
+        Usual within-person standard deviation, on `scale`; NaN: no personal baseline is kept.
     stream : str or None
         Key of the device in the column device_segment; None: does not depend on a device.
     loinc : str or None
@@ -50,8 +51,8 @@ class Metric:
     minimum: str
     direction: Direction
     source: str
-    scale: Scale
-    within_sd: float
+    scale: Scale = "identity"
+    within_sd: float = nan
     stream: str | None = None
     scale_floor: float = 0.0
     loinc: str | None = None
@@ -174,5 +175,93 @@ _METRICS: Final = (
     ),
 )
 
-#: Metric id -> metric.
+_SLEEP: Final = "as total sleep time"
+_WINDOWS: Final = "as RMSSD"
+_VALID_DAY: Final = "600 minutes worn, counts of single minutes"
+_MAIN: Final = "stage epochs of the main sleep"
+_MINUTES: Final = "steps of worn minutes"
+_RHYTHM: Final = "5 days with 20 hours of 30 known minutes"
+_HOURS: Final = "hourly steps by the local clock (van Someren 1999)"
+_ITEMS: Final = "every item answered"
+_UP: Final[Direction] = "higher is better"
+_DOWN: Final[Direction] = "higher is worse"
+_OPEN: Final[Direction] = "neither"
+_PER_HOUR: Final = "{steps}/h"
+
+#: id, name, unit, grain, plausible, minimum, direction, source, LOINC: shown, without a personal baseline.
+_SHOWN: Final[
+    tuple[tuple[str, str, str, Grain, tuple[float, float], str, Direction, str, str | None], ...]
+] = (
+    ("wear_min", "wear time", units.MINUTE, "day", (0, 1500), "none", _OPEN, "pulse, then movement", None),
+    ("not_worn_min", "time not worn", units.MINUTE, "day", (0, 1500), "none", _OPEN, "as wear time", None),
+    *(
+        (
+            f"cadence_{name}_min",
+            f"minutes at {name.replace('_', '-')} steps/min",
+            units.MINUTE,
+            "day",
+            (0, 1500),
+            _VALID_DAY,
+            _OPEN,
+            f"{_MINUTES} (Tudor-Locke 2011)",
+            None,
+        )
+        for name in ("0", "1_19", "20_39", "40_59", "60_79", "80_99", "100_119", "120")
+    ),
+    ("mvpa_min", "minutes of at least 100 steps/min", units.MINUTE, "day", (0, 1500), _VALID_DAY, _UP,
+     f"{_MINUTES} (Tudor-Locke 2018)", None),
+    ("sedentary_min", "sedentary time", units.MINUTE, "day", (0, 1500), _VALID_DAY, _DOWN,
+     f"{_MINUTES}, awake", None),
+    ("sedentary_bout_count", "sedentary bouts", units.COUNT, "day", (0, 750), _VALID_DAY, _OPEN,
+     "runs of sedentary minutes", None),
+    ("sedentary_long_bout_count", "sedentary bouts of 30 min", units.COUNT, "day", (0, 48), _VALID_DAY, _DOWN,
+     "runs of sedentary minutes (Diaz 2017)", None),
+    ("efficiency_pct", "sleep efficiency", units.PERCENT, "night", (0, 100), f"{_SLEEP}, time in bed", _UP,
+     "total sleep time / time in bed", None),
+    ("maintenance_efficiency_pct", "sleep maintenance efficiency", units.PERCENT, "night", (0, 100), _SLEEP,
+     _UP, "total sleep time / sleep episode", None),
+    ("in_bed_min", "time in bed", units.MINUTE, "night", (0, 1560), f"{_SLEEP}, at most 4 h awake around it",
+     _OPEN, "first to last epoch around the main sleep", "103213-5"),
+    ("latency_min", "sleep latency", units.MINUTE, "night", (0, 240), f"{_SLEEP}, an epoch awake before it",
+     _DOWN, _MAIN, "103212-7"),
+    ("awakening_count", "awakenings", units.COUNT, "night", (0, 200), _SLEEP, _DOWN, _MAIN, "103211-9"),
+    ("light_min", "light sleep", units.MINUTE, "night", (0, 1080), _SLEEP, _OPEN, _MAIN, "93830-8"),
+    ("deep_min", "deep sleep", units.MINUTE, "night", (0, 1080), _SLEEP, _UP, _MAIN, "93831-6"),
+    ("rem_min", "REM sleep", units.MINUTE, "night", (0, 1080), _SLEEP, _OPEN, _MAIN, "93829-0"),
+    ("nap_count", "naps", units.COUNT, "day", (0, 24), "a sleep record", _OPEN,
+     "other sleep episodes", None),
+    ("nap_min", "sleep in naps", units.MINUTE, "day", (0, 1440), "a sleep record", _OPEN,
+     "other sleep episodes", None),
+    ("mean_nn_ms", "mean NN interval", units.MILLISECOND, "night", (300, 2000), _WINDOWS, _OPEN,
+     "nightly median of windows", None),
+    ("sdnn_ms", "SDNN of five minutes", units.MILLISECOND, "night", (1, 400), _WINDOWS, _UP,
+     "nightly median of windows", "80404-7"),
+    ("pnn50_pct", "pNN50", units.PERCENT, "night", (0, 100), _WINDOWS, _UP,
+     "nightly median of windows", None),
+    ("interdaily_stability", "interdaily stability", "1", "28 days", (0, 1), _RHYTHM, _UP,
+     _HOURS, None),
+    ("intradaily_variability", "intradaily variability", "1", "28 days", (0, 4), _RHYTHM, _DOWN,
+     _HOURS, None),
+    ("relative_amplitude", "relative amplitude", "1", "28 days", (0, 1), _RHYTHM, _UP, _HOURS, None),
+    ("l5", "least active 5 hours", _PER_HOUR, "28 days", (0, 20_000), _RHYTHM, _OPEN, _HOURS, None),
+    ("m10", "most active 10 hours", _PER_HOUR, "28 days", (0, 20_000), _RHYTHM, _UP, _HOURS, None),
+    ("sleep_regularity", "sleep regularity index", units.SCORE, "28 days", (-100, 100),
+     "5 pairs of consecutive days with 960 comparable minutes", _UP, "minutes (Phillips 2017)", None),
+    ("social_jetlag_h", "social jetlag", "h", "28 days", (0, 12),
+     "the patient's work days, 2 nights of either kind", _DOWN, "circular mean mid-sleep", None),
+    ("peg", "PEG", units.SCORE, "questionnaire", (0, 10), _ITEMS, _DOWN, "mean of 3 (Krebs 2009)", None),
+    ("phq-2", "PHQ-2", units.SCORE, "questionnaire", (0, 6), _ITEMS, _DOWN, "sum (Kroenke 2003)", None),
+    ("phq-8", "PHQ-8", units.SCORE, "questionnaire", (0, 24), _ITEMS, _DOWN, "sum (Kroenke 2009)", None),
+    ("phq-9", "PHQ-9", units.SCORE, "questionnaire", (0, 27), _ITEMS, _DOWN, "sum (Kroenke 2001)", None),
+    ("gad-7", "GAD-7", units.SCORE, "questionnaire", (0, 21), _ITEMS, _DOWN, "sum (Spitzer 2006)", None),
+    ("pgic", "global impression of change", units.SCORE, "questionnaire", (1, 7), _ITEMS, _OPEN,
+     "the answer (Guy 1976)", None),
+)  # fmt: skip
+
+#: Metric id -> metric, of those compared with the patient's own baseline.
 METRICS: Final[dict[str, Metric]] = {metric.id: metric for metric in _METRICS}
+#: Metric id -> metric, of all.
+REGISTRY: Final[dict[str, Metric]] = METRICS | {
+    row[0]: Metric(*row[:8], loinc=row[8])  # in order of the fields
+    for row in _SHOWN
+}

@@ -77,7 +77,7 @@ def test_a_difference_across_a_gap_does_not_count():
 
 @pytest.mark.parametrize(
     "values",
-    [np.full((1, 7, 24), np.nan), np.full((1, 7, 24), 300.0), np.zeros((1, 7, 24)), np.zeros((1, 0, 24))],
+    [np.full((1, 7, 24), np.nan), np.full((1, 7, 24), 300.1), np.zeros((1, 7, 24)), np.zeros((1, 0, 24))],
 )
 def test_missing_and_constant_series_have_no_rhythm(values):
     found = rhythms(values)
