@@ -13,7 +13,7 @@ from paho.mqtt.client import Client
 from devices.clock import from_utc, system_clock
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
-from ingest.lake.broker import MosquittoBroker, _ChildBroker, _free_port
+from ingest.lake.broker import MosquittoBroker, _ChildBroker, _free_port, _is_listening
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
@@ -33,6 +33,12 @@ class SecuredBroker(_ChildBroker):
         super().__init__(folder)
         self.authority = authority
         self.collector_port = _free_port()
+
+    def start(self) -> BrokerAddress:
+        address = super().start()
+        # the second listener opens a moment after the first
+        assert wait_until(lambda: _is_listening(self.collector_port))
+        return address
 
     def _command(self) -> list[str]:
         executable = MosquittoBroker.executable()
