@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_sql,
         _add_collector,
         *clinic_parser.COMMANDS,
+        _add_hrv,
         _add_gateway,
         _add_ca,
     ):
@@ -203,6 +204,36 @@ def _collector_status(arguments: argparse.Namespace) -> int:
     from flows.collector_command import show_status
 
     return show_status(_home(arguments), as_json=arguments.json)
+
+
+def _add_hrv(commands: Any) -> None:
+    hrv = commands.add_parser("hrv", help="heart-rate variability of your own file of RR intervals")
+    hrv.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE.parquet", help="RR in ms: lists, or long rows"
+    )
+    hrv.add_argument("--column", default="rr_ms", help="the intervals (default rr_ms)")
+    hrv.add_argument("--recording", metavar="COLUMN", help="what names a recording")
+    hrv.add_argument("--order", metavar="COLUMN", help="order of long rows; the same row twice counts once")
+    hrv.add_argument("--window", choices=("whole", "5min"), default="whole")
+    hrv.add_argument("--raw", action="store_true", help="take the intervals as they are")
+    hrv.add_argument("--out", type=Path, metavar="FILE.parquet", help="write the rows here")
+    hrv.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    hrv.set_defaults(run=_hrv)
+
+
+def _hrv(arguments: argparse.Namespace) -> int:
+    from flows.hrv_command import run_hrv
+
+    return run_hrv(
+        arguments.files,
+        column=arguments.column,
+        recording=arguments.recording,
+        order=arguments.order,
+        window=arguments.window,
+        raw=arguments.raw,
+        out=arguments.out,
+        as_json=arguments.json,
+    )
 
 
 def _add_gateway(commands: Any) -> None:

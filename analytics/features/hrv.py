@@ -155,6 +155,7 @@ def windows(
     *,
     start_us: int | None = None,
     end_us: int | None = None,
+    flagged: Marks | None = None,
 ) -> Windows:
     """Five-minute windows of one series of beats.
 
@@ -168,13 +169,15 @@ def windows(
         True where a beat does not follow the one before it (the first always does not).
     start_us, end_us : int, optional, microseconds UTC
         The sleep; windows lie wholly inside. Default: from the first beat to the last.
+    flagged : array of bool (beats,), optional
+        Beats to delete, instead of those that rules 1 and 2 find.
 
     Raises
     ------
     SignalError
         When lengths differ or time runs backwards.
     """
-    return _one_night(rr_ms, beat_end_us, run_break, start_us, end_us).windows
+    return _one_night(rr_ms, beat_end_us, run_break, start_us, end_us, flagged).windows
 
 
 def night(rr_ms: Numbers, beat_end_us: Instants, run_break: Marks, *, start_us: int, end_us: int) -> Night:
@@ -189,6 +192,7 @@ def nights(
     run_break: Marks,
     beat_slices: NDArray[np.int64],
     sleep_us: NDArray[np.int64],
+    flags: Marks | None = None,
 ) -> NightBatch:
     """Windows of many nights at once.
 
@@ -199,6 +203,8 @@ def nights(
         judged within it.
     sleep_us : array (nights, 2), microseconds UTC
         Sleep of each night.
+    flags : array of bool (beats of all nights,), optional
+        Beats to delete, nights side by side, instead of those that rules 1 and 2 find.
     """
     first = -(-sleep_us[:, 0] // WINDOW_US)
     last = sleep_us[:, 1] // WINDOW_US
@@ -210,8 +216,9 @@ def nights(
     kept = np.zeros(total, np.bool_)
     per_night = np.zeros((len(sleep_us), 3))
     beats = np.zeros((total, 3), np.int64)
-    flags = np.zeros(int(np.sum(beat_slices[:, 1] - beat_slices[:, 0])), np.bool_)
-    judged.mark(rr_ms, beat_slices, flags)
+    if flags is None:
+        flags = np.zeros(int(np.sum(beat_slices[:, 1] - beat_slices[:, 0])), np.bool_)
+        judged.mark(rr_ms, beat_slices, flags)
     hrv_kernel.night_windows(
         rr_ms,
         beat_end_us,
@@ -269,7 +276,12 @@ def _reason(rr_count: int, kept: int, possible: int) -> str | None:
 
 
 def _one_night(
-    rr_ms: Numbers, beat_end_us: Instants, run_break: Marks, start_us: int | None, end_us: int | None
+    rr_ms: Numbers,
+    beat_end_us: Instants,
+    run_break: Marks,
+    start_us: int | None,
+    end_us: int | None,
+    flagged: Marks | None = None,
 ) -> NightBatch:
     if not len(rr_ms) == len(beat_end_us) == len(run_break):
         raise SignalError("rr_ms, beat_end_us and run_break differ in length")
@@ -285,6 +297,7 @@ def _one_night(
         np.ascontiguousarray(run_break, np.bool_),
         np.array([[0, len(rr_ms)]], np.int64),
         np.array([[start_us, end_us]], np.int64),
+        flagged,
     )
 
 

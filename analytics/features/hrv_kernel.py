@@ -74,7 +74,8 @@ def _tally(histogram: Any, rr: Any, flagged: Any, low: int, high: int, step: int
     """Add (or with step -1 take away) accepted beats; returns how many."""
     count = 0
     for i in range(low, high):
-        if not flagged[i]:
+        # intervals taken as they are may lie outside the histogram
+        if not flagged[i] and RR_MIN_MS <= rr[i] <= RR_MAX_MS:
             histogram[int(np.rint(float(rr[i]))) - RR_MIN_MS] += step
             count += 1
     return count

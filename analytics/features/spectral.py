@@ -96,11 +96,13 @@ def _spectra(
             times = np.empty(last - first)
             values = np.empty(last - first)
             count = 0
+            level = float(rr[first])
             for i in range(first, last):
                 time = 1e-6 * (end_us[i] - edges_us[w, 0])
                 # the spline needs times that increase
                 if not flags[i + shift] and (count == 0 or time > times[count - 1]):
-                    times[count], values[count] = time, rr[i]
+                    # off a level of their own: a constant series is exactly zero
+                    times[count], values[count] = time, rr[i] - level
                     count += 1
             points = _resample(times[:count], values[:count])
             powers[w, 0], powers[w, 1] = _welch(points, work)

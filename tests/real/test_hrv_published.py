@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.features import artifacts, hrv, spectral
+from flows import cli
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,21 @@ def test_welltory_all_recordings(real_data):
     rounding = {"meanrr": 0.0005, "sdnn": 0.0005, "rmssd": 0.0005, "pnn50": 0.005}
     for name, values in ours.items():
         assert np.abs(np.array(values) - published[name]).max() <= rounding[name] + 1e-9, name
+
+
+def test_the_command_on_the_same_file(real_data, tmp_path):
+    file, out = real_data / "rr" / "welltory.parquet", tmp_path / "out.parquet"
+    command = ["hrv", str(file), "--raw", "--window", "whole", "--recording", "recording", "--out", str(out)]
+    assert cli.main(command) == 0
+    published = {row["recording"]: row for row in pq.read_table(file).to_pylist()}
+    found = pq.read_table(out).to_pylist()
+    assert len(found) == len(published) == 3245
+    for row in found:
+        theirs = published[row["recording"]]
+        assert abs(row["mean_nn_ms"] - theirs["published_meanrr"]) <= 0.0005 + 1e-9
+        assert abs(row["sdnn_ms"] - theirs["published_sdnn"]) <= 0.0005 + 1e-9
+        assert abs(row["rmssd_ms"] - theirs["published_rmssd"]) <= 0.0005 + 1e-9
+        assert abs(row["pnn50_pct"] - theirs["published_pnn50"]) <= 0.005 + 1e-9
 
 
 def test_kubios(real_data, anchors):
@@ -112,6 +128,49 @@ def test_rhrv_unfiltered(real_data, anchors):
     assert values.nn_count == published["n_raw"]
     assert values.sdnn_ms == pytest.approx(published["unfiltered"]["sdnn"], rel=1e-9)
     assert values.rmssd_ms == pytest.approx(published["unfiltered"]["rmssd"], rel=1e-9)
+
+
+def rhrv_accepts(hr):
+    """The package's own filter with its defaults, which is not ours: True for beats it keeps.
+
+    Every beat against its neighbours and a running mean that includes it; the limit
+    follows the spread of every fiftieth stretch, in whole percent.
+    """
+    keeps = np.zeros(len(hr), bool)
+    keeps[0] = True
+    limit, mean_limit, mean = 13, 19, hr[0]
+    ring = np.zeros(50)
+    ring[0] = hr[0]
+    for i in range(1, len(hr) - 1):
+        mean = (mean * i + hr[i]) / (i + 1) if i < 50 else mean + (hr[i] - ring[i % 50]) / 50
+        ring[i % 50] = hr[i]
+        off = [100 * abs(hr[i] / other - 1) for other in (hr[i - 1], hr[i + 1], mean)]
+        keeps[i] = (off[0] < limit or off[1] < limit or off[2] < mean_limit) and 25 < hr[i] < 200
+        if i >= 50 and i % 50 == 0:
+            limit = int(min(20, max(12, 10 + np.sqrt(np.mean((ring - mean) ** 2)))))
+            mean_limit = int(1.5 * limit)
+    return keeps
+
+
+def test_rhrv_filtered(real_data, anchors):
+    published = anchors["rhrv_example_beats"]
+    times = pq.read_table(real_data / "anchors" / "rhrv_example_beats.parquet")["beat_time_s"].to_numpy()
+    rr = 1000 * np.diff(times)
+    rr = np.concatenate([rr[:1], rr])
+    keeps = rhrv_accepts(60_000 / rr)
+    nn, ends = rr[keeps], times[keeps]
+    # that package differences what remains side by side, over the beats it took out too
+    values = hrv.time_domain(nn)
+    assert values.nn_count == published["n_after_FilterNIHR"]
+    assert values.sdnn_ms == pytest.approx(published["sdnn"], rel=1e-9)
+    assert values.rmssd_ms == pytest.approx(published["rmssd"], rel=1e-9)
+    assert values.pnn50_pct == pytest.approx(published["pnn50"], rel=1e-9)
+    pieces = [
+        hrv.time_domain(nn[(ends >= low) & (ends < low + 300)]) for low in np.arange(0, ends[-1] - 300, 300)
+    ]
+    means = [piece.mean_nn_ms for piece in pieces]
+    assert np.std(means, ddof=1) == pytest.approx(published["sdann"], rel=1e-9)
+    assert np.mean([piece.sdnn_ms for piece in pieces]) == pytest.approx(published["sdnnidx"], rel=1e-9)
 
 
 def test_nsr_recordings_have_windows(real_data):
