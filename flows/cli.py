@@ -5,6 +5,7 @@ Imports stay inside the commands: a home gateway never loads the clinic's librar
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -66,14 +67,24 @@ def _parser() -> argparse.ArgumentParser:
 def _add_demo(commands: Any) -> None:
     demo = commands.add_parser("demo", help="the whole system on SYNTHETIC people: wearables to alerts")
     demo.add_argument("--people", type=_positive, default=40)
-    demo.add_argument("--days", type=_positive, default=60)
+    demo.add_argument("--days", type=_demo_days, default=60)
     demo.add_argument("--seed", type=int, default=1)
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write to (replaced)")
     demo.add_argument("--json", action="store_true", help="one JSON object on standard output")
     demo.set_defaults(run=_demo)
 
 
+def _end_in_order() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, so that no process of ours is left behind."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def _demo(arguments: argparse.Namespace) -> int:
+    _end_in_order()
     from flows.demo import run_demo
 
     return run_demo(
@@ -104,6 +115,7 @@ def _add_replay(commands: Any) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    _end_in_order()
     from flows.replay import run_replay
 
     return run_replay(
@@ -176,7 +188,7 @@ def _add_collector(commands: Any) -> None:
     run = actions.add_parser("run", help="collect until stopped")
     run.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     run.add_argument("--host", default="127.0.0.1")
-    run.add_argument("--port", type=_positive, default=1883)
+    run.add_argument("--port", type=_port, default=1883)
     run.add_argument("--name", default="collector-1")
     run.add_argument(
         "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
@@ -327,6 +339,18 @@ def _positive(text: str) -> int:
     return number
 
 
+def _demo_days(text: str) -> int:
+    if _positive(text) > 3650:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than ten years")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if _positive(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
 def _frame_size(text: str) -> int:
     """RR intervals of one notification: nine fit the smallest frame (23 bytes)."""
     if not 1 <= _positive(text) <= 9:
@@ -336,9 +360,12 @@ def _frame_size(text: str) -> int:
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date (YYYY-MM-DD)") from None
+    if not 2000 <= found.year < 2100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date of this century")
+    return found
 
 
 if __name__ == "__main__":

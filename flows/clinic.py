@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,18 @@ class Clinic:
             raise UserError(f"no enrolment file at {self.enrolment_path}: whose device is whose?")
         return read_enrolment(self.enrolment_path)
 
-    def patients(self) -> list[str]:
-        """Every enrolled patient."""
-        return sorted({row.patient for row in self.enrolment().rows})
+    def patients(self) -> Sequence[str]:
+        """Every enrolled patient.
+
+        Raises
+        ------
+        UserError
+            When there is none: a night of nobody would publish an empty snapshot over a good one.
+        """
+        found = sorted({row.patient for row in self.enrolment().rows})
+        if not found:
+            raise UserError(f"{self.enrolment_path} enrols nobody")
+        return found
 
     def write_enrolment(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Write the enrolment file; columns as in :mod:`ingest.lake.enrolment`."""
@@ -84,6 +93,11 @@ class Clinic:
         """Whether a collector is connected to its broker and receives."""
         return any(status["is_subscribed"] for status in self._collector_statuses())
 
+    def forget_subscriptions(self) -> None:
+        """Forget who said to be subscribed: a killed collector could not take it back."""
+        for path in (self.lake.root / "status").glob("*.json"):
+            path.write_text(json.dumps(read_json(path) | {"is_subscribed": False}))
+
     def collector_counts(self) -> dict[str, Counter[str]]:
         """Samples received, stored and quarantined by kind, over all collectors."""
         totals = {name: Counter[str]() for name in ("received", "stored", "quarantined")}
@@ -94,4 +108,18 @@ class Clinic:
         return totals
 
     def _collector_statuses(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted((self.lake.root / "status").glob("*.json"))]
+        return [read_json(path) for path in sorted((self.lake.root / "status").glob("*.json"))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of ours as JSON.
+
+    Raises
+    ------
+    UserError
+        Naming the file, when it is not.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): move it away, it is made anew") from None

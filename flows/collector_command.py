@@ -1,12 +1,14 @@
 """`flarecast collector`: run one until it is stopped, or show what it has done."""
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import Any
 
 from devices.clock import system_clock
-from flows.clinic import Clinic
+from devices.ids import check_id
+from flows.clinic import Clinic, read_json
 from flows.errors import UserError
 from ingest.lake.collector import Collector
 from ingest.wire.address import BrokerAddress
@@ -14,6 +16,8 @@ from ingest.wire.address import BrokerAddress
 
 def run_collector(home: Path, *, host: str, port: int, name: str, window: int) -> int:
     """Collect into the clinic's lake until SIGTERM or SIGINT; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    check_id(name, "collector")
     clinic = Clinic(home)
     collector = Collector(
         BrokerAddress(host, port),
@@ -37,7 +41,7 @@ def run_collector(home: Path, *, host: str, port: int, name: str, window: int) -
 def show_status(home: Path, *, as_json: bool) -> int:
     """Print each collector's counters."""
     folder = Clinic(home).lake.root / "status"
-    statuses = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    statuses = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
     if not statuses:
         raise UserError(f"no collector has run on {folder.parent}")
     if as_json:

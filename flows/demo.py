@@ -52,8 +52,8 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         prefect = stack.PrefectServer(clinic.home / "prefect", configured)
         resources.callback(prefect.stop)
         prefect.start()
-        with stack.broker(clinic.home / "broker") as address, stack.collector(clinic, address):
-            homes = Homes(clinic.home / "gateways", address, progress)
+        with stack.broker(clinic.home / "broker") as address, stack.collector(clinic, address) as collector:
+            homes = Homes(clinic.home / "gateways", address, collector, progress)
             homes.run([simulate(person, first, last, seed=seed) for person in cohort])
         shown = progress.add_task("nightly flow (Prefect)", total=1)
         prefect.wait()
@@ -78,10 +78,13 @@ def fresh_folder(out: Path) -> Path:
     UserError
         When the folder exists and is not one of ours.
     """
-    if out.exists() and not (out / MARKER).exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"{out} exists and was not made by flarecast: choose another --out")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARKER).touch()
+    try:
+        if out.exists() and not (out / MARKER).exists() and any(out.iterdir() if out.is_dir() else [out]):
+            raise UserError(f"{out} exists and was not made by flarecast: choose another --out")
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        (out / MARKER).touch()
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from None
     return out.resolve()

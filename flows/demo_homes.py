@@ -13,7 +13,7 @@ from devices.clock import at_local, system_clock
 from devices.observations import Battery, Observation, RrInterval, SleepStage, StepCount
 from devices.sim.cohort import PersonRecord
 from devices.sim.made import Made
-from flows import air
+from flows import air, stack
 from flows.errors import UserError
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
@@ -35,12 +35,19 @@ DRAIN_S = 300
 class Homes:
     """Runs the homes and counts what was made and what was spooled, in samples."""
 
-    def __init__(self, folder: Path, broker: BrokerAddress, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: BrokerAddress,
+        collector: stack.CollectorProcess,
+        progress: Progress,
+    ) -> None:
         self.made = Made()
         self.spooled: Counter[str] = Counter()
         self.streamed_people = 0
         self._folder = folder
         self._broker = broker
+        self._collector = collector
         self._progress = progress
         folder.mkdir(parents=True)
 
@@ -109,7 +116,7 @@ class Homes:
 
     def _finish(self, spool: Spool, forwarder: Forwarder) -> None:
         """Wait until the collector has everything; free the home."""
-        if not forwarder.drain(DRAIN_S):
+        if not stack.drain(forwarder, self._collector, DRAIN_S):
             raise UserError(f"a gateway was not drained within {DRAIN_S} s: see collector.log")
         for kind, counts in spool.counts().by_kind.items():
             self.spooled[kind] += counts.appended

@@ -85,6 +85,8 @@ def read_config(path: Path) -> GatewayConfig:
         raise UserError(f"no gateway file {path}: flarecast gateway pair --config {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     try:
         return _config(path, content)
     except KeyError as error:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, HOUR, from_utc, to_utc
+from flows.clinic import read_json
 from flows.errors import UserError
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
@@ -55,7 +56,7 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        stored = json.loads(path.read_text()) if path.exists() else {}
+        stored = read_json(path) if path.exists() else {}
         self._spans: dict[str, list[int]] = stored.get("spans", {})
         self._done: dict[str, dict[str, str]] = stored.get("done", {})
 

@@ -1,9 +1,12 @@
 """`flarecast nightly`: run it directly, or as a Prefect flow where a server is configured."""
 
 import json
+import secrets
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,10 +35,13 @@ def run_nightly(
         raise UserError("say which nights: --date D, or --from D --to D")
     if first > last:
         raise UserError(f"--from {first} is after --to {last}")
-    if not home.exists():
-        raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
     if lake is not None and not lake.is_dir():
         raise UserError(f"no lake at {lake}")
+    if not home.exists():
+        raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
+    if not Clinic(home, lake).lake.root.is_dir():
+        # an unmounted disk must not publish nights without data
+        raise UserError(f"no lake at {Clinic(home, lake).lake.root}")
     # a user's mistake is said before anything is started
     nightly.check_patients(Clinic(home, lake), patients or ())
     if first > datetime.now(UTC).date() + timedelta(days=1):
@@ -56,7 +62,8 @@ def _run(
         from flows.nightly_flow import nightly_flow
 
         lake_text = str(lake) if lake else None
-        return nightly_flow(str(home), lake_text, first.isoformat(), last.isoformat(), patients)
+        with _request(home, patients) as request:
+            return nightly_flow(str(home), lake_text, first.isoformat(), last.isoformat(), request)
     with stages() as stage:
         report = nightly.run(
             Clinic(home, lake),
@@ -68,6 +75,21 @@ def _run(
             stage=stage,
         )
     return report.to_json()
+
+
+@contextmanager
+def _request(home: Path, patients: list[str] | None) -> Generator[str | None]:
+    """Name of a file that names the patients: Prefect keeps parameters, and patients do not belong there."""
+    if not patients:
+        yield None
+        return
+    path = home / "requests" / f"{secrets.token_hex(8)}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(patients))
+    try:
+        yield path.name
+    finally:
+        path.unlink()
 
 
 def _check_server(api_url: str) -> None:

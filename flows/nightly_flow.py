@@ -1,5 +1,6 @@
 """The nightly run as a Prefect flow: the same stages, each one a task with a history."""
 
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -22,9 +23,13 @@ def call_as_task(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) ->
 
 @flow(name="nightly", log_prints=False, persist_result=False, validate_parameters=False)
 def nightly_flow(
-    home: str, lake_root: str | None, first: str, last: str, patients: list[str] | None
+    home: str, lake_root: str | None, first: str, last: str, request: str | None
 ) -> dict[str, Any]:
-    """Bring the nights `first` to `last` (ISO dates) of the clinic at `home` up to date."""
+    """Bring the nights `first` to `last` (ISO dates) of the clinic at `home` up to date.
+
+    `request` names a file under ``requests/`` that lists the patients; all when it is None.
+    """
+    patients = json.loads((Path(home) / "requests" / request).read_text()) if request else None
     clinic = Clinic(Path(home), Path(lake_root) if lake_root else None)
     report = nightly.run(
         clinic,

@@ -82,18 +82,10 @@ def run_replay(
     with ExitStack() as resources:
         progress = resources.enter_context(bar())
         address = resources.enter_context(stack.broker(clinic.home / "broker"))
-        resources.enter_context(stack.collector(clinic, address))
+        collector = resources.enter_context(stack.collector(clinic, address))
+        path = _Path(clinic.home / "gateways", address, collector, progress, sent, spooled)
         for recording in chosen:
-            _send(
-                recording,
-                clinic.home / "gateways",
-                address,
-                per_notification,
-                start_at,
-                progress,
-                sent,
-                spooled,
-            )
+            _send(recording, path, per_notification, start_at)
     stored = stored_by_kind(clinic)
     summary = _summary(clinic, chosen, sent, spooled, stored)
     summary["seconds"] = round(time.monotonic() - started, 1)
@@ -148,34 +140,43 @@ def step_runs(recording: Recording) -> Iterator[StepCount]:
             )
 
 
-def _send(
-    recording: Recording,
-    folder: Path,
-    address: BrokerAddress,
-    per_notification: int,
-    start_at: datetime,
-    progress: Progress,
-    sent: Counter[str],
-    spooled: Counter[str],
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    spool = Spool(folder / f"{recording.gateway}.sqlite", clock=system_clock)
-    forwarder = Forwarder(spool, address, site=SITE, gateway=recording.gateway)
+@dataclass(frozen=True)
+class _Path:
+    """What every recording goes through, and the counts on the way."""
+
+    folder: Path
+    broker: BrokerAddress
+    collector: stack.CollectorProcess
+    progress: Progress
+    sent: Counter[str]
+    spooled: Counter[str]
+
+
+def _send(recording: Recording, path: _Path, per_notification: int, start_at: datetime) -> None:
+    path.folder.mkdir(parents=True, exist_ok=True)
+    spool = Spool(path.folder / f"{recording.gateway}.sqlite", clock=system_clock)
+    forwarder = Forwarder(spool, path.broker, site=SITE, gateway=recording.gateway)
     forwarder.start()
-    shown = progress.add_task(f"{recording.name} ({recording.kind})", total=recording.values.height)
+    count = recording.values.height
+    shown = path.progress.add_task(f"{recording.name} ({recording.kind})", total=count)
     if recording.kind == "rr_interval":
         _stream(
-            recording, spool, per_notification, start_at, lambda beats: progress.advance(shown, beats), sent
+            recording,
+            spool,
+            per_notification,
+            start_at,
+            lambda beats: path.progress.advance(shown, beats),
+            path.sent,
         )
     else:
         runs = list(step_runs(recording))
-        sent["step_count"] += sum(run.sample_count for run in runs)
+        path.sent["step_count"] += sum(run.sample_count for run in runs)
         spool.append(runs)
-        progress.advance(shown, recording.values.height)
-    if not forwarder.drain(DRAIN_S):
+        path.progress.advance(shown, count)
+    if not stack.drain(forwarder, path.collector, DRAIN_S):
         raise UserError(f"{recording.name} was not confirmed within {DRAIN_S} s")
     for kind, counts in spool.counts().by_kind.items():
-        spooled[kind] += counts.appended
+        path.spooled[kind] += counts.appended
     forwarder.stop()
     spool.close()
 

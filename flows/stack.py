@@ -1,6 +1,7 @@
 """A whole clinic on one machine: broker, collector and Prefect server, for demo and replay."""
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -18,8 +19,11 @@ from flows import settings
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.settings import Settings
+from ingest.edge.forwarder import Forwarder
 from ingest.lake.broker import EmbeddedBroker
 from ingest.wire.address import BrokerAddress
+
+logger = logging.getLogger(__name__)
 
 #: A collector needs a second or two to import its libraries, more on a busy machine.
 COLLECTOR_START_S = 60
@@ -39,30 +43,58 @@ def broker(folder: Path) -> Generator[BrokerAddress]:
         embedded.stop()
 
 
+class CollectorProcess:
+    """A collector process on the clinic's lake, started again when it dies; its log under `home`."""
+
+    def __init__(self, clinic: Clinic, address: BrokerAddress, *, window: int = 100) -> None:
+        self._clinic = clinic
+        self._command = [sys.executable, "-m", "flows.cli", "collector", "run", "--home", str(clinic.home)]
+        self._command += ["--host", address.host, "--port", str(address.port), "--window", str(window)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it receives: a broker keeps nothing for a collector it has not met."""
+        self._clinic.forget_subscriptions()
+        with (self._clinic.home / "collector.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        end = time.monotonic() + COLLECTOR_START_S
+        while time.monotonic() < end and self._process.poll() is None:
+            if self._clinic.has_subscribed_collector():
+                return
+            time.sleep(0.05)
+        raise UserError(f"the collector did not start: see {self._clinic.home}/collector.log")
+
+    def restart_if_dead(self) -> None:
+        """Start it again when it has ended; what it had not confirmed is delivered again."""
+        if self._process is not None and self._process.poll() is not None:
+            logger.warning("collector ended code=%s, started again", self._process.returncode)
+            self.start()
+
+    def stop(self) -> None:
+        """Stop it gracefully."""
+        if self._process is not None:
+            stop_process(self._process, COLLECTOR_STOP_S)
+
+
 @contextmanager
-def collector(
-    clinic: Clinic, address: BrokerAddress, *, window: int = 100
-) -> Generator[subprocess.Popen[bytes]]:
-    """A collector process on the clinic's lake; stopped gracefully, its log under `home`."""
-    command = [sys.executable, "-m", "flows.cli", "collector", "run", "--home", str(clinic.home)]
-    command += ["--host", address.host, "--port", str(address.port), "--window", str(window)]
-    with (clinic.home / "collector.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            _wait_until_subscribed(clinic, process)
-            yield process
-        finally:
-            stop_process(process, COLLECTOR_STOP_S)
+def collector(clinic: Clinic, address: BrokerAddress) -> Generator[CollectorProcess]:
+    """A collector process for the time of the context."""
+    process = CollectorProcess(clinic, address)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.stop()
 
 
-def _wait_until_subscribed(clinic: Clinic, process: subprocess.Popen[bytes]) -> None:
-    """A broker keeps nothing for a collector it has not met yet: homes start after it."""
-    end = time.monotonic() + COLLECTOR_START_S
-    while time.monotonic() < end and process.poll() is None:
-        if clinic.has_subscribed_collector():
-            return
-        time.sleep(0.05)
-    raise UserError(f"the collector did not start: see {clinic.home}/collector.log")
+def drain(forwarder: Forwarder, process: CollectorProcess, timeout_s: float) -> bool:
+    """Wait until everything of a gateway is confirmed, whatever happens to the collector; whether in time."""
+    end = time.monotonic() + timeout_s
+    while not forwarder.drain(1.0):
+        process.restart_if_dead()
+        if time.monotonic() > end:
+            return False
+    return True
 
 
 def stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> int:

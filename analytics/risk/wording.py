@@ -101,7 +101,9 @@ def _comparison(scores: Scores, deviations: dict[str, Deviation], row: int, colu
         start = "changed from usual over the last 3 days, upwards: "
     else:
         named = [name for _, name in there]
-        start = "close to usual over the last 3 days: "
+        # one stream far off and the others not is neither a change nor "close to usual"
+        is_mixed = any(abs(z) >= CHANGED for z, _ in there)
+        start = "mixed over the last 3 days: " if is_mixed else "close to usual over the last 3 days: "
     return start + ", ".join(_numbers(deviations[name], row, column) for name in named)
 
 

@@ -1,5 +1,6 @@
 """Ask the published snapshot."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -27,9 +28,19 @@ def run(current: Path, sql: str) -> pa.Table:
     catalog = current.resolve()
     if not catalog.is_file():
         raise QueryError(f"nothing published yet at {current}: run `flarecast nightly` first")
-    with duckdb.connect(str(catalog), read_only=True) as con:
+    # a database of our own around it: the locks below are nobody else's
+    with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")
         try:
+            name = str(catalog).replace("'", "''")
+            con.execute(f"attach '{name}' as snapshot (read_only)")
+            con.execute("use snapshot")
+        except duckdb.Error as error:
+            raise QueryError(f"{catalog} is not a snapshot: {_one_line(error)}") from None
+        _close_doors(con)
+        try:
+            if len(con.extract_statements(sql)) > 1:
+                raise QueryError("one query at a time")
             rows = con.sql(sql)
             # no relation comes back from statements that are not queries, whatever the types say
             if rows is None:  # pyright: ignore[reportUnnecessaryComparison]
@@ -37,6 +48,15 @@ def run(current: Path, sql: str) -> pa.Table:
             return _plain(rows.to_arrow_table())
         except duckdb.Error as error:
             raise QueryError(_one_line(error)) from error
+
+
+def _close_doors(con: duckdb.DuckDBPyConnection) -> None:
+    """Let a query read the files its views name and no others, and write nowhere."""
+    views = con.execute("select sql from duckdb_views() where not internal").fetchall()
+    paths = {path for (text,) in views for path in re.findall(r"'(/[^']+\.parquet)'", text)}
+    con.execute("set allowed_paths = $paths", {"paths": sorted(paths)})
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
 
 
 def _plain(rows: pa.Table) -> pa.Table:

@@ -34,7 +34,15 @@ def clinic(tmp_path: Path) -> Path:
         (["nightly", "--home", "{home}", "--lake", "{home}/no-lake", "--date", "2024-02-01"], "no-lake"),
         (["nightly", "--home", "{home}", "--date", "2024-02-01", "--patient", "p-9"], "p-9"),
         (["sql", "--home", "{home}", "select 1"], "nothing published yet"),
-        (["nightly", "--home", "{home}", "--date", "2999-01-01"], "2999-01-01"),
+        (["nightly", "--home", "{home}", "--date", "2099-01-01"], "2099-01-01"),
+        (["nightly", "--home", "{home}", "--date", "0001-01-01"], "0001-01-01"),
+        (["nightly", "--home", "{home}", "--lake", "{home}/elsewhere", "--date", "2024-02-01"], "elsewhere"),
+        (["sql", "--snapshot", "{home}/enrolment.csv", "select 1"], "not a snapshot"),
+        (["collector", "run", "--home", "{home}", "--name", "../x"], "../x"),
+        (["collector", "run", "--home", "{home}", "--port", "99999"], "99999"),
+        (["demo", "--people", "1", "--days", "999999999", "--out", "{home}/d"], "ten years"),
+        (["demo", "--people", "1", "--days", "1", "--out", "{home}/enrolment.csv/d"], "cannot be written"),
+        (["gateway", "run", "--config", "{home}"], "{home}"),
         (["replay", "{home}/missing.parquet", "--per-notification", "10", "--out", "{home}/r"], "1 to 9"),
         (["replay", "{home}/missing.parquet", "--out", "{home}/r"], "missing.parquet"),
         (["replay", "{home}/enrolment.csv", "--out", "{home}/r"], "enrolment.csv"),
@@ -47,10 +55,38 @@ def clinic(tmp_path: Path) -> Path:
 def test_mistakes_are_one_line_and_exit_two(clinic: Path, arguments: list[str], says: str) -> None:
     done = flarecast(*(text.format(home=clinic) for text in arguments))
     assert done.returncode == 2, done.stderr
-    assert says in done.stderr
+    assert says.format(home=clinic) in done.stderr
     assert "Traceback" not in done.stderr
     if "usage:" not in done.stderr:
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_lake_that_is_not_there_publishes_nothing(clinic: Path) -> None:
+    (clinic / "lake").rmdir()
+    done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
+    assert done.returncode == 2
+    assert "no lake" in done.stderr
+    assert not (clinic / "published").exists()
+
+
+def test_an_enrolment_of_nobody_publishes_nothing(clinic: Path) -> None:
+    path = clinic / "enrolment.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
+    assert done.returncode == 2
+    assert "enrols nobody" in done.stderr
+    assert not (clinic / "published").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "lake/status/collector-1.json"])
+def test_a_broken_file_of_ours_is_named(clinic: Path, name: str) -> None:
+    (clinic / name).parent.mkdir(exist_ok=True)
+    (clinic / name).write_text("{bro")
+    night = ["nightly", "--home", clinic, "--date", "2024-02-01"]
+    done = flarecast(*(night if name == "manifest.json" else ["collector", "status", "--home", clinic]))
+    assert done.returncode == 2
+    assert name.rsplit("/", 1)[-1] in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unreadable_lake_file_is_named(clinic: Path) -> None:

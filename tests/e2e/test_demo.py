@@ -1,6 +1,8 @@
 """The main job, end to end on real parts: wearables, gateways, broker, collector, Prefect, webhook, page."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -125,3 +127,64 @@ def test_sql_takes_a_snapshot_by_its_path(demo: dict[str, Any]) -> None:
     done = flarecast("sql", "--snapshot", demo["snapshot"], "--json", "select count(*) as n from patient_day")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["n"] >= demo["people"] * demo["days"]
+
+
+def test_a_collector_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "demo",
+        "--people",
+        "6",
+        "--days",
+        "6",
+        "--out",
+        str(out),
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        victim = wait_for_collector(out)
+        os.kill(victim, signal.SIGKILL)
+        stdout, stderr = running.communicate(timeout=200)
+    assert running.returncode == 0, stderr
+    summary = json.loads(stdout)
+    assert summary["made"] == summary["stored"] > 100_000
+    assert "started again" in stderr, "the collector was really killed, and said to be"
+
+
+def wait_for_collector(out: Path) -> int:
+    """Process id of the demo's collector once it has stored something."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if any(out.glob("lake/landing/*/*/*.parquet")):
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if b"collector" in words and str(out.resolve()).encode() in words:
+                    return int(folder.name)
+        time.sleep(0.01)
+    raise AssertionError("no collector appeared")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to '{out}'",
+        "select * from read_csv('/etc/passwd')",
+        "create table t as select 1",
+        "select 1; select 2",
+        "attach '{out}'",
+    ],
+)
+def test_a_query_reads_the_snapshot_and_nothing_else(
+    demo: dict[str, Any], tmp_path: Path, query: str
+) -> None:
+    out = tmp_path / "out"
+    done = flarecast("sql", "--home", demo["home"], query.format(out=out))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
