@@ -18,7 +18,7 @@ demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --da
 
 test: python ## every test: PYTEST_ARGS="tests/unit -k spool"
 	@$(SETUP) debian mosquitto chromium
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=1 $(PYTEST_ARGS)
 
 check: python ## format, lint, types, import directions
 	$(BIN)/ruff format --check

@@ -1,6 +1,8 @@
 """What every test run shares: the profile of generated tests, and a plain word on the real recordings."""
 
+import faulthandler
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 REAL_DATA = Path(os.environ.get("FLARECAST_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 REAL_TESTS = "tests/real/"
+#: Stopping a demo's processes takes seconds; a link that never closes takes for ever.
+TEARDOWN_S = 60
 #: Tests that share one run of the demo stay with one worker.
 DEMO_TESTS = "tests/e2e/test_demo"
 
@@ -37,6 +41,16 @@ class _Workers(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Workers:
     """Share the tests out among the workers of ``make test``."""
     return _Workers(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """End the worker when a fixture never ends: pytest-timeout stops its watch at the first failure."""
+    faulthandler.dump_traceback_later(TEARDOWN_S, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")
