@@ -1,0 +1,128 @@
+"""HRV: one night against NeuroKit2, and the time domain against DuckDB's bare scan."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analytics.features import hrv
+from bench.harness import Bench, CannotMeasure, Result, case
+
+NIGHT_BEATS = 30_000
+PEER = "neurokit2==0.2.13"
+PEER_HOME = Path(__file__).parents[2] / ".cache" / "bench-neurokit2"
+
+#: What an analyst writes with NeuroKit2: beats corrected, five-minute windows, both domains.
+_PEER_PROGRAM = """
+import json, sys, time, warnings
+import numpy as np, pyarrow.parquet as pq
+warnings.simplefilter("ignore")
+import neurokit2 as nk
+def night(path):
+    rr = pq.read_table(path)["rr_ms"].to_numpy().astype(float)
+    peaks = np.concatenate([[0], np.cumsum(rr)]).astype(int)
+    _, peaks = nk.signal_fixpeaks(peaks, sampling_rate=1000, method="Kubios", iterative=False)
+    found = []
+    for start in range(0, int(peaks[-1]) - 300_000, 300_000):
+        own = peaks[(peaks > start) & (peaks <= start + 300_000)]
+        time_domain = nk.hrv_time(own, sampling_rate=1000)
+        nk.hrv_frequency(own, sampling_rate=1000)
+        found.append(float(time_domain["HRV_RMSSD"].iloc[0]))
+    return found
+began = time.process_time()
+found = night(sys.argv[1])
+print(json.dumps({"seconds": time.process_time() - began, "rmssd": float(np.median(found))}))
+"""
+
+
+def _night(path: Path) -> hrv.Windows:
+    rr = pq.read_table(path)["rr_ms"].to_numpy()
+    ends = np.cumsum(rr.astype(np.int64)) * 1000
+    return hrv.windows(rr, ends, np.arange(len(rr)) == 0, start_us=0)
+
+
+def _cpu_s(function: Callable[[], object], repeats: int) -> float:
+    seconds: list[float] = []
+    for _ in range(repeats):
+        began = time.process_time()
+        function()
+        seconds.append(time.process_time() - began)
+    return statistics.median(seconds)
+
+
+def _peer() -> Path:
+    """Interpreter of the peer's own environment, made at the first use."""
+    python = PEER_HOME / "bin" / "python"
+    if not (PEER_HOME / "ready").exists():
+        steps = ([sys.executable, "-m", "venv", "--clear", str(PEER_HOME)],)
+        steps += ([str(python), "-m", "pip", "install", "--quiet", PEER, "pyarrow"],)
+        for step in steps:
+            done = subprocess.run(step, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise CannotMeasure(f"{PEER} cannot be installed: {done.stderr.strip()[-200:]}")
+        (PEER_HOME / "ready").touch()
+    return python
+
+
+def _write(path: Path, beats: int, seed: int = 1) -> None:
+    rng = np.random.default_rng(seed)
+    breath = 25 * np.sin(np.arange(beats) * 2 * np.pi / 4)
+    rr = np.rint(950 + breath + rng.normal(0, 20, beats)).astype(np.uint16)
+    pq.write_table(pa.table({"rr_ms": rr}), path, compression="zstd")
+
+
+@case
+def hrv_night(bench: Bench) -> list[Result]:
+    """Read, artifacts, windows, both domains: CPU time of one night, NeuroKit2 doing the same."""
+    python = _peer()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "night.parquet"
+        _write(path, NIGHT_BEATS)
+        found = _night(path)
+        ours_s = _cpu_s(lambda: _night(path), 21)
+        theirs: list[dict[str, float]] = []
+        for _ in range(3):
+            command = [str(python), "-c", _PEER_PROGRAM, str(path)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            theirs.append(json.loads(done.stdout))
+    rmssd = float(np.median(found.rmssd_ms[found.is_kept]))
+    if abs(rmssd / theirs[0]["rmssd"] - 1) > 0.01:
+        raise AssertionError(f"median RMSSD {rmssd} here, {theirs[0]['rmssd']} there")
+    theirs_s = statistics.median(run["seconds"] for run in theirs)
+    return [
+        Result("hrv_night.cpu", ours_s, "s", ours_s / theirs_s, PEER, 21),
+        Result("hrv_night.rmssd", rmssd, "ms", rmssd / theirs[0]["rmssd"], PEER, 1),
+    ]
+
+
+@case
+def hrv_scan(bench: Bench) -> list[Result]:
+    """Time domain of 1e8 intervals from Parquet against DuckDB's sum of the same column."""
+    beats = 100_000_000
+    with TemporaryDirectory() as folder, duckdb.connect() as con:
+        path = Path(folder) / "rr.parquet"
+        _write(path, beats)
+        con.execute("set threads = 1")
+
+        def ours() -> None:
+            for batch in pq.ParquetFile(path).iter_batches(1_000_000, use_threads=False):
+                hrv.time_domain(batch.column(0).to_numpy())
+
+        def theirs() -> None:
+            con.execute("select sum(rr_ms) from read_parquet(?)", [str(path)]).fetchall()
+
+        ours()
+        ours_s, theirs_s = _cpu_s(ours, 3), _cpu_s(theirs, 3)
+    rate = beats / ours_s / 1e6
+    return [Result("hrv_scan.speed", rate, "million RR/s", theirs_s / ours_s, "DuckDB's bare scan", 3)]
