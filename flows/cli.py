@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import clinic_parser, settings
+from flows.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -193,6 +194,9 @@ def _add_collector(commands: Any) -> None:
     run.add_argument(
         "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
     )
+    run.add_argument("--group", help="share the work with the other collectors of this group")
+    for name in ("ca", "certificate", "key"):
+        run.add_argument(f"--{name}", type=Path, help=f"{name} of mutual TLS (PEM, from flarecast ca)")
     run.set_defaults(run=_collector_run)
     status = actions.add_parser("status", help="received, stored and quarantined samples")
     status.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
@@ -202,12 +206,16 @@ def _add_collector(commands: Any) -> None:
 
 def _collector_run(arguments: argparse.Namespace) -> int:
     from flows.collector_command import run_collector
+    from ingest.wire.address import BrokerAddress
 
+    files = (arguments.ca, arguments.certificate, arguments.key)
+    if any(files) and not all(files):
+        raise UserError("mutual TLS needs --ca, --certificate and --key")
     return run_collector(
         _home(arguments),
-        host=arguments.host,
-        port=arguments.port,
+        BrokerAddress(arguments.host, arguments.port, *files),
         name=arguments.name,
+        group=arguments.group,
         window=arguments.window,
     )
 

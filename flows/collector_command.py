@@ -11,20 +11,25 @@ from devices.ids import check_id
 from flows.clinic import Clinic, read_json
 from flows.errors import UserError
 from ingest.lake.collector import Collector
+from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 
 
-def run_collector(home: Path, *, host: str, port: int, name: str, window: int) -> int:
-    """Collect into the clinic's lake until SIGTERM or SIGINT; returns the exit code."""
+def run_collector(home: Path, broker: BrokerAddress, *, name: str, group: str | None, window: int) -> int:
+    """Collect into the clinic's lake until SIGTERM or SIGINT; returns the exit code.
+
+    The enrolment file is read again when it changes: enrolling needs no restart.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     check_id(name, "collector")
     clinic = Clinic(home)
     collector = Collector(
-        BrokerAddress(host, port),
+        broker,
         clinic.lake,
-        clinic.enrolment(),
+        EnrolmentFile(clinic.enrolment_path),
         clock=system_clock,
         collector=name,
+        group=group,
         window=window,
     )
 

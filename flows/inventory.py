@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from devices.clock import DAY, HOUR, from_utc, to_utc
 from flows.clinic import read_json
 from flows.errors import UserError
+from ingest.lake.manifest import check_version
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
 EAST, WEST = 14 * HOUR, 12 * HOUR
@@ -44,6 +45,8 @@ def file_span(path: Path) -> Span:
         metadata = pq.read_metadata(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"lake file {path} cannot be read ({error}): restore it, or move it away") from None
+    written = (metadata.metadata or {}).get(b"flarecast.schema_version", b"1")
+    check_version(path, int(written))
     column = metadata.schema.names.index("start_utc")
     statistics = [metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)]
     if not statistics or any(s is None or not s.has_min_max for s in statistics):

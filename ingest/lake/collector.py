@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from devices.clock import Clock
+from devices.clock import MINUTE, Clock
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import Lake
 from ingest.lake.intake import Flush, Intake, Received
@@ -38,6 +38,8 @@ QUIET_S: Final = 0.02
 #: Samples by kind, in the status file; they go on where the collector of this name left them.
 COUNTED: Final = ("received", "stored", "quarantined")
 RETRY_S: Final = 1.0
+#: An idle collector says this often that it is alive.
+HEARTBEAT: Final = MINUTE
 MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 30.0
 
@@ -109,7 +111,7 @@ class Collector:
         self._is_subscribed = False
         self._counts = {name: Counter[str]() for name in COUNTED}
         self._messages = Counter[str]()
-        self._started_utc = clock()
+        self._started_utc = self._status_utc = clock()
 
     def run(self) -> None:
         """Collect until :meth:`stop`; what is in the buffer then is stored and acknowledged."""
@@ -125,7 +127,8 @@ class Collector:
             is_stored = True
             while not self._stopping:
                 is_stored = self._flush_next(client)
-                if self._is_subscribed != was_subscribed:
+                is_news = self._is_subscribed != was_subscribed
+                if is_news or self._clock() - self._status_utc >= HEARTBEAT:
                     was_subscribed = self._is_subscribed
                     self._write_status()
             # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
@@ -286,6 +289,7 @@ class Collector:
         self._counts, self._messages = counts, messages
 
     def _write_status(self) -> None:
+        self._status_utc = self._clock()
         status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}
         status["is_subscribed"] = self._is_subscribed
         status["messages"] = dict(self._messages)
