@@ -27,8 +27,9 @@ from ingest.lake.manifest import check_version
 EAST, WEST = 14 * HOUR, 12 * HOUR
 #: A file is known by the starts of its rows; a run of beats goes on for up to two hours.
 LONGEST_ROW = 3 * HOUR
-#: A night begins at local noon of the day before.
-BEFORE = 12 * HOUR
+#: A date reads sleep from 20 h before its local midnight (a day sleeper's episode begins before noon)
+#: until an hour after its end (an episode is over once an hour is awake).
+BEFORE, AFTER = 20 * HOUR, 2 * HOUR
 
 Span = tuple[int, int]
 
@@ -100,7 +101,7 @@ def feature_fingerprints(
     for day in days:
         midnight = (day - epoch).days * DAY
         start = midnight - BEFORE - EAST - LONGEST_ROW
-        end = midnight + DAY + WEST
+        end = midnight + DAY + WEST + AFTER
         names = sorted(p.name for p, (low, high) in spans.items() if low < end and high >= start)
         result[day] = _digest([code_version(), enrolment_digest, day.isoformat(), *names])
     return result

@@ -28,7 +28,7 @@ def test_a_late_file_reopens_the_nights_it_touches_and_no_others() -> None:
     # the local day of any zone, and the night that ends on the next one
     assert DAYS[4] in reopened
     assert DAYS[5] in reopened
-    assert set(reopened) <= set(DAYS[3:6])
+    assert set(reopened) <= set(DAYS[3:7])
 
 
 def test_scores_are_reopened_from_the_first_changed_night_on() -> None:
