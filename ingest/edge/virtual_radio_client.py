@@ -116,11 +116,26 @@ class VirtualClient(BaseBleakClient):
 
     async def _make_link(self) -> None:
         # a little less than the whole timeout: bumble then cancels the attempt itself
-        connection = await self._adapter.device.connect(
-            self._air_address, transport=core.PhysicalTransport.LE, timeout=self._timeout * 0.95
+        attempt = asyncio.ensure_future(
+            self._adapter.device.connect(
+                self._air_address, transport=core.PhysicalTransport.LE, timeout=self._timeout * 0.95
+            )
         )
+        try:
+            connection = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            await self._call_off(attempt)
+            raise
         self._connection, self._peer = connection, Peer(connection)
         connection.on(connection.EVENT_DISCONNECTION, self._on_disconnection)
+
+    async def _call_off(self, attempt: "asyncio.Future[Connection]") -> None:
+        """End an attempt whose caller has gone; bumble would leave the controller connecting for ever."""
+        with suppress(core.BaseBumbleError, asyncio.TimeoutError):
+            await self._adapter.device.cancel_connection()
+        # it may have been made at the same moment: then it is let go
+        with suppress(core.BaseBumbleError, asyncio.TimeoutError, asyncio.CancelledError):
+            await (await attempt).disconnect()
 
     def _on_disconnection(self, _: int) -> None:
         if self._subscriptions and not self._is_leaving:
