@@ -8,7 +8,6 @@ and a late file changes the fingerprint of exactly the nights it touches.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from devices.clock import DAY, HOUR, from_utc, to_utc
 from flows.clinic import read_json
 from flows.errors import UserError
+from flows.files import replace_text
 from ingest.lake.manifest import check_version
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
@@ -83,13 +83,7 @@ class Manifest:
 
     def save(self) -> None:
         """Write atomically; a crash before leaves the old manifest and the work is redone."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.path.with_suffix(".tmp")
-        with staged.open("w") as stream:
-            json.dump({"spans": self._spans, "done": self._done}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        staged.replace(self.path)
+        replace_text(self.path, json.dumps({"spans": self._spans, "done": self._done}))
 
 
 def feature_fingerprints(

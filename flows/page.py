@@ -1,7 +1,6 @@
 """The care team's worklist page, filled from the derived tables and the alert journal."""
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from alerts.rules.pack import load_pack
 from analytics.metrics import METRICS
 from devices.clock import Clock
 from flows.clinic import Clinic
+from flows.files import replace_text
 
 #: Six weeks: the personal baseline (28 days, one week back) and the days it is held against.
 PAGE_DAYS = 42
@@ -25,13 +25,7 @@ def write_page(clinic: Clinic, day: date, *, clock: Clock, is_synthetic: bool) -
     """Write the worklist of the night `day` beside the snapshots; returns its path."""
     html = render(worklist_rows(clinic, day, clock), facts=PageFacts(day, clock()), is_synthetic=is_synthetic)
     path = clinic.published / "worklist.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    with staged.open("w", encoding="utf-8") as stream:
-        stream.write(html)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(path)
+    replace_text(path, html)
     return path
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.settings import Settings
 from ingest.edge.forwarder import Forwarder
-from ingest.lake.broker import EmbeddedBroker
+from ingest.lake.broker import EmbeddedBroker, free_port
 from ingest.wire.address import BrokerAddress
 
 logger = logging.getLogger(__name__)
@@ -150,13 +149,6 @@ class PrefectServer:
         """Stop it."""
         if self._process is not None:
             stop_process(self._process, 20)
-
-
-def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def nightly(configured: Settings, first: date, last: date) -> dict[str, Any]:

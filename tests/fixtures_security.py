@@ -13,7 +13,7 @@ from paho.mqtt.client import Client
 from devices.clock import from_utc, system_clock
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
-from ingest.lake.broker import MosquittoBroker, _ChildBroker, _free_port, _is_listening
+from ingest.lake.broker import MosquittoBroker, _ChildBroker, _is_listening, free_port
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
@@ -32,7 +32,7 @@ class SecuredBroker(_ChildBroker):
     def __init__(self, folder: Path, authority: Authority) -> None:
         super().__init__(folder)
         self.authority = authority
-        self.collector_port = _free_port()
+        self.collector_port = free_port()
 
     def start(self) -> BrokerAddress:
         address = super().start()

@@ -16,7 +16,7 @@ from devices.clock import system_clock
 from flows.cli import main
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
-from ingest.lake.broker import MosquittoBroker, _free_port, _is_listening
+from ingest.lake.broker import MosquittoBroker, _is_listening, free_port
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
@@ -245,7 +245,7 @@ def test_what_the_installer_copies_runs_under_debians_own_configuration(tmp_path
         check=True,
     )
     ours = etc / "conf.d" / "flarecast.conf"
-    port, other = _free_port(), _free_port()
+    port, other = free_port(), free_port()
     text = ours.read_text()
     assert "listener 8883\n" in text
     ours.write_text(
