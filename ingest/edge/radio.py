@@ -101,6 +101,8 @@ class Radio:
         self.connecting = asyncio.Lock()
         #: Attempts in a row that the host refused because of one it never ended, by address.
         self.stuck: Counter[str] = Counter()
+        #: Addresses whose link does not survive BlueZ's AcquireNotify.
+        self.has_lost_socket: set[str] = set()
         self.max_links = max_links
         self.links = asyncio.Semaphore(max_links)
 

@@ -131,8 +131,11 @@ class BleSession:
         on_arrival: Callable[[], None],
         on_listening: Callable[[bool], None],
         operation_s: float,
+        has_lost_socket: set[str] | None = None,
     ) -> None:
         self._client = client
+        #: Addresses that lost their link when BlueZ was asked for a socket of notifications.
+        self._has_lost_socket: set[str] = set() if has_lost_socket is None else has_lost_socket
         self._device = device
         self._clock = clock
         self._cursor = cursor
@@ -189,7 +192,7 @@ class BleSession:
         # known before it stands: a drop while subscribing must end it too
         self._streams.add(stream)
         try:
-            await self._attempt(self._client.start_notify(characteristic, stream.receive))
+            await self._subscribe(characteristic, stream)
             if len(self._streams) == 1:
                 self.subscribed_utc = self._clock()
             if self._end is not None:
@@ -203,6 +206,29 @@ class BleSession:
             # disconnecting ends what this cannot
             with suppress(AttributeRefusedError, LinkError):
                 await self._attempt(self._client.stop_notify(characteristic))
+
+    async def _subscribe(self, characteristic: str, stream: NotificationStream) -> None:
+        """Ask BlueZ for notifications in the way that does not say what is read a second time.
+
+        Its StartNotify, bleak's default, delivers the value of every read as a
+        notification too; AcquireNotify does not, and some wearables that notify
+        before they confirm the subscription lose their link with it
+        (hbldh/bleak#1885): those get StartNotify from their next connection on.
+        Other backends ignore the option.
+        """
+        found = self._client.services.get_characteristic(characteristic) if self.has(characteristic) else None
+        address = self._client.address
+        by_socket = found is not None and "read" in found.properties and address not in self._has_lost_socket
+        try:
+            await self._attempt(
+                self._client.start_notify(
+                    characteristic, stream.receive, bluez={"use_start_notify": not by_socket}
+                )
+            )
+        except LinkError:
+            if by_socket:
+                self._has_lost_socket.add(address)
+            raise
 
     async def _attempt(self, operation: Awaitable[T]) -> T:
         try:
@@ -277,6 +303,7 @@ async def open_session(
                 on_arrival=on_arrival,
                 on_listening=on_listening,
                 operation_s=timing.operation_s,
+                has_lost_socket=radio.has_lost_socket,
             )
             watch = asyncio.create_task(_end_on_drop(dropped, session))
             try:

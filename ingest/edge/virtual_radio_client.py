@@ -57,6 +57,8 @@ class VirtualClient(BaseBleakClient):
         self._connection: Connection | None = None
         self._peer: Peer | None = None
         self._subscriptions: dict[int, Callable[[bytes], None]] = {}
+        # handles whose reads are notified too
+        self._echoing: set[int] = set()
         self._is_leaving = False
         self._has_leaked = False
 
@@ -144,6 +146,7 @@ class VirtualClient(BaseBleakClient):
         self._connection = self._peer = None
         self.services = None
         self._subscriptions.clear()
+        self._echoing.clear()
         if self._disconnected_callback:
             self._disconnected_callback()
 
@@ -232,7 +235,7 @@ class VirtualClient(BaseBleakClient):
         with self._gatt() as peer:
             value = bytearray(await peer.read_value(characteristic.obj))
         receive = self._subscriptions.get(characteristic.handle)
-        if receive is not None and self._adapter.quirks.echoes_reads:
+        if receive is not None and characteristic.handle in self._echoing:
             receive(bytes(value))
         return value
 
@@ -261,13 +264,20 @@ class VirtualClient(BaseBleakClient):
         """Subscribe."""
         if characteristic.handle in self._subscriptions:
             raise BleakError("already notifying")
+        quirks = self._adapter.quirks
+        by_socket = not kwargs.get("bluez", {}).get("use_start_notify", True)
 
         def receive(value: bytes) -> None:
-            leaks = self._adapter.leaks[self.address] if self._adapter.quirks.leaks_duplicate else 0
+            leaks = self._adapter.leaks[self.address] if quirks.leaks_duplicate else 0
             for _ in range(1 + leaks):
                 callback(bytearray(value))
 
+        if quirks.echoes_reads and not by_socket:
+            self._echoing.add(characteristic.handle)
         with self._gatt() as peer:
+            if quirks.loses_sockets and by_socket:
+                await self.disconnect()
+                raise BleakError("disconnected")
             self._subscriptions[characteristic.handle] = receive
             try:
                 await peer.subscribe(characteristic.obj, receive)
@@ -279,5 +289,6 @@ class VirtualClient(BaseBleakClient):
         """Unsubscribe."""
         with self._gatt() as peer:
             receive = self._subscriptions.pop(characteristic.handle, None)
+            self._echoing.discard(characteristic.handle)
             if receive is not None:
                 await peer.unsubscribe(characteristic.obj, receive)

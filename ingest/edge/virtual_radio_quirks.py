@@ -10,7 +10,8 @@ class Quirks:
     Attributes
     ----------
     echoes_reads : bool
-        A read value is delivered as a notification too where one is subscribed.
+        A read value is delivered as a notification too where one is subscribed
+        with StartNotify, bleak's default.
     leaks_duplicate : bool
         A client that lost its link and was not disconnected makes every later
         notification of the wearable come once more (hbldh/bleak#2002).
@@ -25,6 +26,9 @@ class Quirks:
     sticks_in_progress : bool
         After a connection attempt that failed every later one fails, until the
         device is removed.
+    loses_sockets : bool
+        The link ends where notifications are asked for with AcquireNotify: some
+        wearables under every BlueZ (hbldh/bleak#1885), so no part of `BLUEZ`.
     """
 
     echoes_reads: bool = False
@@ -34,6 +38,7 @@ class Quirks:
     has_bluez_errors: bool = False
     needs_agent: bool = False
     sticks_in_progress: bool = False
+    loses_sockets: bool = False
 
 
 BLUEZ = Quirks(*[True] * 7)

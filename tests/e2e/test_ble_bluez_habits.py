@@ -14,11 +14,14 @@ from devices.observations import SleepStage
 from devices.sim.strap import Strap
 from devices.sim.watch import Watch
 from devices.sim.wearable import Wearable
+from ingest.edge.errors import LinkError
 from ingest.edge.gateway import PairedDevice
+from ingest.edge.session import BleSession, open_session
 from ingest.edge.virtual_radio_client import VirtualClient
 from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import (
     START,
+    TIMING,
     Home,
     a_home,
     assert_account,
@@ -32,6 +35,7 @@ from tests.fixtures_ble import (
 )
 
 pytestmark = pytest.mark.timeout(30)
+WATCH = "F0:00:00:00:00:07"
 GENERIC_ACCESS = "00001800-0000-1000-8000-00805f9b34fb"
 QUIRKS = pytest.mark.parametrize("quirks", [Quirks(), BLUEZ], ids=["plain", "bluez"])
 
@@ -55,6 +59,23 @@ async def connected(home: Home, wearable: Wearable, quirks: Quirks) -> AsyncGene
         yield client
     finally:
         await client.disconnect()
+
+
+@asynccontextmanager
+async def session_with(home: Home) -> AsyncGenerator[BleSession]:
+    """A session with the watch, over the radio of the home's gateway."""
+    async with open_session(
+        home.radio,
+        WATCH,
+        DeviceId("watch-1"),
+        "c1",
+        clock=home.clock,
+        cursor=lambda _: None,
+        on_arrival=lambda: None,
+        on_listening=lambda _: None,
+        timing=TIMING,
+    ) as session:
+        yield session
 
 
 async def test_connects_never_overlap(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +125,35 @@ async def test_echo_of_what_is_read_and_notified(home: Home, quirks: Quirks) -> 
             await client.read_gatt_char(infinitime.STEPS)
         await asyncio.sleep(0.05)
     assert len(got) == (5 if quirks.echoes_reads else 0)
+
+
+@QUIRKS
+async def test_a_session_does_not_hear_what_it_reads(home: Home, quirks: Quirks) -> None:
+    """A characteristic that is read and notified: the stream has what was notified, once."""
+    watch = Watch("sim pinetime", WATCH, clock=home.clock)
+    await home.put_on_air(watch)
+    await home.open_gateway(quirks=quirks)
+    async with session_with(home) as session, session.notifications(infinitime.STEPS) as stream:
+        for count in range(5):
+            await session.read(infinitime.STEPS)
+            await watch.notify(infinitime.STEPS, bytes([count, 0, 0, 0]))
+        await asyncio.sleep(0.05)
+        heard = [notification.payload for notification in await stream.take(1)]
+    assert heard == [bytes([count, 0, 0, 0]) for count in range(5)]
+
+
+async def test_a_wearable_that_loses_its_link_by_socket_is_asked_otherwise(home: Home) -> None:
+    """Its first connection ends with the subscription (hbldh/bleak#1885), every later one stands."""
+    watch = Watch("sim pinetime", WATCH, clock=home.clock)
+    await home.put_on_air(watch)
+    await home.open_gateway(quirks=Quirks(loses_sockets=True))
+    with pytest.raises(LinkError):
+        async with session_with(home) as session, session.notifications(infinitime.STEPS):
+            pass
+    for _ in range(2):
+        async with session_with(home) as session, session.notifications(infinitime.STEPS) as stream:
+            await watch.notify(infinitime.STEPS, b"\x07\0\0\0")
+            assert [notification.payload for notification in await stream.take(1)] == [b"\x07\0\0\0"]
 
 
 @QUIRKS
