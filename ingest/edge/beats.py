@@ -57,6 +57,9 @@ FLOOR_BEFORE, FLOOR_LEAST = 64, 16
 COPY_WITHIN_US: Final = 100_000
 #: Notifications over which the usual time between them is averaged.
 SPACING_OVER: Final = 16
+#: Deliveries without a copy after which a connection is taken for one that does not copy:
+#: a leaked session copies from the first on.
+TRUST_AFTER: Final = 16
 
 LOST: Final = "notification lost"
 SILENT: Final = "wearable was silent"
@@ -106,15 +109,22 @@ class CopyWatch:
     Equal neighbours are common: a steady heart says the same interval again. But
     it says so an interval later. A copy comes at once, and was not held back: a
     link that stood still delivers many at once, and those fill the time it stood.
+
+    What stood still may come in pieces, and the first piece does not fill that time.
+    A connection that has told :data:`TRUST_AFTER` times without a copy is believed
+    that more will come; one that has not must fill half of the time at once.
     """
 
     def __init__(self, subscribed_utc: int) -> None:
         self._last: Beats | None = None
-        self._before_burst = subscribed_utc
-        self._burst_frames = 0
-        self._burst_us = 0
+        # time that may be filled: since when, by how many frames, with how much heart time so far
+        self._room_from = subscribed_utc
+        self._room_frames = 0
+        self._room_us = 0
+        self._stall_until = subscribed_utc
         self._burst_copies = 0
         self._was_copying = False
+        self._bursts_without_copy = 0
         self._spacing = 0.0
 
     def is_copy(self, beats: Beats, together_us: int) -> bool:
@@ -128,34 +138,45 @@ class CopyWatch:
         length, last = _length(beats), self._last
         elapsed = 0 if last is None else beats.arrival_utc - last.arrival_utc
         self._last = beats
-        if last is None or not 0 <= elapsed < COPY_WITHIN_US:
+        if last is not None and not 0 <= elapsed < COPY_WITHIN_US:
             self._begin_burst(last, elapsed)
-            self._burst_us = length
-            return False
-        is_equal = (last.rr_ms, last.payload) == (beats.rr_ms, beats.payload) and elapsed < length // 2
-        if is_equal and (self._was_copying or not self._was_held_back(beats, length, together_us)):
+        elif (
+            last is not None
+            and (last.rr_ms, last.payload) == (beats.rr_ms, beats.payload)
+            and elapsed < length // 2
+            and not self._was_held_back(beats, length, together_us)
+        ):
             self._burst_copies += 1
             return True
-        self._burst_frames += 1
-        self._burst_us += length
+        self._room_frames += 1
+        self._room_us += length
         return False
 
-    def _begin_burst(self, last: Beats | None, elapsed: int) -> None:
-        if last is not None:
-            self._was_copying = self._burst_copies > 0
-            self._before_burst = last.arrival_utc
-            if 0 < elapsed < GAP_US:
-                weight = 1 / SPACING_OVER if self._spacing else 1
-                self._spacing += (elapsed - self._spacing) * weight
-        self._burst_frames, self._burst_copies = 1, 0
+    def _begin_burst(self, last: Beats, elapsed: int) -> None:
+        self._was_copying = self._burst_copies > 0
+        self._bursts_without_copy = 0 if self._was_copying else self._bursts_without_copy + 1
+        self._burst_copies = 0
+        now = last.arrival_utc + elapsed
+        if elapsed >= GAP_US:
+            self._stall_until = now + BACKLOG_US
+        elif elapsed > 0 and now <= self._stall_until:
+            # a further piece of what stood still shares the room of the first
+            return
+        elif elapsed > 0:
+            weight = 1 / SPACING_OVER if self._spacing else 1
+            self._spacing += (elapsed - self._spacing) * weight
+        self._room_from, self._room_frames, self._room_us = last.arrival_utc, 0, 0
 
     def _was_held_back(self, beats: Beats, length: int, together_us: int) -> bool:
-        """Whether the time since the burst before had room for one frame more, and the burst fills it."""
-        room = beats.arrival_utc - self._before_burst
+        """Whether there is room for one frame more, and reason to believe that it is filled."""
+        room = beats.arrival_utc - self._room_from
         spacing = self._spacing or max(length, SECOND)
         # frames of several intervals come further apart than the usual: their own length counts too
-        least = max((self._burst_frames + 0.5) * spacing, self._burst_us + length / 2)
-        return room >= least and together_us >= room / 2
+        if room < max((self._room_frames + 0.5) * spacing, self._room_us + length / 2):
+            return False
+        if self._bursts_without_copy >= TRUST_AFTER:
+            return True
+        return not self._was_copying and together_us >= room / 2
 
 
 class BeatClock:

@@ -11,7 +11,18 @@ from devices.clock import SECOND
 from devices.drivers.session import Beats
 from devices.ids import DeviceId
 from devices.observations import RrInterval
-from ingest.edge.beats import AHEAD, AHEAD_US, CLOCK_BACK, COPY, GAP_US, LOST, SLACK_US, BeatClock, Refusal
+from ingest.edge.beats import (
+    AHEAD,
+    AHEAD_US,
+    BACKLOG_US,
+    CLOCK_BACK,
+    COPY,
+    GAP_US,
+    LOST,
+    SLACK_US,
+    BeatClock,
+    Refusal,
+)
 
 T0 = 1_705_320_000 * SECOND
 
@@ -156,6 +167,51 @@ def test_equal_frames_of_a_stalled_link_are_no_copies() -> None:
     placed = clock.place([frame(at + i * 1000, 800) for i in range(10)])
     assert [isinstance(run, RrInterval) and run.gap_before_ms for run in placed] == [0] * 10
     assert place(clock, at + 800_000, 800).start_utc == at
+
+
+@given(
+    rr_ms=st.integers(400, 1500),
+    pieces=st.lists(st.tuples(st.integers(1, 12), st.integers(100, 900)), min_size=1, max_size=6),
+    is_together=st.booleans(),
+)
+def test_equal_frames_of_a_stall_that_ends_in_pieces_are_no_copies(
+    rr_ms: int, pieces: list[tuple[int, int]], is_together: bool
+) -> None:
+    """However a stall is cut into pieces (frames, ms to the next), all are kept; a copy later is not."""
+    clock, now, beat = clock_from(), T0, rr_ms * 1000
+    for _ in range(40):
+        now += beat
+        place(clock, now, rr_ms)
+    held = sum(count for count, _ in pieces)
+    now += max(held * beat, GAP_US)
+    kept = 0
+    for count, pause_ms in pieces:
+        piece = [frame(now + i * 1000, rr_ms) for i in range(count)]
+        placed = clock.place(piece) if is_together else [run for each in piece for run in clock.place([each])]
+        kept += sum(isinstance(run, RrInterval) for run in placed)
+        now += pause_ms * 1000
+    assert kept == held
+    for _ in range(2 * BACKLOG_US // beat):
+        now += beat
+        place(clock, now, rr_ms)
+    assert reason(clock, now + 2000, rr_ms) == COPY
+
+
+@pytest.mark.parametrize("silence_s", [3, 60])
+def test_a_copying_connection_is_not_believed_after_a_silence(silence_s: int) -> None:
+    """Every notification comes twice, beats were lost on the way: the copy does not fill their time."""
+    clock, now = clock_from(), T0
+    for beat in range(60):
+        now += 800_000 if beat != 40 else silence_s * SECOND
+        place(clock, now, 800)
+        assert reason(clock, now + 2000, 800) == COPY
+
+
+def test_the_first_frame_of_a_connection_after_a_silence_is_not_doubled() -> None:
+    """A leaked session copies from its first notification on; nothing vouches for it yet."""
+    clock = clock_from()
+    place(clock, T0 + 30 * SECOND, 800)
+    assert reason(clock, T0 + 30 * SECOND + 2000, 800) == COPY
 
 
 @pytest.mark.parametrize("is_together", [True, False])
