@@ -10,7 +10,7 @@ from devices.blobs import pack_u16, unpack_u16
 from devices.clock import SECOND
 from devices.drivers.session import Gap
 from devices.ids import DeviceId, GatewayId
-from devices.observations import HeartRate, Observation, RrInterval, SleepStage, StepCount
+from devices.observations import DeviceHrv, HeartRate, Observation, RrInterval, SleepStage, StepCount
 from devices.sim.ring import Ring
 from devices.sim.strap import Strap, plan_stream
 from devices.sim.wearable import Wearable
@@ -119,7 +119,7 @@ def strap_with(home: Home) -> tuple[Strap, PairedDevice]:
     return Strap("sim strap", "F0:00:00:00:00:01"), PairedDevice(STRAP, "F0:00:00:00:00:01", "hr_strap")
 
 
-def ring_with(home: Home, **how: int) -> tuple[Ring, PairedDevice]:
+def ring_with(home: Home, **how: Any) -> tuple[Ring, PairedDevice]:
     ring = Ring("sim ring", "F0:00:00:00:00:02", clock=home.clock, **how)
     return ring, PairedDevice(RING, "F0:00:00:00:00:02", "colmi_ring")
 
@@ -194,6 +194,8 @@ def samples(observations: Iterable[Observation], *, keep: type[Observation]) -> 
                 values, period = list(o.stages), o.epoch_s
             case HeartRate():
                 values, period = list(o.bpm), o.period_s
+            case DeviceHrv():
+                values, period = [o.value_ms], o.period_s
             case _:
                 raise AssertionError(o)
         for index, value in enumerate(values):

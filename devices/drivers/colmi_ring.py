@@ -1,4 +1,4 @@
-"""Colmi R02-family ring: seven days of steps, heart rates and sleep, pulled now and then.
+"""Colmi R02-family ring: seven days of steps, heart rates, sleep and a vendor's variability number.
 
 Ring time has no zone. This driver keeps the ring at one offset from UTC, zero
 unless it is found at another: ring days are then 24 hours long, and the local day
@@ -10,21 +10,28 @@ ring tells no time, so that a drift of less than a quarter hour cannot be seen; 
 is ended by setting the clock at every visit.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Final, Protocol
 
-from devices.blobs import pack_u16
 from devices.clock import DAY, HOUR, MINUTE, SECOND, from_utc, to_utc
-from devices.codec import colmi
-from devices.drivers.colmi_clock import DRIFT_MOST_S, RingClock, contiguous, settled_until, zone_above
+from devices.codec import colmi, colmi_hrv
+from devices.drivers.colmi_clock import DRIFT_MOST_S, RingClock, settled_until, zone_above
+from devices.drivers.colmi_memory import (
+    midnight_of,
+    rate_runs,
+    sleep_runs,
+    slot_ring,
+    step_runs,
+    steps_until,
+    variability_readings,
+)
 from devices.drivers.session import Gap, Harvest, Item, Plan, Rejected, Session, Stream
 from devices.errors import DecodeError, ObservationError
-from devices.ids import DeviceId
-from devices.observations import Battery, HeartRate, Observation, SleepStage, StepCount
+from devices.observations import Battery, DeviceHrv, HeartRate, Observation, SleepStage, StepCount
 
 STEPS_LOG, RATES_LOG, SLEEP_LOG = StepCount.kind, HeartRate.kind, SleepStage.kind
+HRV_LOG = DeviceHrv.kind
 #: Seconds ring time is ahead of UTC: as set at the last visit, and as found at it.
 OFFSET_LOG: Final = "clock-offset-s"
 FOUND_LOG: Final = "clock-offset-found-s"
@@ -42,7 +49,6 @@ SETTLED_SUM_LOG: Final = "steps-settled-sum"
 MEMORY_DAYS: Final = 7
 #: A clock that is farther behind is in no zone: it was lost.
 _FARTHEST_US: Final = 12 * HOUR
-SLOT_MIN: Final = 15
 #: A ring answers within a second; some firmware never answers a command it does not know.
 ANSWER_TIMEOUT_S: Final = 5.0
 #: After a broken answer: this long without a frame and the rest of it is over.
@@ -52,12 +58,6 @@ FORGOTTEN: Final = "ring: older than its memory"
 SET_BACK: Final = "ring: its clock was set back, and it wrote over what it held"
 LOST_CLOCK: Final = "ring: its clock was lost, and what it wrote then has no time"
 _PUSH: Final = bytes([colmi.PUSH])
-#: Sleep stages of the ring -> codes of ``STAGES``; what is not here is unknown.
-_STAGES: Final = {2: 2, 3: 3, 4: 4, 5: 1}
-
-
-#: Ring time (microseconds as if UTC) to microseconds UTC, where that can be told.
-RingTime = Callable[[int], int | None]
 
 
 class _Answer(Protocol):
@@ -65,7 +65,7 @@ class _Answer(Protocol):
 
 
 class ColmiRing:
-    """Sets the clock, then reads battery, steps, heart-rate log and sleep.
+    """Sets the clock, then reads battery, steps, heart-rate log, sleep and variability log.
 
     Every pull begins one day before the last one ended: a slot may have grown,
     and the later reading wins. A log whose answer is broken or missing keeps its
@@ -91,6 +91,8 @@ class ColmiRing:
             for days_ago in visit.days_to_read(RATES_LOG):
                 yield await visit.heart_rates(days_ago)
             yield await visit.sleep()
+            for days_ago in visit.days_to_read(HRV_LOG):
+                yield await visit.variability(days_ago)
 
 
 class _Visit:
@@ -117,22 +119,22 @@ class _Visit:
 
     def _ring_midnight(self) -> int:
         """Start of the ring's today, in ring time."""
-        return _midnight(self._ring_now())
+        return midnight_of(self._ring_now())
 
     async def find_offset(self) -> None:
         """Offset of the ring before anything is set, as far as its memory tells."""
         slots = await self._slots_of(0)
-        newest = max(map(_slot_ring, slots), default=None)
+        newest = max(map(slot_ring, slots), default=None)
         if newest is None:
             return
-        newest = max(newest, await self._newest_rate(_midnight(newest)))
+        newest = max(newest, await self._newest_rate(midnight_of(newest)))
         now = self._session.now()
         ahead_s = self._newest_s = (newest - now) // SECOND
         is_ahead = ahead_s - self._clock.offset_s > DRIFT_MOST_S
         if not is_ahead and not await self._is_behind(newest, slots):
             return
         found_s = zone_above(ahead_s)
-        if found_s is None or _midnight(newest) + DAY < now - _FARTHEST_US:
+        if found_s is None or midnight_of(newest) + DAY < now - _FARTHEST_US:
             # a ring whose battery was empty begins anew at a date of its own
             self._found_s = ahead_s
             self._gaps.append(Gap(min(self._visited or now, now), now, LOST_CLOCK))
@@ -169,19 +171,19 @@ class _Visit:
         settled, total = self._session.cursor(SETTLED_LOG), self._session.cursor(SETTLED_SUM_LOG)
         if not settled or total is None or self._session.now() < (self._visited or 0):
             return False
-        days_ago = (self._midnight - _midnight(settled - 1)) // DAY
+        days_ago = (self._midnight - midnight_of(settled - 1)) // DAY
         if not 0 <= days_ago < MEMORY_DAYS:
             return False
         if days_ago:
             slots = await self._slots_of(days_ago)
-        return FOUND_LOG not in self._broken and _steps_until(settled, slots) != total
+        return FOUND_LOG not in self._broken and steps_until(settled, slots) != total
 
     def days_to_read(self, log: str) -> range:
         """Days ago to read, oldest first: one day before the cursor up to today."""
         cursor = self._session.cursor(log)
         oldest = MEMORY_DAYS - 1
         if cursor is not None:
-            last = _midnight(cursor - DAY + self._clock.offset_s * SECOND)
+            last = midnight_of(cursor - DAY + self._clock.offset_s * SECOND)
             oldest = min(oldest, max(0, (self._midnight - last) // DAY))
         return range(oldest, -1, -1)
 
@@ -234,9 +236,9 @@ class _Visit:
             STEPS_LOG, rejected, step_runs(self._session.device, answer.slots, self._clock.utc)
         )
         settled = settled_until(self._ring_now())
-        if STEPS_LOG in self._broken or days_ago != (self._midnight - _midnight(settled - 1)) // DAY:
+        if STEPS_LOG in self._broken or days_ago != (self._midnight - midnight_of(settled - 1)) // DAY:
             return found
-        over = {SETTLED_LOG: settled, SETTLED_SUM_LOG: _steps_until(settled, answer.slots)}
+        over = {SETTLED_LOG: settled, SETTLED_SUM_LOG: steps_until(settled, answer.slots)}
         return replace(found, cursors={**found.cursors, **over})
 
     async def heart_rates(self, days_ago: int) -> Harvest:
@@ -261,6 +263,22 @@ class _Visit:
         nights = sleep_runs(self._session.device, days, self._midnight, self._clock.utc)
         fresh = [night for night in nights if cursor is None or night.end_utc > cursor - DAY]
         return self._harvest(SLEEP_LOG, rejected, fresh)
+
+    async def variability(self, days_ago: int) -> Harvest:
+        if HRV_LOG in self._broken:
+            # firmware without the log never answers: it is waited for once in a visit
+            return Harvest(())
+        answer = colmi_hrv.HrvAnswer()
+        request = colmi_hrv.encode_request(days_ago)
+        rejected = await self._ask(colmi.WRITE, request, self._small, answer, HRV_LOG)
+        if answer.log is None or self._ring_midnight() != self._midnight:
+            # "days ago" of an answer that crossed midnight is ambiguous: the next visit reads it
+            return Harvest(rejected)
+        if answer.log.days_ago != days_ago:
+            reason = f"ring: log of {answer.log.days_ago} days ago instead of {days_ago}"
+            return Harvest((*rejected, Rejected(HRV_LOG, reason, bytes(answer.log.value_ms))))
+        found = variability_readings(self._session.device, answer.log, self._midnight, self._clock.utc)
+        return self._harvest(HRV_LOG, rejected, found)
 
     def _harvest(self, log: str, rejected: tuple[Rejected, ...], found: Iterable[Observation]) -> Harvest:
         """What is valid is kept even when the answer broke off; the cursor then stays where it was."""
@@ -319,73 +337,3 @@ async def _drain(stream: Stream) -> None:
             await stream.take(QUIET_S)
         except TimeoutError:
             return
-
-
-def _midnight(utc: int) -> int:
-    """Start of the ring's day (UTC) that holds an instant."""
-    return utc // DAY * DAY
-
-
-def _slot_ring(slot: colmi.StepSlot) -> int:
-    """Ring time at which a quarter hour begins."""
-    midnight = datetime.combine(slot.day, datetime.min.time(), tzinfo=from_utc(0).tzinfo)
-    return to_utc(midnight) + slot.slot * SLOT_MIN * MINUTE
-
-
-def _steps_until(settled: int, slots: Iterable[colmi.StepSlot]) -> int:
-    """Steps of the day that holds the last quarter hour before `settled` (ring time), up to there."""
-    first = _midnight(settled - 1)
-    return sum(slot.steps for slot in slots if first <= _slot_ring(slot) < settled)
-
-
-def step_runs(device: DeviceId, slots: Iterable[colmi.StepSlot], utc: RingTime) -> list[StepCount]:
-    """Runs of consecutive quarter hours; a slot that is absent ends a run and is not zero steps."""
-    counts = {_slot_ring(slot): slot.steps for slot in slots}
-    stamped = sorted((at, steps) for ring, steps in counts.items() if (at := utc(ring)) is not None)
-    return [
-        StepCount(
-            device=device,
-            start_utc=start,
-            source=colmi.SOURCE,
-            period_s=SLOT_MIN * 60,
-            counts=pack_u16(steps),
-        )
-        for start, steps in contiguous(stamped, SLOT_MIN * MINUTE)
-    ]
-
-
-def rate_runs(device: DeviceId, log: colmi.HeartRateLog, utc: RingTime) -> list[HeartRate]:
-    """The day's heart rates from the first reading to the last; none when there is no reading."""
-    midnight, spacing = to_utc(log.midnight), log.step_min * MINUTE
-    stamped = ((utc(midnight + index * spacing), bpm) for index, bpm in enumerate(log.bpm))
-    runs: list[HeartRate] = []
-    for start, rates in contiguous(stamped, spacing):
-        kept = bytes(rates).rstrip(b"\0")
-        if not kept:
-            continue
-        first = len(kept) - len(kept.lstrip(b"\0"))
-        run = HeartRate(
-            device=device,
-            start_utc=start + first * spacing,
-            source=colmi.SOURCE,
-            period_s=log.step_min * 60,
-            bpm=kept[first:],
-        )
-        runs.append(run)
-    return runs
-
-
-def sleep_runs(
-    device: DeviceId, days: Sequence[colmi.SleepDay], midnight: int, utc: RingTime
-) -> list[SleepStage]:
-    """Sleep episodes as 60 s epochs, oldest first; `midnight` began the ring's today (ring time)."""
-    runs: list[SleepStage] = []
-    for day in days:
-        begin = midnight - day.days_ago * DAY + day.start_min * MINUTE
-        stages = b"".join(bytes([_STAGES.get(stage, 0)]) * minutes for stage, minutes in day.stages)
-        stamped = ((utc(begin + index * MINUTE), stage) for index, stage in enumerate(stages))
-        runs += [
-            SleepStage(device=device, start_utc=start, source=colmi.SOURCE, epoch_s=60, stages=bytes(run))
-            for start, run in contiguous(stamped, MINUTE)
-        ]
-    return sorted(runs, key=lambda run: run.start_utc)

@@ -6,14 +6,15 @@ from itertools import groupby
 
 from devices.blobs import unpack_u16
 from devices.clock import DAY, MINUTE, Clock, from_utc, to_utc
-from devices.codec import colmi
+from devices.codec import colmi, colmi_hrv
 from devices.errors import DecodeError, ObservationError
-from devices.observations import HeartRate, Observation, SleepStage, StepCount
+from devices.observations import DeviceHrv, HeartRate, Observation, SleepStage, StepCount
 from devices.sim.wearable import Characteristic, Property, Service, Wearable, information_service
 
 MEMORY_DAYS = 7
 _SLOT_S = 900
 _RATE_S = 300
+_HRV_S = 1800
 #: Codes of ``STAGES`` -> stages of the ring; it has no word for "unknown" and says 0.
 _STAGES = {0: 0, 1: 5, 2: 2, 3: 3, 4: 4}
 #: A sleep day says its length in one byte: 4 + 2 x 120 fits.
@@ -36,6 +37,8 @@ class Ring(Wearable):
         Error of the ring's clock at the start.
     chunk : int
         Bytes of a big-data answer per notification.
+    has_hrv_log : bool
+        Whether its firmware knows the variability log; one that does not stays silent.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Ring(Wearable):
         offset_us: int = 0,
         battery_pct: int = 64,
         chunk: int = 240,
+        has_hrv_log: bool = True,
     ) -> None:
         self.battery_pct = battery_pct
         #: How often its battery was asked: observations this ring has made beside its memory.
@@ -54,8 +58,10 @@ class Ring(Wearable):
         self.offset_us = offset_us
         self._clock = clock
         self._chunk = chunk
+        self._has_hrv_log = has_hrv_log
         self._steps: dict[int, int] = {}
         self._rates: dict[int, int] = {}
+        self._variability: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
         services = (
             Service(
@@ -77,7 +83,7 @@ class Ring(Wearable):
         super().__init__(name, address, services, (colmi.SERVICE,))
 
     def remember(self, observations: Iterable[Observation]) -> None:
-        """Store what was observed, as the ring would: quarter hours, five minutes, sleep minutes.
+        """Store what was observed, as the ring would: quarter hours, five minutes, half hours, sleep minutes.
 
         Raises
         ------
@@ -92,6 +98,8 @@ class Ring(Wearable):
                     self._add_steps(start, observation)
                 case HeartRate() if observation.period_s == _RATE_S:
                     _store(self._rates, start, _RATE_S, observation.bpm)
+                case DeviceHrv() if observation.period_s == _HRV_S:
+                    self._variability[start] = min(observation.value_ms, 255)
                 case SleepStage() if observation.epoch_s == 60:
                     _store(self._epochs, start, 60, observation.stages)
                 case _:
@@ -131,6 +139,8 @@ class Ring(Wearable):
                     return self._steps_of(colmi.decode_steps_request(payload))
                 case colmi.HEART_RATE_LOG:
                     return self._rates_of(colmi.decode_heart_rate_request(payload))
+                case colmi_hrv.HRV_LOG if self._has_hrv_log:
+                    return self._variability_of(colmi_hrv.decode_request(payload))
                 case _:
                     return []
         except DecodeError:
@@ -167,6 +177,12 @@ class Ring(Wearable):
         slots = range(start, start + DAY, _RATE_S * 1_000_000)
         bpm = bytes(self._rates.get(slot, 0) if slot < self._now else 0 for slot in slots)
         return colmi.encode_heart_rates(colmi.HeartRateLog(midnight, 5, bpm))
+
+    def _variability_of(self, days_ago: int) -> list[bytes]:
+        midnight = self._midnight(days_ago)
+        slots = range(midnight, midnight + DAY, _HRV_S * 1_000_000) if days_ago < MEMORY_DAYS else range(0)
+        values = bytes(self._variability.get(slot, 0) if slot < self._now else 0 for slot in slots)
+        return colmi_hrv.encode(colmi_hrv.HrvLog(days_ago, _HRV_S // 60, values))
 
     async def _on_big(self, payload: bytes) -> None:
         if payload != colmi.encode_sleep_request():

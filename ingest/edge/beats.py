@@ -170,9 +170,12 @@ class CopyWatch:
     def _was_held_back(self, beats: Beats, length: int, together_us: int) -> bool:
         """Whether there is room for one frame more, and reason to believe that it is filled."""
         room = beats.arrival_utc - self._room_from
-        spacing = self._spacing or max(length, SECOND)
-        # frames of several intervals come further apart than the usual: their own length counts too
-        if room < max((self._room_frames + 0.5) * spacing, self._room_us + length / 2):
+        least = self._room_us + length / 2
+        if beats.arrival_utc > self._stall_until:
+            # a strap that tells once a second has a beat's room too much now and then
+            spacing = self._spacing or max(length, SECOND)
+            least = max(least, (self._room_frames + 0.5) * spacing)
+        if room < least:
             return False
         if self._bursts_without_copy >= TRUST_AFTER:
             return True

@@ -173,15 +173,16 @@ def test_equal_frames_of_a_stalled_link_are_no_copies() -> None:
     rr_ms=st.integers(400, 1500),
     pieces=st.lists(st.tuples(st.integers(1, 12), st.integers(100, 900)), min_size=1, max_size=6),
     is_together=st.booleans(),
+    per_frame=st.integers(1, 3),
 )
 def test_equal_frames_of_a_stall_that_ends_in_pieces_are_no_copies(
-    rr_ms: int, pieces: list[tuple[int, int]], is_together: bool
+    rr_ms: int, pieces: list[tuple[int, int]], is_together: bool, per_frame: int
 ) -> None:
     """However a stall is cut into pieces (frames, ms to the next), all are kept; a copy later is not."""
     clock, now, beat = clock_from(), T0, rr_ms * 1000
     for _ in range(40):
-        now += beat
-        place(clock, now, rr_ms)
+        now += per_frame * beat
+        place(clock, now, *[rr_ms] * per_frame)
     held = sum(count for count, _ in pieces)
     now += max(held * beat, GAP_US)
     kept = 0
