@@ -201,8 +201,14 @@ class VirtualClient(BaseBleakClient):
             self._has_leaked = False
         if self._connection is not None:
             self._is_leaving = True
-            with suppress(core.BaseBumbleError):
-                await self._connection.disconnect()
+            # who gives up waiting does not keep the link
+            self._leave = asyncio.ensure_future(self._end(self._connection))
+            await asyncio.shield(self._leave)
+
+    async def _end(self, connection: Connection) -> None:
+        await asyncio.sleep(self._adapter.quirks.holds_link_s)
+        with suppress(core.BaseBumbleError):
+            await connection.disconnect()
 
     async def pair(self, *args: Any, **kwargs: Any) -> None:
         """Pair with the wearable; nothing when a bond stands."""

@@ -26,6 +26,9 @@ class Quirks:
     sticks_in_progress : bool
         After a connection attempt that failed every later one fails, until the
         device is removed.
+    holds_link_s : float
+        So long BlueZ holds a link after ``disconnect()``, seconds, in case somebody
+        wants it again; two in fact, and no part of `BLUEZ`, where tests would wait.
     loses_sockets : bool
         The link ends where notifications are asked for with AcquireNotify: some
         wearables under every BlueZ (hbldh/bleak#1885), so no part of `BLUEZ`.
@@ -39,6 +42,7 @@ class Quirks:
     needs_agent: bool = False
     sticks_in_progress: bool = False
     loses_sockets: bool = False
+    holds_link_s: float = 0.0
 
 
 BLUEZ = Quirks(*[True] * 7)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from bleak import BleakClient
@@ -180,3 +181,24 @@ async def test_long_answers_in_the_smallest_notifications(home: Home, quirks: Qu
         (result,) = await gateway.pull_history()
     assert result.error is None
     assert samples(home.spool.observations, keep=SleepStage) == samples([sleep], keep=SleepStage)
+
+
+@pytest.mark.parametrize("held_s", [0.3, 1.4])
+async def test_a_link_that_is_held_after_disconnecting(home: Home, held_s: float) -> None:
+    """Shorter and longer than an operation may take: the next visits read what there is, once."""
+    assert TIMING.operation_s == 1.0
+    ring, paired = ring_with(home)
+    ring.remember([night(START - 8 * HOUR, 400)])
+    hosted = await home.put_on_air(ring)
+    await home.open_gateway(paired, quirks=replace(BLUEZ, holds_link_s=held_s))
+    for _ in range(2):
+        home.spool.observations.clear()
+        (result,) = await home.gateway.pull_history()
+        if result.error is not None:
+            # still held when it was looked for: a wearable with a link does not advertise
+            await until(lambda: not hosted.is_connected)
+            (result,) = await home.gateway.pull_history()
+        assert result.error is None
+        told = samples([night(START - 8 * HOUR, 400)], keep=SleepStage)
+        assert samples(home.spool.observations, keep=SleepStage) == told
+    await until(lambda: not hosted.is_connected)
