@@ -3,7 +3,7 @@
 import json
 import os
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,8 @@ class GatewayConfig:
         Connections held at the same time.
     pull_every_s : float
         Seconds between visits to wearables with a memory.
+    spool_key : Path, optional
+        File of the key that spool and ledger are encrypted with; ``spool.key`` beside `path` when absent.
     """
 
     path: Path
@@ -43,22 +45,27 @@ class GatewayConfig:
     adapter: str = "hci0"
     max_links: int = MAX_LINKS
     pull_every_s: float = PULL_EVERY_S
-    files: tuple[str, ...] = field(default=("spool.db", "status.json", "ledger.db"), repr=False)
+    spool_key: Path | None = None
 
     @property
     def spool(self) -> Path:
         """Database of what is not yet confirmed."""
-        return self.path.with_name(self.files[0])
+        return self.path.with_name("spool.db")
 
     @property
     def status(self) -> Path:
         """What the running gateway says of itself."""
-        return self.path.with_name(self.files[1])
+        return self.path.with_name("status.json")
 
     @property
     def ledger(self) -> Path:
         """Database of refused frames and of gaps, with their reasons."""
-        return self.path.with_name(self.files[2])
+        return self.path.with_name("ledger.db")
+
+    @property
+    def key(self) -> Path:
+        """File of the key of spool and ledger."""
+        return self.spool_key or self.path.with_name("spool.key")
 
     @property
     def bonded(self) -> list[str]:
@@ -102,6 +109,8 @@ def _config(path: Path, content: dict[str, Any]) -> GatewayConfig:
         if name in broker:
             # relative to the file, wherever the service is started
             broker[name] = path.parent / broker[name]
+    if "spool_key" in content:
+        content["spool_key"] = path.parent / content["spool_key"]
     devices = tuple(_device(each) for each in content.pop("device", []))
     names = [device.device_id for device in devices]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -131,6 +140,7 @@ def write_config(config: GatewayConfig) -> None:
         f"adapter = {_text(config.adapter)}",
         f"max_links = {config.max_links}",
         f"pull_every_s = {config.pull_every_s}",
+        *([] if config.spool_key is None else [f"spool_key = {_text(str(config.spool_key))}"]),
         "",
         "[broker]",
         f"host = {_text(broker.host)}",

@@ -25,11 +25,10 @@ from ingest.lake.manifest import check_version
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
 EAST, WEST = 14 * HOUR, 12 * HOUR
-#: A file is known by the starts of its rows; a run of beats goes on for up to two hours.
-LONGEST_ROW = 3 * HOUR
 #: A date reads sleep from 20 h before its local midnight (a day sleeper's episode begins before noon)
-#: until an hour after its end (an episode is over once an hour is awake).
-BEFORE, AFTER = 20 * HOUR, 2 * HOUR
+#: until an hour after its end (an episode is over once an hour is awake). A file is known by the starts
+#: of its rows: an epoch of sleep or a run of beats lasts up to three hours more, a step interval a day.
+BEFORE, AFTER = max(20 * HOUR + 3 * HOUR, DAY), 2 * HOUR
 
 Span = tuple[int, int]
 
@@ -94,7 +93,7 @@ def feature_fingerprints(
     result: dict[date, str] = {}
     for day in days:
         midnight = (day - epoch).days * DAY
-        start = midnight - BEFORE - EAST - LONGEST_ROW
+        start = midnight - BEFORE - EAST
         end = midnight + DAY + WEST + AFTER
         names = sorted(p.name for p, (low, high) in spans.items() if low < end and high >= start)
         result[day] = _digest([code_version(), enrolment_digest, day.isoformat(), *names])

@@ -113,8 +113,14 @@ def _merge(
     counted = np.bincount(at[is_step], steps[is_step], shape[0] * shape[1]).reshape(shape)
     counting, asleep = flags(is_step), flags(what == _ASLEEP)
     fine = counting & ~flags(is_step & (span > 1))
+    # a count over hours does not tell when in them the device was worn
+    told = is_step & (span <= QUARTER_MIN)
     worn, not_worn = wear.judge(
-        counting, counted > 0, flags(what == _PULSE), asleep | flags(what == _AWAKE), flags(what == _DENIED)
+        flags(told),
+        flags(told & (steps > 0)),
+        flags(what == _PULSE),
+        asleep | flags(what == _AWAKE),
+        flags(what == _DENIED),
     )
     own, named = tracks // max(len(devices), 1), tracks % max(len(devices), 1)
     best = _best(count, own, counted, counting, counting & worn)

@@ -1,12 +1,15 @@
 """The ledger: per wearable, what was kept and when, what was refused, and for which times nothing is known.
 
 What is kept is counted in the spool itself, as cursors of the transaction that
-stores it, so that count and samples cannot disagree. Refused frames and gaps lie
-in a database of their own: counted for ever, kept up to a limit, oldest out first.
+stores it, so that count and samples cannot disagree. Refused frames (encrypted as the
+spool's payloads are) and gaps lie in a database of their own: counted for ever, kept up
+to a limit, oldest out first. On a full disk they wait in memory until there is room.
 """
 
+import logging
 import sqlite3
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +20,12 @@ from devices.drivers.session import Gap
 from devices.ids import DeviceId
 from devices.observations import Observation
 from ingest.edge.keeper import CLOCK_PREFIX, SpoolWriter, cursor_name
-from ingest.errors import MessageError
-from ingest.wire.messages import decode_batch, decode_observation, encode_observation
+from ingest.edge.spool_cipher import Cipher
+from ingest.edge.spool_reader import DeviceSamples, open_to_read
+from ingest.errors import MessageError, SpoolError
+from ingest.wire.messages import decode_observation, encode_observation
+
+logger = logging.getLogger(__name__)
 
 #: Refused frames and gaps of a gateway kept for a closer look; beyond, they are only counted.
 FRAMES_KEPT: Final = 10_000
@@ -27,6 +34,8 @@ GAPS_KEPT: Final = 10_000
 FRAME_BYTES: Final = 512
 KEPT_LOG: Final = "kept"
 HEARD_LOG: Final = "heard"
+#: Frames and gaps that wait in memory while the disk is full.
+UNWRITTEN_KEPT: Final = 10_000
 
 _SCHEMA: Final = """
 create table if not exists frame (
@@ -82,16 +91,29 @@ class Ledger:
         Where observations go.
     clock : Clock
         Microseconds UTC.
+    key : bytes, optional
+        The gateway's key: refused frames are encrypted with it.
+
+    Raises
+    ------
+    SpoolError
+        When the file is no ledger.
     """
 
-    def __init__(self, path: Path, spool: SpoolWriter, *, clock: Clock) -> None:
+    def __init__(self, path: Path, spool: SpoolWriter, *, clock: Clock, key: bytes | None = None) -> None:
         self._spool = spool
         self._clock = clock
+        self._cipher = Cipher(key)
+        self._unwritten: deque[Callable[[], None]] = deque(maxlen=UNWRITTEN_KEPT)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = full")
-        self._database.executescript(_SCHEMA)
+        try:
+            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma synchronous = full")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise SpoolError(f"{path}: {error}; move it away, it is made anew") from None
 
     def append(self, observations: Iterable[Observation], *, cursors: Mapping[str, int] | None = None) -> int:
         """Make observations and cursors durable, and their number by wearable, in one transaction."""
@@ -121,20 +143,40 @@ class Ledger:
 
     def on_rejected(self, device: DeviceId, kind: str, reason: str, payload: bytes) -> None:
         """Keep a refused frame with its reason, and count it."""
-        row = (self._clock(), device, kind, reason, payload[:FRAME_BYTES])
-        with self._transaction() as database:
+        stored = self._cipher.seal(payload[:FRAME_BYTES], kind)
+        row = (self._clock(), device, kind, reason, stored)
+
+        def write() -> None:
+            database = self._database
             database.execute("insert into frame (utc, device, kind, reason, payload) values (?,?,?,?,?)", row)
             database.execute("delete from frame where id <= (select max(id) from frame) - ?", (FRAMES_KEPT,))
             self._count(device, "rejected", reason, 0)
 
+        self._note(write)
+
     def on_gap(self, device: DeviceId, gap: Gap) -> None:
         """Put a gap on record, and count it."""
-        with self._transaction() as database:
-            database.execute(
+
+        def write() -> None:
+            self._database.execute(
                 "insert into gap (device, start_utc, end_utc, reason) values (?,?,?,?)", (device, *gap)
             )
-            database.execute("delete from gap where id <= (select max(id) from gap) - ?", (GAPS_KEPT,))
+            self._database.execute("delete from gap where id <= (select max(id) from gap) - ?", (GAPS_KEPT,))
             self._count(device, "gap", gap.reason, gap.end_utc - gap.start_utc)
+
+        self._note(write)
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """Write it, and what could not be written before: a full disk must not end the gateway."""
+        self._unwritten.append(write)
+        try:
+            with self._transaction():
+                for each in self._unwritten:
+                    each()
+        except sqlite3.OperationalError as error:
+            logger.error("ledger_not_written waiting=%d reason=%s", len(self._unwritten), error)
+        else:
+            self._unwritten.clear()
 
     def _count(self, device: DeviceId, what: str, reason: str, length_us: int) -> None:
         self._database.execute(
@@ -144,14 +186,16 @@ class Ledger:
         )
 
     @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
-        self._database.execute("begin immediate")
+    def _transaction(self) -> Generator[None]:
         try:
-            yield self._database
+            self._database.execute("begin immediate")
+            yield
+            self._database.execute("commit")
         except BaseException:
-            self._database.execute("rollback")
+            # a full disk may have rolled it back already
+            if self._database.in_transaction:
+                self._database.execute("rollback")
             raise
-        self._database.execute("commit")
 
     def close(self) -> None:
         """Close the database."""
@@ -167,16 +211,29 @@ def _is_valid(observation: Observation) -> bool:
 
 
 def read_accounts(
-    spool: Path, ledger: Path, devices: Iterable[DeviceId], *, latest: int
+    samples: DeviceSamples, ledger: Path, devices: Iterable[DeviceId], *, latest: int
 ) -> dict[DeviceId, DeviceAccount]:
-    """What is on record of each wearable, whether the gateway runs or not; `latest` gaps of each."""
-    names = list(devices)
-    cursors, waiting, unconfirmed = _read_spool(spool)
+    """What is on record of each wearable, whether the gateway runs or not; `latest` gaps of each.
+
+    Raises
+    ------
+    SpoolError
+        When the ledger cannot be read.
+    """
+    try:
+        return _read_accounts(samples, ledger, list(devices), latest)
+    except sqlite3.Error as error:
+        raise SpoolError(f"{ledger}: {error}; move it away, it is made anew") from None
+
+
+def _read_accounts(
+    samples: DeviceSamples, ledger: Path, names: list[DeviceId], latest: int
+) -> dict[DeviceId, DeviceAccount]:
     rejected: dict[str, dict[str, int]] = {}
     gaps: dict[str, dict[str, tuple[int, float]]] = {}
     last: dict[str, list[Gap]] = {}
     if ledger.exists():
-        with closing(_open_to_read(ledger)) as database:
+        with closing(open_to_read(ledger)) as database:
             rows = database.execute("select device, what, reason, count, us from counter order by count desc")
             for device, what, reason, count, us in rows:
                 if what == "gap":
@@ -193,15 +250,15 @@ def read_accounts(
     for device in names:
         mine = {
             name.partition("/")[2]: value
-            for name, value in cursors.items()
+            for name, value in samples.cursors.items()
             if name.startswith(cursor_name(device, ""))
         }
         kept = mine.get(KEPT_LOG, 0)
-        sent = max(0, kept - waiting.get(device, 0))
+        sent = max(0, kept - samples.waiting.get(device, 0))
         accounts[device] = DeviceAccount(
             kept=kept,
             sent=sent,
-            confirmed=max(0, sent - unconfirmed.get(device, 0)),
+            confirmed=max(0, sent - samples.unconfirmed.get(device, 0)),
             heard_utc=mine.get(HEARD_LOG),
             clock={log: value for log, value in mine.items() if log.startswith(CLOCK_PREFIX)},
             rejected=rejected.get(device, {}),
@@ -209,20 +266,3 @@ def read_accounts(
             latest_gaps=last.get(device, []),
         )
     return accounts
-
-
-def _read_spool(path: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Cursors; samples that wait, and that are in unconfirmed messages, by wearable: as of one instant."""
-    unconfirmed: dict[str, int] = {}
-    with closing(_open_to_read(path)) as database:
-        database.execute("begin")
-        cursors = dict(database.execute("select name, value from cursor").fetchall())
-        rows = database.execute("select device, sum(samples) from observation group by device").fetchall()
-        for kind, payload in database.execute("select kind, payload from message"):
-            for each in decode_batch(payload, kind).batch.observations:
-                unconfirmed[each.device] = unconfirmed.get(each.device, 0) + each.sample_count
-    return cursors, dict(rows), unconfirmed
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,8 @@ from devices.clock import MINUTE, SECOND, Clock
 from devices.observations import KINDS, Observation
 from ingest.edge.runs import closed, cut, is_run, joined, length
 from ingest.edge.spool_cipher import Cipher
-from ingest.edge.spool_limits import EARLIEST_UTC, SpoolLimits, SpoolState, judge
+from ingest.edge.spool_limits import SpoolLimits, SpoolState, judge
+from ingest.edge.spool_reader import SpoolCounts, check_key, count, note_key, oldest_utc, used_bytes
 from ingest.edge.spool_writer import MessageWriter, Waiting
 from ingest.errors import MessageError, SpoolError, SpoolFullError
 from ingest.wire.messages import BACKLOG_SAMPLES, LIVE_SAMPLES, decode_observation, encode_observation
@@ -55,37 +56,6 @@ class Sealed:
     payload: bytes
 
 
-@dataclass(frozen=True)
-class KindCounts:
-    """Samples of one kind since the spool was made.
-
-    ``appended == waiting + sealed``; ``sealed - confirmed`` lie in unconfirmed
-    messages; ``refused`` were not valid and never entered.
-    """
-
-    appended: int = 0
-    waiting: int = 0
-    sealed: int = 0
-    confirmed: int = 0
-    refused: int = 0
-
-
-@dataclass(frozen=True)
-class SpoolCounts(KindCounts):
-    """The same in total and by kind, the messages not yet confirmed, and how full the spool is.
-
-    `state` is ``ok``, ``alarm`` or ``full``, `word` says why; `used` are bytes of the
-    database, `oldest_utc` is when the oldest unconfirmed observation came.
-    """
-
-    messages: int = 0
-    used: int = 0
-    oldest_utc: int | None = None
-    state: str = "ok"
-    word: str = ""
-    by_kind: Mapping[str, KindCounts] = field(default_factory=dict[str, KindCounts])
-
-
 class Spool:
     """Durable queue of one gateway; its methods may be called from any thread.
 
@@ -103,7 +73,7 @@ class Spool:
     Raises
     ------
     SpoolError
-        When the key is not the one the spool was written with.
+        When the file is no spool, or the key is not the one it was written with.
     """
 
     def __init__(
@@ -117,15 +87,26 @@ class Spool:
         self._lock = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(path, has_key=key is not None)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise SpoolError(f"{path}: {error}") from None
+        except SpoolError:
+            self._database.close()
+            raise
+
+    def _prepare(self, path: Path, *, has_key: bool) -> None:
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = full")
         self._database.executescript(_SCHEMA)
         self._add_age()
-        self._check_key(path, is_encrypted=key is not None)
+        if not check_key(self._database, self._cipher, path) and has_key:
+            note_key(self._database, self._cipher)
         # A spool made anew (lost card, new box) must not use the numbers of the old one again: a late
         # acknowledgement would free what was never stored. It begins at the second it was made.
         self._database.execute(
-            "insert or ignore into number values ('sequence', ?)", (max(0, clock() // SECOND),)
+            "insert or ignore into number values ('sequence', ?)", (max(0, self._clock() // SECOND),)
         )
 
     def _add_age(self) -> None:
@@ -133,15 +114,6 @@ class Spool:
         columns = [row[1] for row in self._database.execute("pragma table_info(message)")]
         if "oldest_utc" not in columns:
             self._database.execute("alter table message add column oldest_utc integer not null default 0")
-
-    def _check_key(self, path: Path, *, is_encrypted: bool) -> None:
-        row = self._database.execute("select stored from key_check").fetchone()
-        if row is not None and self._cipher.open(row[0], "key_check") is None:
-            self._database.close()
-            raise SpoolError(f"{path}: the spool was written with another key")
-        if row is None and is_encrypted:
-            stored = self._cipher.seal(b"flarecast", "key_check")
-            self._database.execute("insert into key_check values (?)", (stored,))
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
@@ -338,61 +310,18 @@ class Spool:
     def counts(self) -> SpoolCounts:
         """Samples appended, waiting, sealed and confirmed since the spool was made."""
         with self._lock:
-            counters = self._database.execute("select kind, what, samples from counter").fetchall()
-            messages = self._database.execute("select count(*) from message").fetchone()[0]
-        kinds: dict[str, dict[str, int]] = {}
-        for kind, what, samples in counters:
-            kinds.setdefault(kind, {})[what] = samples
-        for counted in kinds.values():
-            counted["waiting"] = counted.get("appended", 0) - counted.get("sealed", 0)
-        names = ("appended", "waiting", "sealed", "confirmed", "refused")
-        total = {name: sum(counted.get(name, 0) for counted in kinds.values()) for name in names}
-        by_kind = {kind: KindCounts(**counted) for kind, counted in kinds.items()}
-        used, oldest_utc = self._used(), self._oldest_utc()
-        found = judge(self._limits, self._folder, used=used, oldest_utc=oldest_utc, clock=self._clock)
-        return SpoolCounts(
-            **total,
-            messages=messages,
-            used=used,
-            oldest_utc=oldest_utc,
-            state=found.state,
-            word=found.word,
-            by_kind=by_kind,
-        )
+            return count(self._database, self._limits, self._folder, self._clock)
 
     def _refuse_when_full(self) -> None:
-        oldest_utc = self._oldest_utc()
-        found = judge(self._limits, self._folder, used=self._used(), oldest_utc=oldest_utc, clock=self._clock)
+        with self._lock:
+            used, oldest = used_bytes(self._database), oldest_utc(self._database)
+        found = judge(self._limits, self._folder, used=used, oldest_utc=oldest, clock=self._clock)
         if found.state != self._said.state:
             level = logging.INFO if found.state == "ok" else logging.ERROR
             logger.log(level, "spool_%s reason=%s", found.state, found.word)
         self._said = found
         if found.state == "full":
             raise SpoolFullError(f"spool: {found.word}; nothing new is kept")
-
-    def _used(self) -> int:
-        """Bytes of the database in use; pages that were freed are used again."""
-        with self._lock:
-            pages, free, size = (
-                self._database.execute(f"pragma {name}").fetchone()[0]
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-        return (pages - free) * size
-
-    def _oldest_utc(self) -> int | None:
-        """When the oldest unconfirmed observation came, as far as the clock was right then."""
-        with self._lock:
-            first = [
-                self._database.execute(
-                    f"select {column} from {table} where {column} >= ? order by {key} limit 1",
-                    (EARLIEST_UTC,),
-                ).fetchone()
-                for table, column, key in (
-                    ("observation", "appended_utc", "id"),
-                    ("message", "oldest_utc", "sequence"),
-                )
-            ]
-        return min((row[0] for row in first if row is not None), default=None)
 
     def close(self) -> None:
         """Close the database."""

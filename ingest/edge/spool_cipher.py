@@ -66,7 +66,7 @@ def load_key(path: Path) -> bytes:
     Raises
     ------
     SpoolError
-        When the file is not a key.
+        When the file is not a key, or not its owner's alone.
     """
     try:
         key = path.read_bytes()
@@ -74,6 +74,8 @@ def load_key(path: Path) -> bytes:
         return _make_key(path)
     except OSError as error:
         raise SpoolError(f"{path}: {error.strerror}") from None
+    if path.stat().st_mode & 0o077:
+        raise SpoolError(f"{path} can be read by others than its owner: chmod 600 {path}")
     if len(key) != KEY_BYTES:
         raise SpoolError(f"{path} is not a key of {KEY_BYTES} bytes")
     return key

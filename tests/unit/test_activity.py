@@ -1,6 +1,6 @@
 """Wear in three states, merged devices, cadence and sedentary bouts, in closed form and by plain reading."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -96,13 +96,41 @@ def test_cadence_bands_have_their_published_bounds(tmp_path):
 
 
 def test_slots_of_many_minutes_have_steps_but_no_cadence(tmp_path):
-    rows = [
-        {"start_utc": utc("2026-05-20T06:00"), "end_utc": utc("2026-05-20T13:00"), "steps": 700},
-        {"start_utc": utc("2026-05-20T13:00"), "end_utc": utc("2026-05-20T17:00"), "steps": 301},
-    ]
+    rows = [over_hours("2026-05-20T06:00", 0.25 * (i + 1), 20) for i in range(44)]
+    for i, row in enumerate(rows):
+        row["start_utc"] = row["end_utc"] - timedelta(minutes=15)
+        row["steps"] += 121 * (i == 7)
     got = day_of(tmp_path, {"step_count": rows})
     assert (got["steps"], got["wear_min"]) == (1001, 660)
     assert (got["mvpa_min"], got["sedentary_min"], got["cadence_0_min"]) == (None, None, None)
+
+
+def over_hours(start, hours, steps):
+    return {"start_utc": utc(start), "end_utc": utc(start) + timedelta(hours=hours), "steps": steps}
+
+
+@pytest.mark.parametrize("hours", [1, 5, 20])
+def test_steps_counted_over_hours_vouch_for_no_minute(tmp_path, hours):
+    """A watch out of reach: its steps belong to the date; when in those hours it was worn nobody knows."""
+    kinds = {"step_count": [over_hours("2026-05-19T22:30", hours, 900)]}
+    got = day_of(tmp_path, kinds)
+    assert (got["steps"], got["wear_min"]) == (None, 0)
+    assert got["quality"] == "whether it was worn is not known"
+    got = day_of(tmp_path, kinds | {"heart_rate": minutes(utc("2026-05-20T06:00"), [70] * 700, "bpm")})
+    assert (got["steps"], got["wear_min"], got["mvpa_min"]) == (900, 700, None)
+
+
+def test_steps_counted_across_midnight_are_shared_by_time(tmp_path):
+    """Six hours before midnight and two after it: the date gets its quarter, the date before the rest."""
+    kinds = {
+        "step_count": [over_hours("2026-05-19T16:00", 8, 800)],
+        "heart_rate": minutes(utc("2026-05-19T00:00"), [70] * 2600, "bpm"),
+    }
+    assert day_of(tmp_path, kinds)["steps"] == 200
+    files = {kind: write(tmp_path, kind, rows) for kind, rows in kinds.items()}
+    with warehouse.connect(files, enrolment({"device": "band-1"})) as con:
+        both = days.compute(con, date(2026, 5, 19), DAY)["patient_day"].to_pylist()
+    assert [day["steps"] for day in both] == [600, 200]
 
 
 def test_sitting_is_still_and_awake(tmp_path):

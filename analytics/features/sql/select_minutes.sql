@@ -19,8 +19,9 @@ with sample as (
 select
     w.pair,
     s.what,
-    epoch_us(greatest(s.start_utc, $first_utc)) // 60000000 as first_minute,
-    -- counted steps fill as many minutes as they took; whatever else touches a minute speaks for it
+    -- counted steps fill as many minutes as they took, also those of a date before; whatever else touches
+    -- a minute speaks for it
+    epoch_us(if(s.what = 0, s.start_utc, greatest(s.start_utc, $first_utc))) // 60000000 as first_minute,
     if(
         s.what = 0,
         (epoch_us(s.end_utc) - epoch_us(s.start_utc) + 59999999) // 60000000,
@@ -30,4 +31,3 @@ select
     s.steps
 from sample s join wearing w using (patient, device)
 where s.end_utc > $first_utc and s.start_utc < $last_utc and s.end_utc > s.start_utc
-    and (s.what > 0 or s.start_utc >= $first_utc)
