@@ -19,7 +19,10 @@ from ingest.edge.forwarder import Forwarder
 from ingest.edge.gateway import Gateway
 from ingest.edge.ledger import Ledger, read_accounts
 from ingest.edge.radio import Radio
-from ingest.edge.spool import EARLIEST_UTC, Spool
+from ingest.edge.spool import DEFAULT_LIMITS, Spool
+from ingest.edge.spool_cipher import load_key
+from ingest.edge.spool_limits import EARLIEST_UTC
+from ingest.edge.spool_reader import SpoolReader, is_encrypted
 
 OpenRadio = Callable[[GatewayConfig], AbstractAsyncContextManager[Radio]]
 
@@ -56,8 +59,9 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    spool = Spool(config.spool, clock=system_clock)
-    ledger = Ledger(config.ledger, spool, clock=system_clock)
+    key = _key(config)
+    spool = Spool(config.spool, clock=system_clock, key=key)
+    ledger = Ledger(config.ledger, spool, clock=system_clock, key=key)
     forwarder = Forwarder(spool, config.broker, site=config.site, gateway=config.gateway)
     try:
         async with open_radio(config) as radio:
@@ -81,6 +85,15 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
         await asyncio.to_thread(forwarder.stop)
         ledger.close()
         spool.close()
+
+
+def _key(config: GatewayConfig) -> bytes:
+    if not config.key.exists() and is_encrypted(config.spool):
+        # a new key would open nothing of what waits there
+        raise UserError(
+            f"{config.key} is missing: put it back; {config.spool} is as it was, and waits for it"
+        )
+    return load_key(config.key)
 
 
 async def _report(config: GatewayConfig, gateway: Gateway) -> None:
@@ -113,12 +126,22 @@ def show_status(path: Path, *, as_json: bool) -> int:
     samples = status["samples"]
     print(f"gateway {config.gateway} at {config.site}, broker {config.broker}")
     print(f"  kept {samples['appended']}  sent {samples['sealed']}  confirmed {samples['confirmed']} samples")
+    print(f"  spool {_fill(samples)}")
     for kind, counts in samples["by_kind"].items():
         kept, sent, confirmed = counts["appended"], counts["sealed"], counts["confirmed"]
         print(f"    {kind:12} kept {kept}  sent {sent}  confirmed {confirmed}")
     for device, seen in status["devices"].items():
         _show_device(device, seen)
     return 0
+
+
+def _fill(samples: dict[str, Any]) -> str:
+    """State of the spool: how full, how old, and what is wrong in capitals."""
+    oldest = samples["oldest_utc"]
+    waits = "nothing waits" if oldest is None else f"oldest unconfirmed from {_moment(oldest)}"
+    percent = 100 * samples["used"] / samples["most"]
+    said = f"{samples['state'].upper()}: {samples['word']}" if samples["word"] else samples["state"]
+    return f"{said}  {samples['used']} bytes ({percent:.1f} % of its limit), {waits}"
 
 
 def _show_device(device: str, seen: dict[str, Any]) -> None:
@@ -143,13 +166,10 @@ def _status(config: GatewayConfig) -> dict[str, Any]:
         said = json.loads(config.status.read_text())
     if not config.spool.exists():
         raise UserError(f"the gateway of {config.path} has not run yet")
-    spool = Spool(config.spool, clock=system_clock)
-    try:
-        samples = asdict(spool.counts())
-    finally:
-        spool.close()
+    with SpoolReader(config.spool, clock=system_clock, key=_key(config), limits=DEFAULT_LIMITS) as reader:
+        counts, by_device = reader.counts(), reader.by_device()
     names = [device.device_id for device in config.devices]
-    accounts = read_accounts(config.spool, config.ledger, names, latest=GAPS_SHOWN)
+    accounts = read_accounts(by_device, config.ledger, names, latest=GAPS_SHOWN)
     devices = {
         device: {
             **said.get("devices", {}).get(device, {}),
@@ -158,7 +178,7 @@ def _status(config: GatewayConfig) -> dict[str, Any]:
         }
         for device, account in accounts.items()
     }
-    return {"utc": said.get("utc"), "samples": samples, "devices": devices}
+    return {"utc": said.get("utc"), "samples": asdict(counts), "devices": devices}
 
 
 def _moment(utc: int) -> str:

@@ -140,17 +140,19 @@ def write_config(config: GatewayConfig) -> None:
         f"adapter = {_text(config.adapter)}",
         f"max_links = {config.max_links}",
         f"pull_every_s = {config.pull_every_s}",
-        *([] if config.spool_key is None else [f"spool_key = {_text(str(config.spool_key))}"]),
+        *([] if config.spool_key is None else [f"spool_key = {_place(config, config.spool_key)}"]),
         "",
         "[broker]",
         f"host = {_text(broker.host)}",
         f"port = {broker.port}",
     ]
     lines += [
-        f"{name} = {_text(str(value))}"
-        for name in ("ca", "certificate", "key", "user")
+        f"{name} = {_place(config, value)}"
+        for name in ("ca", "certificate", "key")
         if (value := getattr(broker, name)) is not None
     ]
+    if broker.user is not None:
+        lines.append(f"user = {_text(broker.user)}")
     for device in config.devices:
         lines += ["", "[[device]]", f"id = {_text(device.device_id)}", f"address = {_text(device.address)}"]
         lines.append(f"driver = {_text(device.driver)}")
@@ -171,3 +173,9 @@ def write_config(config: GatewayConfig) -> None:
 def _text(value: str) -> str:
     """TOML's basic strings are JSON's."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _place(config: GatewayConfig, path: Path) -> str:
+    """A file beside ours by its name: it is read relative to us."""
+    folder = config.path.parent
+    return _text(str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute()))

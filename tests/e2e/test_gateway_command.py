@@ -22,6 +22,7 @@ from flows.gateway_config import GatewayConfig, read_config
 from flows.gateway_pairing import pair
 from ingest.edge.radio import Radio
 from ingest.edge.spool import Spool
+from ingest.edge.spool_cipher import load_key
 from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 
@@ -93,7 +94,7 @@ def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert run_gateway(path, open_radio=house.open_radio) == 0
     finally:
         signal.signal(signal.SIGALRM, before)
-    spool = Spool(config.spool, clock=system_clock)
+    spool = Spool(config.spool, clock=system_clock, key=load_key(config.key))
     kept = spool.counts().by_kind
     spool.close()
     assert house.beats >= 5

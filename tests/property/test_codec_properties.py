@@ -75,6 +75,29 @@ def test_heart_rate_round_trip(measurement: heart_rate.Measurement) -> None:
     assert heart_rate.decode(heart_rate.encode(measurement)) == measurement
 
 
+@given(st.integers(0, 100))
+def test_battery_round_trip(level_pct: int) -> None:
+    assert battery.decode(battery.encode(level_pct)) == level_pct
+
+
+@given(st.text().map(lambda text: text.rstrip("\0")), st.integers(0, 3))
+def test_device_information_round_trip(text: str, padding: int) -> None:
+    encoded = device_information.encode_text(text) + bytes(padding)
+    assert device_information.decode_text(encoded) == text
+
+
+@given(st.integers(0, 2**40 - 1), st.integers(0, 2**24 - 1))
+def test_system_id_round_trip(manufacturer: int, organisation: int) -> None:
+    encoded = device_information.encode_system_id(manufacturer, organisation)
+    assert device_information.decode_system_id(encoded) == (manufacturer, organisation)
+
+
+@given(st.none() | st.integers(-48, 56).map(lambda quarters: 15 * quarters), st.integers(0, 255))
+def test_local_time_round_trip(offset_min: int | None, saving: int) -> None:
+    encoded = current_time.encode_local(offset_min, saving)
+    assert current_time.decode_local(encoded) == (offset_min, saving)
+
+
 @given(MOMENTS, st.integers(0, 15))
 def test_current_time_round_trip(moment: datetime, reason: int) -> None:
     decoded = current_time.decode(current_time.encode(current_time.WallTime(moment, reason)))

@@ -85,6 +85,14 @@ def test_polar_round_trip(frame: polar_pmd.Frame) -> None:
     assert polar_pmd.decode_ppi(polar_pmd.encode_ppi(frame)) == frame
 
 
+@given(U8, U8, U8, st.frozensets(st.integers(0, 15)))
+def test_polar_control_round_trip(op: int, measurement: int, error: int, offered: frozenset[int]) -> None:
+    assert polar_pmd.decode_command(polar_pmd.encode_command(op, measurement)) == (op, measurement)
+    answer = polar_pmd.Answer(op, measurement, error)
+    assert polar_pmd.decode_answer(polar_pmd.encode_answer(answer)) == answer
+    assert polar_pmd.decode_features(polar_pmd.encode_features(sorted(offered))) == offered
+
+
 @given(PPI, st.integers(0, 30_000_000))
 def test_polar_keeps_what_is_trusted(frame: polar_pmd.Frame, delay: int) -> None:
     """Every trusted interval once, in order, none after arrival, no two sides of a doubt in one run."""

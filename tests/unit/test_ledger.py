@@ -11,9 +11,12 @@ from devices.ids import DeviceId
 from devices.observations import Battery, StepCount
 from ingest.edge import ledger as module
 from ingest.edge.ledger import DeviceAccount, Ledger, read_accounts
-from ingest.edge.spool import Spool
+from ingest.edge.spool import DEFAULT_LIMITS, Spool
+from ingest.edge.spool_cipher import Cipher
+from ingest.edge.spool_reader import SpoolReader
 
 NOW = 1_705_320_000 * SECOND
+KEY = bytes(range(32))
 ONE, TWO = DeviceId("one"), DeviceId("two")
 
 
@@ -25,8 +28,8 @@ class Books:
         self.open()
 
     def open(self) -> None:
-        self.spool = Spool(self.paths[0], clock=lambda: NOW)
-        self.ledger = Ledger(self.paths[1], self.spool, clock=lambda: NOW)
+        self.spool = Spool(self.paths[0], clock=lambda: NOW, key=KEY)
+        self.ledger = Ledger(self.paths[1], self.spool, clock=lambda: NOW, key=KEY)
 
     def reopen(self) -> None:
         self.ledger.close()
@@ -34,7 +37,8 @@ class Books:
         self.open()
 
     def of(self, device: DeviceId) -> DeviceAccount:
-        return read_accounts(*self.paths, [ONE, TWO], latest=2)[device]
+        with SpoolReader(self.paths[0], clock=lambda: NOW, key=KEY, limits=DEFAULT_LIMITS) as reader:
+            return read_accounts(reader.by_device(), self.paths[1], [ONE, TWO], latest=2)[device]
 
     def counts(self, device: DeviceId) -> tuple[int, int, int]:
         account = self.of(device)
@@ -114,8 +118,9 @@ def test_limits(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
         books.ledger.on_rejected(ONE, "rr_interval", "copy", bytes([number]) * 1000)
         books.ledger.on_gap(ONE, Gap(NOW, NOW + 1, "silent"))
     frames = books.ledger._database.execute("select payload from frame order by id").fetchall()  # pyright: ignore[reportPrivateUsage]
-    assert [payload[0] for (payload,) in frames] == [15, 16, 17, 18, 19]
-    assert {len(payload) for (payload,) in frames} == {512}
+    opened = [Cipher(KEY).open(payload, "rr_interval") or b"" for (payload,) in frames]
+    assert [payload[0] for payload in opened] == [15, 16, 17, 18, 19]
+    assert {len(payload) for payload in opened} == {512}
     assert books.ledger._database.execute("select count(*) from gap").fetchone() == (5,)  # pyright: ignore[reportPrivateUsage]
     assert books.of(ONE).rejected == {"copy": 20}
     assert books.of(ONE).gaps["silent"][0] == 20
