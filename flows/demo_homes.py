@@ -17,6 +17,7 @@ from flows import air, stack
 from flows.errors import UserError
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
+from ingest.edge.spool_cipher import load_key
 from ingest.wire.address import BrokerAddress
 
 #: People whose last days come over the (virtual) air; everybody else's are gateway backlog.
@@ -66,7 +67,11 @@ class Homes:
 
     def _fill(self, record: PersonRecord, *, is_live: bool) -> tuple[Spool, Forwarder]:
         person = record.person
-        spool = Spool(self._folder / f"{person.gateway}.sqlite", clock=system_clock)
+        spool = Spool(
+            self._folder / f"{person.gateway}.sqlite",
+            clock=system_clock,
+            key=load_key(self._folder / f"{person.gateway}.key"),
+        )
         forwarder = Forwarder(spool, self._broker, site=person.site, gateway=person.gateway)
         if is_live:
             self._fill_live(record, spool)

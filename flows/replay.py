@@ -33,6 +33,7 @@ from flows.errors import UserError
 from flows.progress import bar
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
+from ingest.edge.spool_cipher import load_key
 from ingest.wire.address import BrokerAddress
 
 SITE = SiteId("replay")
@@ -154,7 +155,11 @@ class _Path:
 
 def _send(recording: Recording, path: _Path, per_notification: int, start_at: datetime) -> None:
     path.folder.mkdir(parents=True, exist_ok=True)
-    spool = Spool(path.folder / f"{recording.gateway}.sqlite", clock=system_clock)
+    spool = Spool(
+        path.folder / f"{recording.gateway}.sqlite",
+        clock=system_clock,
+        key=load_key(path.folder / f"{recording.gateway}.key"),
+    )
     forwarder = Forwarder(spool, path.broker, site=SITE, gateway=recording.gateway)
     forwarder.start()
     count = recording.values.height

@@ -1,4 +1,4 @@
-"""What a spool holds, told without touching it: for its own counts, and for whoever asks while a gateway runs."""
+"""What a spool holds, told without touching it: its own counts, and a status asked while a gateway runs."""
 
 import sqlite3
 from collections import Counter

@@ -25,6 +25,8 @@ from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key
 from ingest.edge.virtual_radio import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
+from ingest.wire.messages import decode_batch, encode_observation
+from tests.fixtures_ingest import beats
 
 HEAVY = {"pyarrow", "numpy", "bumble", "prefect", "scipy", "duckdb", "polars", "numba"}
 #: A port that nobody listens on: the broker is away.
@@ -94,9 +96,19 @@ def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert run_gateway(path, open_radio=house.open_radio) == 0
     finally:
         signal.signal(signal.SIGALRM, before)
+    lying = b"".join(file.read_bytes() for file in tmp_path.glob("*.db*"))
     spool = Spool(config.spool, clock=system_clock, key=load_key(config.key))
     kept = spool.counts().by_kind
+    spool.seal(force=True)
+    observed = [one for m in spool.pending() for one in decode_batch(m.payload, m.kind).batch.observations]
     spool.close()
+    assert {one.kind for one in observed} == {"rr_interval", "battery"}
+    # kinds, wearables and instants are names; what was observed is not there to be read
+    assert b"rr_interval" in lying
+    for one in observed:
+        assert one.source.encode() not in lying
+        assert encode_observation(one)[-16:] not in lying
+    assert config.key.stat().st_mode & 0o777 == 0o600
     assert house.beats >= 5
     assert kept["rr_interval"].appended == house.beats
     assert kept["rr_interval"].confirmed == 0
@@ -119,6 +131,42 @@ def test_pair_run_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert f"kept {house.beats + 1}  sent" in told
     assert "strap-1" in told
     assert "s: not yet connected" in told
+
+
+def test_a_key_that_is_missing_wrong_or_open_is_said_in_one_line_and_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        'gateway="g"\nsite="s"\n[broker]\nhost="127.0.0.1"\nport=1\n'
+        '[[device]]\nid="strap-1"\naddress="F0:00:00:00:00:01"\ndriver="hr_strap"\n'
+    )
+    key = tmp_path / "spool.key"
+    spool = Spool(tmp_path / "spool.db", clock=system_clock, key=load_key(key))
+    spool.append([beats(0, [800, 810])])
+    spool.close()
+    right = key.read_bytes()
+
+    def complaint(action: str) -> str:
+        assert main(["gateway", action, "--config", str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    key.unlink()
+    for action in ("status", "run"):
+        assert "spool.key is missing: put it back" in complaint(action)
+        assert not key.exists()
+    key.write_bytes(bytes(32))
+    assert "chmod 600" in complaint("run")
+    key.chmod(0o600)
+    for action in ("status", "run"):
+        assert "written with another key; nothing of it is lost" in complaint(action)
+    key.write_bytes(right)
+    assert main(["gateway", "status", "--config", str(path)]) == 0
+    assert "kept 2  sent 0  confirmed 0" in capsys.readouterr().out
+    (tmp_path / "spool.db").write_bytes(b"this is no database" * 100)
+    assert "file is not a database" in complaint("status")
+    assert "file is not a database" in complaint("run")
 
 
 def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +222,8 @@ def test_the_process_loads_nothing_heavy_and_waits_for_its_adapter(tmp_path: Pat
             time.sleep(0.05)
         time.sleep(1.0)
         assert process.poll() is None, process.communicate()
+        # asked while it runs
+        assert main(["gateway", "status", "--config", str(path)]) == 0
         process.terminate()
         out, told = process.communicate(timeout=20)
     finally:

@@ -8,6 +8,7 @@ from devices.clock import DAY, MINUTE
 from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key
 from ingest.edge.spool_limits import SpoolLimits
+from ingest.edge.spool_reader import SpoolReader
 from ingest.errors import SpoolError, SpoolFullError
 from ingest.wire.messages import decode_batch
 from tests.fixtures_ingest import T0, beats, hourly, one_of_each, steps
@@ -231,6 +232,39 @@ def test_the_key_is_made_once_and_for_its_owner_only(tmp_path):
     key = load_key(path)
     assert (len(key), load_key(path)) == (32, key)
     assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    with pytest.raises(SpoolError, match="chmod 600"):
+        load_key(path)
+    path.chmod(0o600)
     path.write_bytes(b"short")
     with pytest.raises(SpoolError, match="not a key"):
         load_key(path)
+
+
+def test_who_asks_does_not_disturb_who_writes(tmp_path, clock):
+    """A status from another process, in the middle of a transaction of the gateway: as of before it."""
+    spool = Spool(tmp_path / "s.db", clock=clock, key=KEY)
+    spool.append([steps(T0, [1, 2])])
+    spool.seal(force=True)
+    spool.append([steps(T0 + 9 * MINUTE, [3])], cursors={"ring-1/steps": 7})
+    with spool._transaction() as database:
+        database.execute("delete from message")
+        with SpoolReader(tmp_path / "s.db", clock=clock, key=KEY, limits=SpoolLimits()) as reader:
+            counts, by_device = reader.counts(), reader.by_device()
+    assert (counts.appended, counts.sealed, counts.messages) == (3, 2, 1)
+    assert (by_device.waiting, by_device.unconfirmed) == ({"ring-1": 1}, {"ring-1": 2})
+    assert by_device.cursors == {"ring-1/steps": 7}
+    assert spool.pending() == []
+    spool.close()
+
+
+def test_an_unreadable_message_does_not_stop_a_status(tmp_path, clock):
+    spool = Spool(tmp_path / "s.db", clock=clock, key=KEY)
+    spool.append([steps(T0, [1])])
+    put_row(spool, "mood", b"\x91\x01")
+    spool.seal(force=True)
+    with SpoolReader(tmp_path / "s.db", clock=clock, key=KEY, limits=SpoolLimits()) as reader:
+        assert reader.by_device().unconfirmed == {"ring-1": 1}
+    spool.close()
+    with pytest.raises(SpoolError, match="another key"):
+        SpoolReader(tmp_path / "s.db", clock=clock, key=None, limits=SpoolLimits())
