@@ -24,6 +24,8 @@ from ingest.edge.spool_cipher import load_key
 from ingest.edge.spool_limits import EARLIEST_UTC
 from ingest.edge.spool_reader import SpoolReader, is_encrypted
 
+logger = logging.getLogger(__name__)
+
 OpenRadio = Callable[[GatewayConfig], AbstractAsyncContextManager[Radio]]
 
 STATUS_EVERY_S: Final = 5.0
@@ -112,8 +114,12 @@ def _write_status(config: GatewayConfig, gateway: Gateway) -> None:
         for device, progress in gateway.progress.items()
     }
     partial = config.status.with_suffix(".partial")
-    partial.write_text(json.dumps({"utc": system_clock(), "devices": devices}))
-    partial.replace(config.status)
+    try:
+        partial.write_text(json.dumps({"utc": system_clock(), "devices": devices}))
+        partial.replace(config.status)
+    except OSError as error:
+        # a full disk: the spool has said so, and whether wearables listen is not worth the gateway
+        logger.error("status_not_written reason=%s", error)
 
 
 def show_status(path: Path, *, as_json: bool) -> int:
@@ -162,7 +168,8 @@ def _show_device(device: str, seen: dict[str, Any]) -> None:
 
 def _status(config: GatewayConfig) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    with suppress(FileNotFoundError):
+    # half a line of a full disk is not worth a status
+    with suppress(FileNotFoundError, ValueError):
         said = json.loads(config.status.read_text())
     if not config.spool.exists():
         raise UserError(f"the gateway of {config.path} has not run yet")

@@ -31,6 +31,8 @@ SEAL_EVERY_S: Final = 5.0
 #: Longest sleep of the sending thread; acknowledgements and connections wake it.
 WAKE_EVERY_S: Final = 0.5
 STOP_TIMEOUT_S: Final = 10.0
+#: How often a gateway that is there says so, with its clock and the state of its spool.
+STATE_EVERY_S: Final = 600.0
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Forwarder:
         self._taken: set[int] = set()
         self._last_sequence = 0
         self._sealed_s = 0.0
+        self._said_s = 0.0
+        self._said_spool = ""
         self._client = self._make_client()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
 
@@ -122,19 +126,29 @@ class Forwarder:
     def _make_client(self) -> Client:
         client = make_client(self._gateway, self._broker)
         client.max_inflight_messages_set(IN_FLIGHT + 1)
-        client.will_set(str(state_topic(self._site, self._gateway)), self._state(False), qos=1, retain=True)
+        client.will_set(
+            str(state_topic(self._site, self._gateway)),
+            encode_state(State(False, self._boot)),
+            qos=1,
+            retain=True,
+        )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         return client
 
-    def _state(self, is_online: bool) -> bytes:
-        return encode_state(State(is_online, self._boot))
-
     def _say(self, *, is_online: bool) -> MQTTMessageInfo:
         topic = str(state_topic(self._site, self._gateway))
-        return self._client.publish(topic, self._state(is_online), qos=1, retain=True)
+        spool = self._spool.state()
+        self._said_s, self._said_spool = time.monotonic(), spool.state
+        state = State(is_online, self._boot, utc=self._spool.now(), spool=spool.state, word=spool.word)
+        return self._client.publish(topic, encode_state(state), qos=1, retain=True)
+
+    def _say_what_is_new(self) -> None:
+        is_due = time.monotonic() - self._said_s >= STATE_EVERY_S
+        if is_due or self._spool.state().state != self._said_spool:
+            self._say(is_online=True)
 
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
@@ -176,6 +190,8 @@ class Forwarder:
         if time.monotonic() - self._sealed_s >= SEAL_EVERY_S:
             self._sealed_s = time.monotonic()
             self._spool.seal()
+            if self._connected.is_set():
+                self._say_what_is_new()
         if self._connected.is_set():
             self._send_again()
             self._send_next()

@@ -22,6 +22,7 @@ from ingest.edge.keeper import Keeper, RejectedCallback, SpoolWriter, cursor_nam
 from ingest.edge.progress import GapCallback, Progress
 from ingest.edge.radio import Radio
 from ingest.edge.session import BleSession, Timing, open_session
+from ingest.errors import SpoolFullError
 
 __all__ = ["Gateway", "PairedDevice", "Progress", "PullResult", "RejectedCallback", "SpoolWriter"]
 
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 PULL_ATTEMPTS: Final = 4
 NOT_YET: Final = "not yet connected"
 STOPPED: Final = "gateway stopped"
+#: One wording for every size and disk: gaps are counted by their reason.
+SPOOL_FULL: Final = "spool full: nothing new is kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class Gateway:
     async def _pull(self, device: PairedDevice, driver: Driver) -> PullResult:
         progress = self.progress[device.device_id]
         before, began = progress.samples, self._clock()
-        error: EdgeError | None = None
+        error: EdgeError | str | None = None
         for attempt in range(PULL_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(self._pause_s(attempt))
@@ -195,6 +198,11 @@ class Gateway:
             except EdgeError as caught:
                 error = caught
                 logger.warning("pull failed device=%s attempt=%d error=%s", device.device_id, attempt, error)
+            except SpoolFullError as caught:
+                # its cursors stand where they stood: what it remembers is asked for again
+                logger.error("pull ended device=%s error=%s", device.device_id, caught)
+                error = SPOOL_FULL
+                break
         last = self._began_utc if progress.heard_utc is None else progress.heard_utc
         progress.on_gap(device.device_id, Gap(last, max(last, began), str(error)))
         return PullResult(device.device_id, progress.samples - before, str(error))
@@ -222,8 +230,20 @@ class Gateway:
                 # looking for an absent wearable is waiting already
                 if isinstance(error, NotSeenError):
                     failures = 1
+            except SpoolFullError as error:
+                # what a stream said is gone: on record at once, for the box may be stopped while it is full
+                failures = 1 if progress.samples > before else failures + 1
+                lost_utc = self._lose(device.device_id, max(lost_utc, progress.heard_utc or lost_utc), error)
+                reasons[:] = [SPOOL_FULL]
             with suppress(TimeoutError):
                 await asyncio.wait_for(until.wait(), self._pause_s(max(1, failures)))
+
+    def _lose(self, device: DeviceId, since_utc: int, error: SpoolFullError) -> int:
+        """Put on record that nothing was kept since then; returns until when."""
+        now = max(since_utc, self._clock())
+        logger.error("observations_not_kept device=%s error=%s", device, error)
+        self.progress[device].on_gap(device, Gap(since_utc, now, SPOOL_FULL))
+        return now
 
     def _pause_s(self, failures: int) -> float:
         """Back-off, doubled with each failure; jittered so that a ward does not reconnect in step."""
@@ -242,6 +262,7 @@ class Gateway:
                 async with aclosing(driver.run(session)) as harvests:
                     keeper = Keeper(session, self._spool, progress, self._on_rejected)
                     async for harvest in harvests:
+                        keeper.keep(harvest)
                         if lost is not None:
                             start, reasons = lost
                             end = max(start, session.subscribed_utc)
@@ -249,7 +270,6 @@ class Gateway:
                             progress.on_gap(device.device_id, Gap(start, end, why))
                             reasons.clear()
                             lost = None
-                        keeper.keep(harvest)
             finally:
                 watch.cancel()
                 del self._sessions[device.device_id]

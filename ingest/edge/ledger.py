@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ KEPT_LOG: Final = "kept"
 HEARD_LOG: Final = "heard"
 #: Frames and gaps that wait in memory while the disk is full.
 UNWRITTEN_KEPT: Final = 10_000
+#: A refusal costs at most so many writes in vain.
+WRITTEN_TOGETHER: Final = 50
 
 _SCHEMA: Final = """
 create table if not exists frame (
@@ -169,14 +172,17 @@ class Ledger:
     def _note(self, write: Callable[[], None]) -> None:
         """Write it, and what could not be written before: a full disk must not end the gateway."""
         self._unwritten.append(write)
-        try:
-            with self._transaction():
-                for each in self._unwritten:
-                    each()
-        except sqlite3.OperationalError as error:
-            logger.error("ledger_not_written waiting=%d reason=%s", len(self._unwritten), error)
-        else:
-            self._unwritten.clear()
+        while self._unwritten:
+            together = list(islice(self._unwritten, WRITTEN_TOGETHER))
+            try:
+                with self._transaction():
+                    for each in together:
+                        each()
+            except sqlite3.OperationalError as error:
+                logger.error("ledger_not_written waiting=%d reason=%s", len(self._unwritten), error)
+                return
+            for _ in together:
+                self._unwritten.popleft()
 
     def _count(self, device: DeviceId, what: str, reason: str, length_us: int) -> None:
         self._database.execute(

@@ -312,10 +312,18 @@ class Spool:
         with self._lock:
             return count(self._database, self._limits, self._folder, self._clock)
 
-    def _refuse_when_full(self) -> None:
+    def now(self) -> int:
+        """The gateway's clock, microseconds UTC."""
+        return self._clock()
+
+    def state(self) -> SpoolState:
+        """How full it is; an alarm comes before anything is refused."""
         with self._lock:
             used, oldest = used_bytes(self._database), oldest_utc(self._database)
-        found = judge(self._limits, self._folder, used=used, oldest_utc=oldest, clock=self._clock)
+        return judge(self._limits, self._folder, used=used, oldest_utc=oldest, clock=self._clock)
+
+    def _refuse_when_full(self) -> None:
+        found = self.state()
         if found.state != self._said.state:
             level = logging.INFO if found.state == "ok" else logging.ERROR
             logger.log(level, "spool_%s reason=%s", found.state, found.word)

@@ -7,7 +7,7 @@ and about 85 around them.
 """
 
 import hashlib
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -78,11 +78,18 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     sequence: Sequence
 
 
-class State(msgspec.Struct, frozen=True):
-    """Whether a gateway is there; `boot` tells a late last will from the present connection."""
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a gateway is there; `boot` tells a late last will from the present connection.
+
+    A gateway that is there says its clock (`utc`, microseconds) and how its spool is: ``ok``, ``alarm``
+    or ``full``, and in `word` why. A last will was written before and knows neither.
+    """
 
     is_online: bool
     boot: str
+    utc: int | None = None
+    spool: Literal["ok", "alarm", "full"] | None = None
+    word: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from devices.clock import system_clock
+from devices.clock import DAY, from_utc, system_clock
 from devices.sim.ring import Ring
 from devices.sim.strap import Strap
 from flows.cli import main
@@ -167,6 +168,32 @@ def test_a_key_that_is_missing_wrong_or_open_is_said_in_one_line_and_costs_nothi
     (tmp_path / "spool.db").write_bytes(b"this is no database" * 100)
     assert "file is not a database" in complaint("status")
     assert "file is not a database" in complaint("run")
+
+
+def test_status_says_how_full_the_spool_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('gateway="g"\nsite="s"\n[broker]\nhost="127.0.0.1"\nport=1\n')
+    now = [system_clock()]
+    spool = Spool(tmp_path / "spool.db", clock=lambda: now[0], key=load_key(tmp_path / "spool.key"))
+
+    def told() -> tuple[str, dict[str, Any]]:
+        show_status(path, as_json=False)
+        (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith("  spool ")]
+        show_status(path, as_json=True)
+        return line, json.loads(capsys.readouterr().out)["samples"]
+
+    line, samples = told()
+    assert line.startswith("  spool ok  ")
+    assert line.endswith("% of its limit), nothing waits")
+    assert (samples["state"], samples["word"], samples["oldest_utc"]) == ("ok", "", None)
+    now[0] -= 8 * DAY
+    spool.append([beats(0, [800])])
+    spool.close()
+    line, samples = told()
+    assert line.startswith("  spool ALARM: the oldest observation has waited 8 days for the clinic  ")
+    assert f"oldest unconfirmed from {from_utc(now[0]):%Y-%m-%d}" in line
+    assert (samples["state"], samples["oldest_utc"]) == ("alarm", now[0])
+    assert 0 < samples["used"] < samples["most"]
 
 
 def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

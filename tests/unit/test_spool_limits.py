@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from devices.blobs import unpack_u16
 from devices.clock import DAY, MINUTE
 from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key
@@ -126,6 +127,39 @@ def test_a_clock_that_jumps_costs_nothing(tmp_path, clock, start):
         == 3
     )
     assert spool.counts().state in ("ok", "alarm")
+    spool.close()
+
+
+@pytest.mark.parametrize("hours", [-30, -3, 3, 30, 24 * 9])
+def test_a_clock_set_between_two_batches_costs_nothing_and_frees_nothing(tmp_path, clock, hours):
+    """Every batch before and after is sent once, in order; only the age that is said follows the clock."""
+    spool = Spool(tmp_path / "s.db", clock=clock)
+    made = []
+    for batch in range(6):
+        if batch == 3:
+            clock.now += hours * 60 * MINUTE
+        made.append(beats(batch, [800 + batch], start_utc=T0 + batch * 800_000))
+        spool.append([made[-1]], cursors={"strap-1/rr": batch})
+        spool.seal(force=batch % 2 == 1)
+        clock.now += MINUTE
+    # rows of before wait no longer than others: a run is closed at the latest after MAX_WAIT
+    clock.now += 5 * MINUTE
+    spool.seal()
+    messages = spool.pending()
+    numbers = [message.sequence for message in messages]
+    assert numbers == sorted(set(numbers))
+    starts = [
+        one.start_utc + 1000 * sum(unpack_u16(one.rr_ms[: 2 * index]))
+        for message in messages
+        for one in decode_batch(message.payload, message.kind).batch.observations
+        for index in range(one.sample_count)
+    ]
+    assert len(starts) == len(made) == spool.counts().sealed
+    assert spool.cursor("strap-1/rr") == 5
+    assert spool.counts().state == ("alarm" if hours >= 24 * 7 else "ok")
+    assert spool.append([beats(9, [900], start_utc=T0 + 9_000_000)]) == 1
+    assert spool.confirm(numbers) == len(numbers)
+    assert spool.state().state == "ok"
     spool.close()
 
 
