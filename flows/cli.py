@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows import clinic_parser, settings
+from flows import clinic_parser, gateway_parser, settings
 from flows.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -58,8 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_collector,
         *clinic_parser.COMMANDS,
         _add_hrv,
-        _add_gateway,
-        _add_ca,
+        *gateway_parser.COMMANDS,
     ):
         add(commands)
     return parser
@@ -254,77 +253,6 @@ def _hrv(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         as_json=arguments.json,
     )
-
-
-def _add_gateway(commands: Any) -> None:
-    gateway = commands.add_parser("gateway", help="the home box: wearables to broker")
-    actions = gateway.add_subparsers(dest="action", required=True, metavar="ACTION")
-    pair = actions.add_parser("pair", help="list what is near, ask, and write the gateway's file")
-    pair.add_argument("--gateway", metavar="ID", help="name of a new gateway")
-    pair.add_argument("--site", metavar="ID", help="where it stands")
-    pair.add_argument("--broker", metavar="HOST:PORT")
-    pair.add_argument("--scan", type=_positive, default=15, metavar="SECONDS")
-    pair.set_defaults(run=_gateway_pair)
-    run = actions.add_parser("run", help="read and forward until stopped")
-    run.set_defaults(run=_gateway_run)
-    status = actions.add_parser("status", help="when data last came; what is kept, sent and confirmed")
-    status.add_argument("--json", action="store_true")
-    status.set_defaults(run=_gateway_status)
-    for action in (pair, run, status):
-        action.add_argument("--config", type=Path, default=Path("gateway.toml"), help="the gateway's file")
-
-
-def _gateway_pair(arguments: argparse.Namespace) -> int:
-    from flows.gateway_pairing import pair
-
-    return pair(
-        arguments.config,
-        gateway=arguments.gateway,
-        site=arguments.site,
-        broker=arguments.broker,
-        scan_s=arguments.scan,
-    )
-
-
-def _gateway_run(arguments: argparse.Namespace) -> int:
-    from flows.gateway_command import run_gateway
-
-    return run_gateway(arguments.config)
-
-
-def _gateway_status(arguments: argparse.Namespace) -> int:
-    from flows.gateway_command import show_status
-
-    return show_status(arguments.config, as_json=arguments.json)
-
-
-def _add_ca(commands: Any) -> None:
-    ca = commands.add_parser("ca", help="certificates and broker configuration of a site")
-    actions = ca.add_subparsers(dest="action", required=True, metavar="ACTION")
-    init = actions.add_parser("init", help="make the authority, the broker's certificate and mosquitto.conf")
-    init.add_argument(
-        "--host", action="append", default=[], help="name or address of the broker (repeatable)"
-    )
-    init.add_argument("--installed", type=Path, help="where the broker will find its files")
-    issue = actions.add_parser("issue", help="certificate of a gateway or collector, new or renewed")
-    issue.add_argument("role", choices=("gateway", "collector"))
-    revoke = actions.add_parser("revoke", help="certificates of this name are worth nothing any more")
-    for action in (issue, revoke):
-        action.add_argument("name", metavar="NAME")
-    for action in (init, issue, revoke):
-        action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-        action.set_defaults(run=_ca)
-
-
-def _ca(arguments: argparse.Namespace) -> int:
-    from flows import ca_command
-
-    folder = _home(arguments) / "ca"
-    if arguments.action == "init":
-        return ca_command.init(folder, hosts=arguments.host, installed=arguments.installed)
-    if arguments.action == "issue":
-        return ca_command.issue(folder, arguments.role, arguments.name)
-    return ca_command.revoke(folder, arguments.name)
 
 
 def _home(arguments: argparse.Namespace) -> Path:

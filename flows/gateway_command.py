@@ -14,8 +14,8 @@ from typing import Any, Final
 from devices.clock import from_utc, system_clock
 from flows.errors import UserError
 from flows.gateway_config import GatewayConfig, read_config
+from flows.gateway_uplink import Uplink
 from ingest.edge.bluez import BluezHost
-from ingest.edge.forwarder import Forwarder
 from ingest.edge.gateway import Gateway
 from ingest.edge.ledger import Ledger, read_accounts
 from ingest.edge.radio import Radio
@@ -64,7 +64,7 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
     key = _key(config)
     spool = Spool(config.spool, clock=system_clock, key=key)
     ledger = Ledger(config.ledger, spool, clock=system_clock, key=key)
-    forwarder = Forwarder(spool, config.broker, site=config.site, gateway=config.gateway)
+    uplink = Uplink(config, spool)
     try:
         async with open_radio(config) as radio:
             gateway = Gateway(
@@ -76,15 +76,19 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
                 on_rejected=ledger.on_rejected,
                 on_gap=ledger.on_gap,
             )
-            forwarder.start()
-            reporter = asyncio.create_task(_report(config, gateway))
+            uplink.start()
+            beside = [
+                asyncio.create_task(_report(config, gateway)),
+                asyncio.create_task(uplink.keep_certificate()),
+            ]
             try:
                 await gateway.run(stop, pull_every_s=config.pull_every_s)
             finally:
-                reporter.cancel()
+                for task in beside:
+                    task.cancel()
                 _write_status(config, gateway)
     finally:
-        await asyncio.to_thread(forwarder.stop)
+        await asyncio.to_thread(uplink.stop)
         ledger.close()
         spool.close()
 

@@ -25,6 +25,7 @@ from devices.errors import IdError
 from devices.ids import check_id
 from ingest.errors import SecurityError
 from ingest.lake.security_broker import write_broker_files
+from ingest.wire.certificates import JOINING, REGISTRAR
 from ingest.wire.topics import is_collector
 
 CA_DAYS: Final = 10 * 365
@@ -34,7 +35,7 @@ BROKER_NAME: Final = "broker"
 #: Names the broker's certificate always has: collectors sit beside it.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1")
 
-Role = Literal["gateway", "collector", "broker"]
+Role = Literal["gateway", "collector", "broker", "registrar", "invitation"]
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -103,12 +104,12 @@ class Authority:
         builder = builder.add_extension(usage, critical=True)
         certificate = builder.sign(key, hashes.SHA256())
         # the certificate first: an authority is there when its key is
-        _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-        _write(folder / "ca.key", _pem(key))
+        write_private(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+        write_private(folder / "ca.key", private_pem(key))
         authority = cls(folder, clock=clock)
         authority._save([])
         authority._issue_broker([*hosts, *LOOPBACK_HOSTS])
-        write_broker_files(folder / "broker", installed=installed, collectors=[])
+        write_broker_files(folder / "broker", installed=installed, collectors=[], revoked=[])
         return authority
 
     def issued(self) -> list[Issued]:
@@ -118,8 +119,10 @@ class Authority:
         except (OSError, msgspec.DecodeError) as error:
             raise SecurityError(f"{self.folder / 'issued.json'}: {error}") from None
 
-    def issue(self, role: Literal["gateway", "collector"], name: str) -> Path:
-        """Certificate and key of a gateway or collector; again for a name that has one, to renew it.
+    def issue(self, role: Literal["gateway", "collector", "registrar"], name: str) -> Path:
+        """Certificate and key, both made here; again for a name that has one, to renew it.
+
+        A home box does better to make its own key (:mod:`ingest.lake.security_invitations`).
 
         Returns
         -------
@@ -131,23 +134,24 @@ class Authority:
         SecurityError
             When the name belongs to another role: a gateway called as a collector would be one.
         """
-        _check_name(role, name)
-        with self._alone():
+        check_name(role, name)
+        with self.alone():
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._sign(name, role, key, [])
+            certificate = self.sign(name, role, key.public_key())
             folder = self.folder / "clients" / name
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(folder / "client.crt", certificate.public_bytes(serialization.Encoding.PEM))
-            _write(folder / "client.key", _pem(key))
-            _write(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
-            self._write_broker()
+            write_private(folder / "client.crt", certificate.public_bytes(serialization.Encoding.PEM))
+            write_private(folder / "client.key", private_pem(key))
+            write_private(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
+            self.write_broker()
         return folder
 
     def revoke(self, name: str) -> int:
         """Revoke every certificate of a gateway or collector; returns how many.
 
-        The broker knows when it is started again with the new ``broker/crl.pem``, which
-        also ends connections that are open.
+        The broker knows when it has been told to read its files again: the name's connections
+        that are open may do nothing more then (``gateways.acl``), new ones are refused
+        (``crl.pem``).
 
         Raises
         ------
@@ -155,7 +159,7 @@ class Authority:
             When the name has no valid certificate.
         """
         now = self._clock()
-        with self._alone():
+        with self.alone():
             issued = self.issued()
             mine = [one for one in issued if one.name == name and one.revoked_utc is None and _is_client(one)]
             if not mine:
@@ -167,31 +171,43 @@ class Authority:
                     for one in issued
                 ]
             )
-            self._write_broker()
+            self.write_broker()
         return len(mine)
 
+    def ca_pem(self) -> str:
+        """The authority's own certificate."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
     @contextmanager
-    def _alone(self) -> Generator[None]:
+    def alone(self) -> Generator[None]:
+        """Context in which no other process issues or revokes."""
         with (self.folder / "lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
     def _issue_broker(self, hosts: Iterable[str]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(BROKER_NAME, "broker", key, list(dict.fromkeys(hosts)))
+        certificate = self.sign(BROKER_NAME, "broker", key.public_key(), hosts=list(dict.fromkeys(hosts)))
         folder = self.folder / "broker"
         folder.mkdir(exist_ok=True, mode=0o700)
-        _write(folder / "broker.crt", certificate.public_bytes(serialization.Encoding.PEM))
-        _write(folder / "broker.key", _pem(key))
-        _write(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
-        _write(folder / "crl.pem", self._revocations())
+        write_private(folder / "broker.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(folder / "broker.key", private_pem(key))
+        write_private(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
+        write_private(folder / "crl.pem", self._revocations())
 
-    def _sign(
-        self, name: str, role: Role, key: ec.EllipticCurvePrivateKey, hosts: Sequence[str]
+    def sign(
+        self,
+        name: str,
+        role: Role,
+        key: ec.EllipticCurvePublicKey,
+        *,
+        hosts: Sequence[str] = (),
+        days: int | None = None,
     ) -> x509.Certificate:
+        """Certificate of a key, noted as issued; the caller holds :meth:`alone`."""
         issuer = self._certificate.subject
-        days = CA_DAYS if role == "broker" else CLIENT_DAYS
-        builder = _builder(_name(name), issuer, key.public_key(), self._clock(), days)
+        days = days or (CA_DAYS if role == "broker" else CLIENT_DAYS)
+        builder = _builder(_name(name), issuer, key, self._clock(), days)
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if role == "broker" else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(is_authority=False), critical=True)
@@ -230,12 +246,17 @@ class Authority:
         listed = builder.sign(self._signer(), hashes.SHA256())
         return listed.public_bytes(serialization.Encoding.PEM)
 
-    def _write_broker(self) -> None:
-        _write(self.folder / "broker" / "crl.pem", self._revocations())
-        collectors = [
-            one.name for one in self.issued() if one.role == "collector" and one.revoked_utc is None
-        ]
-        write_broker_files(self.folder / "broker", installed=None, collectors=sorted(set(collectors)))
+    def write_broker(self) -> None:
+        """Bring the broker's files up to date with what is issued and revoked."""
+        write_private(self.folder / "broker" / "crl.pem", self._revocations())
+        issued = self.issued()
+        valid = {one.name for one in issued if one.revoked_utc is None}
+        write_broker_files(
+            self.folder / "broker",
+            installed=None,
+            collectors=sorted({one.name for one in issued if one.role == "collector"} & valid),
+            revoked=sorted({one.name for one in issued if _is_client(one)} - valid),
+        )
 
     def _signer(self) -> ec.EllipticCurvePrivateKey:
         if not isinstance(self._key, ec.EllipticCurvePrivateKey):
@@ -243,17 +264,18 @@ class Authority:
         return self._key
 
     def _save(self, issued: Sequence[Issued]) -> None:
-        _write(self.folder / "issued.json", msgspec.json.format(msgspec.json.encode(issued)))
+        write_private(self.folder / "issued.json", msgspec.json.format(msgspec.json.encode(issued)))
 
 
-def _check_name(role: str, name: str) -> None:
+def check_name(role: str, name: str) -> None:
     try:
         check_id(name, role)
     except IdError as error:
         raise SecurityError(str(error)) from None
     if role == "collector" and not is_collector(name):
         raise SecurityError(f"a collector is called collector-1, collector-2, ..., not {name}")
-    if role == "gateway" and (is_collector(name) or name == BROKER_NAME):
+    is_taken = is_collector(name) or name in (BROKER_NAME, REGISTRAR) or name.startswith(JOINING)
+    if role == "gateway" and is_taken:
         raise SecurityError(f"{name} cannot be the name of a gateway: it would have other rights")
 
 
@@ -300,7 +322,7 @@ def _usage(*, is_authority: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -308,7 +330,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file in one step; readable by its owner only unless said otherwise."""
     partial = path.with_name(f".{path.name}.partial")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ingest.wire.certificates import registrar_rules, revoked_rules
 from ingest.wire.topics import collector_rules, gateway_rules
 
 GATEWAY_PORT: Final = 8883
@@ -56,7 +57,9 @@ def configuration(
     return _CONF.format(machine=machine) + gateways + collectors
 
 
-def write_broker_files(folder: Path, *, installed: Path | None, collectors: Sequence[str]) -> None:
+def write_broker_files(
+    folder: Path, *, installed: Path | None, collectors: Sequence[str], revoked: Sequence[str]
+) -> None:
     """Write the rules, and at the first time the configuration, of the broker.
 
     Parameters
@@ -65,15 +68,20 @@ def write_broker_files(folder: Path, *, installed: Path | None, collectors: Sequ
         Where the broker will find the files; `folder` itself when absent.
     collectors
         Names of the collectors.
+    revoked
+        Names of which every certificate is revoked.
     """
     conf = folder / "mosquitto.conf"
     if not conf.exists():
         _replace(conf, configuration((installed or folder).absolute()))
-    _replace(folder / "gateways.acl", "".join(f"{line}\n" for line in gateway_rules()))
-    _replace(
-        folder / "collectors.acl",
-        "".join(f"{line}\n" for name in collectors for line in collector_rules(name)),
-    )
+    refused = [line for name in revoked for line in revoked_rules(name)]
+    allowed = [line for name in collectors for line in collector_rules(name)]
+    _replace(folder / "gateways.acl", _lines([*refused, *gateway_rules()]))
+    _replace(folder / "collectors.acl", _lines([*allowed, *registrar_rules()]))
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _replace(path: Path, text: str) -> None:
