@@ -202,8 +202,11 @@ def test_the_command_makes_what_the_broker_runs_with(tmp_path, capsys):
     assert "\nlistener 8884 127.0.0.1\n" in conf
     assert (broker / "collectors.acl").read_text() == (
         "user collector-2\ntopic read flarecast/v1/#\ntopic write flarecast/v1/+/+/ack\n"
+        "user registrar\ntopic read flarecast/v1/+/+/certificate/request\n"
+        "topic write flarecast/v1/+/+/cmd/certificate\n"
     )
     assert (broker / "gateways.acl").read_text() == (
+        "user gw-1\ntopic deny #\n"
         "pattern write flarecast/v1/+/%u/#\n"
         "pattern read flarecast/v1/+/%u/ack\n"
         "pattern read flarecast/v1/+/%u/cmd/#\n"
