@@ -85,11 +85,18 @@ def _add_doctor(commands: Any) -> None:
     doctor = commands.add_parser("doctor", help="what is wrong, and what to do; exit code 1 if anything is")
     doctor.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     doctor.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT")
+    doctor.add_argument(
+        "--gateway", type=Path, metavar="FILE", help="examine a home box, by its gateway.toml"
+    )
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.gateway is not None:
+        from flows.doctor_gateway import run_doctor_gateway
+
+        return run_doctor_gateway(arguments.gateway, as_json=arguments.json)
     from flows.doctor_command import run_doctor
 
     return run_doctor(_home(arguments), broker=arguments.broker, as_json=arguments.json)

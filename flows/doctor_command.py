@@ -3,7 +3,9 @@
 import json
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,8 @@ import pyarrow.parquet as pq
 from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock
 from devices.observations import KINDS
 from flows.clinic import Clinic
+from flows.doctor_access import certificates, gateways
+from flows.doctor_gateway import report
 from flows.errors import UserError
 from ingest.errors import IngestError
 from ingest.lake.compaction import orphan_parts
@@ -40,29 +44,41 @@ Findings = Iterator[tuple[str, str]]
 
 
 def run_doctor(home: Path, *, broker: str, as_json: bool) -> int:
-    """Print every finding; exit code 1 when there is one."""
+    """Print every finding of a clinic; exit code 1 when there is one."""
     host, _, port = broker.rpartition(":")
     if not host or not port.isdecimal() or not home.is_dir():
         raise UserError(
             f"no clinic folder at {home}" if host and port.isdecimal() else f"--broker {broker!r}"
         )
-    found = examine(Clinic(home), host, int(port), clock=system_clock)
-    if as_json:
-        print(json.dumps([{"where": where, "finding": words} for where, words in found]))
-    else:
-        print("\n".join(f"{where}: {words}" for where, words in found) or "nothing is wrong")
-    return 1 if found else 0
+    return report(examine(Clinic(home), host, int(port), clock=system_clock), as_json=as_json)
 
 
 def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple[str, str]]:
     """Findings as (where, words), in the order of the data's way."""
     return [
         *_broker(host, port),
+        *certificates(clinic, clock()),
+        *gateways(clinic, clock()),
         *_collectors(clinic, clock()),
         *_lake(clinic, clock()),
         *_enrolment(clinic, clock()),
         *_clocks(clinic, clock()),
+        *_journal(clinic),
     ]
+
+
+def _journal(clinic: Clinic) -> Findings:
+    """The alert journal: a file that is none, or is damaged."""
+    path = clinic.journal_path
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            words = str(database.execute("pragma quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        words = str(error)
+    if words != "ok":
+        yield "alerts", f"{path}: {words}: restore it from a backup, alerts are not judged without it"
 
 
 def _broker(host: str, port: int) -> Findings:

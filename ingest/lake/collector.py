@@ -22,6 +22,7 @@ from devices.clock import MINUTE, Clock
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import Lake
 from ingest.lake.intake import Flush, Intake, Received
+from ingest.lake.presence import Presence, is_state
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
@@ -98,6 +99,7 @@ class Collector:
         self._is_alone = group is None
         self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
         self._intake = Intake(self._enrolment())
+        self._presence = Presence(lake.root, collector, clock=clock)
         self._changed = threading.Condition()
         self._buffer: list[_Waiting] = []
         self._bytes = 0
@@ -131,6 +133,7 @@ class Collector:
                 if is_news or self._clock() - self._status_utc >= HEARTBEAT:
                     was_subscribed = self._is_subscribed
                     self._write_status()
+                self._presence.save()
             # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
             # embedded broker forgets the older message
             if is_stored:
@@ -141,6 +144,7 @@ class Collector:
             client.disconnect()
             client.loop_stop()
             self._write_status()
+            self._presence.save(at_once=True)
 
     def _leave(self, client: Client) -> None:
         """Give our share of the work to the others: kept for us, it would wait for our return."""
@@ -196,6 +200,8 @@ class Collector:
         content_type = getattr(message.properties, "ContentType", None)
         received = Received(message.topic, bytes(message.payload), content_type)
         gateway = message.topic.rpartition("/")[0]
+        if is_state(message.topic):
+            self._presence.hear(message.topic, received.payload, is_retained=message.retain)
         with self._changed:
             self._newest_s = time.monotonic()
             if not self._buffer:
@@ -239,6 +245,7 @@ class Collector:
         if not self._store(flush):
             return False
         self._intake.remember(flush)
+        self._presence.brought({gateway for _, gateway in flush.confirmed.keys() | flush.unreadable.keys()})
         with self._changed:
             if connection == self._connection:
                 for one in waiting:

@@ -114,10 +114,7 @@ class Authority:
 
     def issued(self) -> list[Issued]:
         """Every certificate ever issued, in order."""
-        try:
-            return msgspec.json.decode((self.folder / "issued.json").read_bytes(), type=list[Issued])
-        except (OSError, msgspec.DecodeError) as error:
-            raise SecurityError(f"{self.folder / 'issued.json'}: {error}") from None
+        return read_issued(self.folder)
 
     def issue(self, role: Literal["gateway", "collector", "registrar"], name: str) -> Path:
         """Certificate and key, both made here; again for a name that has one, to renew it.
@@ -265,6 +262,20 @@ class Authority:
 
     def _save(self, issued: Sequence[Issued]) -> None:
         write_private(self.folder / "issued.json", msgspec.json.format(msgspec.json.encode(issued)))
+
+
+def read_issued(folder: Path) -> list[Issued]:
+    """Every certificate ever issued by the authority of a folder; its key is not needed.
+
+    Raises
+    ------
+    SecurityError
+        When it cannot be read.
+    """
+    try:
+        return msgspec.json.decode((folder / "issued.json").read_bytes(), type=list[Issued])
+    except (OSError, msgspec.DecodeError) as error:
+        raise SecurityError(f"{folder / 'issued.json'}: {error}") from None
 
 
 def check_name(role: str, name: str) -> None:
