@@ -28,6 +28,7 @@ U32 = Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Blob = Annotated[bytes, msgspec.Meta(min_length=1, max_length=262_144)]
 PeriodS = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+DayS = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 
 #: Sleep stage codes, in the order of IEEE 1752.1; 0 is "asked, not known".
 STAGES = ("unknown", "awake", "light", "deep", "rem")
@@ -35,6 +36,8 @@ Respondent = Literal["patient", "caregiver"]
 #: How a device came by a heart-rate variability number; never interchangeable.
 HrvMethod = Literal["rmssd", "sdnn", "vendor"]
 Sensor = Literal["ecg", "ppg", "unknown"]
+#: Effort as somebody felt it (IEEE 1752.1, reported_activity_intensity).
+Intensity = Literal["light", "moderate", "vigorous"]
 
 
 class Observation(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -206,6 +209,46 @@ class FlareReport(Observation, frozen=True, array_like=True, kw_only=True):
     has_stopped_activities: bool | None = None
 
 
+class SleepEpisode(Observation, frozen=True, array_like=True, kw_only=True):
+    """A sleep episode as a device or application summed it up: onset to final awakening.
+
+    Kept apart from what we compute from stages; ``None`` where the source said nothing.
+    Fields after IEEE 1752.1, sleep-episode.
+    """
+
+    kind: ClassVar[str] = "sleep_episode"
+    duration_s: DayS
+    total_sleep_s: DayS | None = None
+    wake_after_onset_s: DayS | None = None
+    awakening_count: U16 | None = None
+    is_main_sleep: bool | None = None
+
+    @property
+    def end_utc(self) -> int:
+        return self.start_utc + self.duration_s * SECOND
+
+    def check(self) -> None:
+        for name in ("total_sleep_s", "wake_after_onset_s"):
+            part = getattr(self, name)
+            if part is not None and part > self.duration_s:
+                raise ObservationError(f"sleep_episode: {name} of {part} s in {self.duration_s} s")
+
+
+class PracticeLog(Observation, frozen=True, array_like=True, kw_only=True):
+    """Something practised: a walk, a module of a programme; `log_id` is the entry's own unique id."""
+
+    kind: ClassVar[str] = "practice_log"
+    log_id: Slug
+    practice: Slug
+    duration_s: DayS
+    intensity: Intensity | None = None
+    respondent: Respondent | None = None
+
+    @property
+    def end_utc(self) -> int:
+        return self.start_utc + self.duration_s * SECOND
+
+
 #: The registry: kind = table = folder = topic segment.
 KINDS: dict[str, type[Observation]] = {
     cls.kind: cls
@@ -219,5 +262,7 @@ KINDS: dict[str, type[Observation]] = {
         DeviceHrv,
         ProAnswer,
         FlareReport,
+        SleepEpisode,
+        PracticeLog,
     )
 }

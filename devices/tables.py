@@ -29,7 +29,12 @@ COMMON = (
     field("device", pa.string(), units.NONE, "pseudonymous id of the wearable"),
     field("start_utc", UTC, units.NONE, "start of the sample (UTC)"),
     field("gateway", pa.string(), units.NONE, "gateway that sent it"),
-    field("sequence", pa.uint64(), units.NONE, "message number at that gateway; rises by one per message"),
+    field(
+        "sequence",
+        pa.uint64(),
+        units.NONE,
+        "message number at that gateway; rises by one per message; 1 where they are not numbered",
+    ),
     field("received_utc", UTC, units.NONE, "when the collector stored it (UTC)"),
     field("source", pa.string(), units.NONE, "codec and version that read it from the device"),
 )
@@ -89,6 +94,22 @@ _OWN: dict[str, tuple[pa.Field, ...]] = {
         ),
         field("has_stopped_activities", pa.bool_(), units.NONE, "stopped doing things?", nullable=True),
     ),
+    "sleep_episode": (
+        _INTERVAL_END,
+        field("duration_s", pa.uint32(), units.SECOND, "sleep onset to final awakening"),
+        field("total_sleep_s", pa.uint32(), units.SECOND, "time asleep within it", nullable=True),
+        field("wake_after_onset_s", pa.uint32(), units.SECOND, "time awake within it", nullable=True),
+        field("awakening_count", pa.uint16(), units.COUNT, "awakenings within it", nullable=True),
+        field("is_main_sleep", pa.bool_(), units.NONE, "main sleep, not a nap", nullable=True),
+    ),
+    "practice_log": (
+        _INTERVAL_END,
+        field("log_id", pa.string(), units.NONE, "unique id of the entry"),
+        field("practice", pa.string(), units.NONE, "what was practised (walking, a module's name)"),
+        field("duration_s", pa.uint32(), units.SECOND, "how long"),
+        field("intensity", pa.string(), units.NONE, "felt effort: light, moderate, vigorous", nullable=True),
+        field("respondent", pa.string(), units.NONE, "patient or caregiver; null when sensed", nullable=True),
+    ),
 }
 
 
@@ -99,6 +120,19 @@ def _schema(kind: str) -> pa.Schema:
 
 #: Kind -> schema of its lake files.
 TABLES: dict[str, pa.Schema] = {kind: _schema(kind) for kind in KINDS}
+
+#: What names a sample: two rows of equal key are one sample, and the one received last holds. Two beats
+#: of one device never share a connection and a number; of a kind that is not here a device has one sample
+#: at a start.
+_OWN_KEYS: dict[str, tuple[str, ...]] = {
+    "rr_interval": ("device", "start_utc", "connection", "first_beat"),
+    "pro_answer": ("device", "start_utc", "answer_id"),
+    "flare_report": ("device", "start_utc", "report_id"),
+    "practice_log": ("device", "start_utc", "log_id"),
+}
+SAMPLE_KEYS: dict[str, tuple[str, ...]] = {
+    kind: _OWN_KEYS.get(kind, ("device", "start_utc")) for kind in KINDS
+}
 
 #: Which device (and gateway) belonged to which patient, and when.
 ENROLMENT = pa.schema(

@@ -56,6 +56,8 @@ GRAIN: dict[str, str] = {
     "device_hrv": "One row per value computed by a device.",
     "pro_answer": "One row per answered item.",
     "flare_report": "One row per report.",
+    "sleep_episode": "One row per episode that a device or application has summed up.",
+    "practice_log": "One row per entry.",
     "enrolment": "One row per device, patient and time in which the one wore the other.",
     "quarantine": "One row per refused message, or per refused part of one.",
     "hrv_window": "One row per patient, device and five-minute window of the night with RR intervals.",

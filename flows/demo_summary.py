@@ -7,18 +7,10 @@ from typing import Any
 
 import duckdb
 
-from devices.observations import KINDS
+from devices.observations import KINDS, RrInterval
+from devices.tables import SAMPLE_KEYS
 from flows.clinic import Clinic
 from flows.demo_homes import Homes
-
-#: One sample's row in the lake is known by this key; RR runs carry their samples in a list.
-_STORED = {
-    "rr_interval": "select coalesce(sum(len(rr_ms)), 0) from (select any_value(rr_ms) as rr_ms from lake "
-    "group by device, connection, first_beat, start_utc)",
-    "pro_answer": "select count(distinct (device, answer_id)) from lake",
-    "flare_report": "select count(distinct (device, report_id)) from lake",
-}
-_STORED_ROWS = "select count(distinct (device, start_utc)) from lake"
 
 
 def stored_by_kind(clinic: Clinic) -> dict[str, int]:
@@ -31,9 +23,18 @@ def stored_by_kind(clinic: Clinic) -> dict[str, int]:
                 counts[kind] = 0
                 continue
             con.read_parquet(files).create_view("lake", replace=True)
-            ((count,),) = con.execute(_STORED.get(kind, _STORED_ROWS)).fetchall()
+            ((count,),) = con.execute(_stored(kind)).fetchall()
             counts[kind] = int(count)
     return counts
+
+
+def _stored(kind: str) -> str:
+    """Statement that counts the samples of a kind; RR runs carry theirs in a list."""
+    keys = ", ".join(SAMPLE_KEYS[kind])
+    if kind == RrInterval.kind:
+        runs = f"select any_value(rr_ms) as rr_ms from lake group by {keys}"
+        return f"select coalesce(sum(len(rr_ms)), 0) from ({runs})"
+    return f"select count(distinct ({keys})) from lake"
 
 
 def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[str, Any]:

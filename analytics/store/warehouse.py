@@ -13,16 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from analytics.errors import WarehouseError
-from devices.tables import ENROLMENT, TABLES
+from devices.tables import ENROLMENT, SAMPLE_KEYS, TABLES
 
-#: Two beats of one device never share a connection and a number; nothing else has more than one sample at
-#: a start.
-_SAMPLE_KEYS: Final = {
-    "rr_interval": ("device", "start_utc", "connection", "first_beat"),
-    "pro_answer": ("device", "start_utc", "answer_id"),
-    "flare_report": ("device", "start_utc", "report_id"),
-}
-_SAMPLE_KEY: Final = ("device", "start_utc")
 #: Memory of one connection; above it DuckDB spills to disk.
 MEMORY_LIMIT: Final = "2GiB"
 
@@ -73,7 +65,7 @@ def observation_view(
     Without files the view is empty and typed. With `has_enrolment` a table
     `enrolment` is there to join.
     """
-    key = ", ".join(_SAMPLE_KEYS.get(kind, _SAMPLE_KEY))
+    key = ", ".join(SAMPLE_KEYS[kind])
     # two copies of one message that were cut differently: the choice must not depend on the order of files
     longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
     unique = f"""

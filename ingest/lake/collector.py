@@ -26,7 +26,7 @@ from ingest.lake.presence import Presence, is_state
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
-from ingest.wire.topics import ack_topic, subscription
+from ingest.wire.topics import ack_topic, subscriptions
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +95,10 @@ class Collector:
         # at half of the window the broker still has the other half to deliver while we write
         self._enough = max(1, min(window // 2, MOST_MESSAGES))
         self._flush_s = flush_s
-        self._subscription = subscription(group)
+        self._subscriptions = subscriptions(group)
         self._is_alone = group is None
         self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
-        self._intake = Intake(self._enrolment())
+        self._intake = Intake(self._enrolment(), clock=clock)
         self._presence = Presence(lake.root, collector, clock=clock)
         self._changed = threading.Condition()
         self._buffer: list[_Waiting] = []
@@ -150,7 +150,7 @@ class Collector:
         """Give our share of the work to the others: kept for us, it would wait for our return."""
         done = threading.Event()
         client.on_unsubscribe = lambda *_: done.set()
-        client.unsubscribe(self._subscription)
+        client.unsubscribe(self._subscriptions)
         done.wait(RETRY_S)
 
     def stop(self) -> None:
@@ -176,7 +176,7 @@ class Collector:
         # our own acknowledgements need not come back (the embedded broker sends them all the same);
         # to ask that of a shared subscription is an error of the protocol
         options = SubscribeOptions(qos=1, noLocal=self._is_alone)
-        client.subscribe(self._subscription, options=options)
+        client.subscribe([(one, options) for one in self._subscriptions])
         logger.info("connected broker=%s", self._broker)
 
     def _on_subscribe(self, client: Client, _: Any, __: Any, ___: Any, ____: Any) -> None:
@@ -198,7 +198,7 @@ class Collector:
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         content_type = getattr(message.properties, "ContentType", None)
-        received = Received(message.topic, bytes(message.payload), content_type)
+        received = Received(message.topic, bytes(message.payload), content_type, self._clock())
         gateway = message.topic.rpartition("/")[0]
         if is_state(message.topic):
             self._presence.hear(message.topic, received.payload, is_retained=message.retain)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from devices.clock import DAY, Clock, from_utc
 from devices.observations import KINDS, RrInterval
-from devices.tables import SCHEMA_VERSION, TABLES
+from devices.tables import SAMPLE_KEYS, SCHEMA_VERSION, TABLES
 from ingest.errors import LakeError
 from ingest.lake.columns import read_rows
 from ingest.lake.enrolment import Enrolment
@@ -32,13 +32,6 @@ from ingest.lake.manifest import Manifest, Part, manifest_path, read_manifest, s
 logger = logging.getLogger(__name__)
 
 WRITER: Final = "compaction"
-#: What names a sample; the views of the warehouse use the same columns.
-SAMPLE_KEYS: Final = {
-    "rr_interval": ("device", "start_utc", "connection", "first_beat"),
-    "pro_answer": ("device", "start_utc", "answer_id"),
-    "flare_report": ("device", "start_utc", "report_id"),
-}
-SAMPLE_KEY: Final = ("device", "start_utc")
 #: Site of samples whose device is enrolled with nobody any more; no id can be spelt so.
 NO_SITE: Final = "_none"
 #: Rows of a row group: 8 thousand runs of beats, or samples of as many bytes.
@@ -233,7 +226,7 @@ def _places(rows: pa.Table, enrolment: Enrolment, sites: Sequence[str]) -> Numbe
 
 def _last_received(rows: pa.Table, kind: str) -> Numbers:
     """Index of the copy to keep of every sample, in order of the sample's key."""
-    keys = [_comparable(rows, column) for column in SAMPLE_KEYS.get(kind, SAMPLE_KEY)]
+    keys = [_comparable(rows, column) for column in SAMPLE_KEYS[kind]]
     order = np.lexsort(keys[::-1])
     is_new = np.zeros(len(order), dtype=bool)
     is_new[:1] = True

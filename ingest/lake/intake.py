@@ -7,21 +7,32 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from devices.ids import GatewayId, SiteId
+from devices.clock import Clock
+from devices.ids import DeviceId, GatewayId, SiteId
 from ingest.errors import MessageError, TopicError
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED
-from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE, Refused, refused_table
+from ingest.lake.quarantine import (
+    AHEAD_OF_ARRIVAL,
+    OTHER_GATEWAY,
+    UNKNOWN_DEVICE,
+    Refused,
+    is_far_ahead,
+    refused_table,
+)
+from ingest.wire import points, theengs
 from ingest.wire.messages import (
     CONTENT_TYPE,
+    FOREIGN_SEQUENCE,
+    VERSION,
     Batch,
     decode_batch,
     digest,
     encode_batch,
     encode_observation,
 )
-from ingest.wire.topics import Topic, parse
+from ingest.wire.topics import THEENGS, Topic, parse
 
 #: Messages remembered as stored; older ones are recognised by the readers of the lake.
 REMEMBERED: Final = 200_000
@@ -30,17 +41,20 @@ Key = tuple[str, int | None, int]
 
 
 class Received(NamedTuple):
-    """A message as the broker delivered it."""
+    """A message as the broker delivered it, and when (microseconds UTC)."""
 
     topic: str
     payload: bytes
     content_type: str | None
+    arrived_utc: int
 
 
 @dataclass
 class Flush:
     """Result of sorting a buffer of messages."""
 
+    #: When it was sorted, microseconds UTC, where that is known.
+    now: int | None = None
     arrived: dict[str, list[Arrived]] = field(default_factory=dict[str, list[Arrived]])
     refused: list[Refused] = field(default_factory=list[Refused])
     confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(
@@ -82,9 +96,12 @@ class Intake:
     ----------
     enrolment : Enrolment
         Whose device, by which gateway.
+    clock : Clock, optional
+        Microseconds UTC; what starts a day ahead of it is refused. Without one nothing is.
     """
 
-    def __init__(self, enrolment: Enrolment) -> None:
+    def __init__(self, enrolment: Enrolment, *, clock: Clock | None = None) -> None:
+        self._clock = clock
         #: May be replaced between two calls of `sort`.
         self.enrolment = enrolment
         self._stored: set[Key] = set()
@@ -92,7 +109,7 @@ class Intake:
 
     def sort(self, messages: Iterable[Received]) -> Flush:
         """Rows, refusals and confirmations of the messages; nothing is remembered before `remember`."""
-        flush = Flush()
+        flush = Flush(now=None if self._clock is None else self._clock())
         fresh: set[Key] = set()
         for message in messages:
             try:
@@ -100,7 +117,9 @@ class Intake:
             except TopicError as error:
                 self._refuse(flush, "", "", str(error), message.payload)
                 continue
-            if topic.is_observations:
+            if topic.device is not None:
+                self._take_foreign(flush, fresh, topic, topic.device, message)
+            elif topic.is_observations:
                 self._take(flush, fresh, topic, message)
         flush.keys = list(fresh)
         return flush
@@ -129,6 +148,29 @@ class Intake:
             self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
         self._sort_observations(flush, topic, batch)
 
+    def _take_foreign(
+        self, flush: Flush, fresh: set[Key], topic: Topic, device: DeviceId, message: Received
+    ) -> None:
+        """A message of a client that is not ours: nobody waits for a confirmation but the broker."""
+        # what Theengs says has no time of its own: equal messages are two readings
+        if topic.leaf != THEENGS and not self._is_new(flush, fresh, topic, None, message.payload):
+            return
+        try:
+            if message.content_type not in (None, points.CONTENT_TYPE):
+                raise MessageError(f"content type is not {points.CONTENT_TYPE}")
+            if topic.leaf == THEENGS:
+                found = theengs.decode(message.payload, device, message.arrived_utc)
+            else:
+                found = points.decode(message.payload, device)
+        except MessageError as error:
+            self._refuse(flush, topic.gateway, topic.leaf, str(error), message.payload)
+            return
+        for refusal in found.refused:
+            self._refuse(flush, topic.gateway, topic.leaf, refusal.reason, refusal.payload)
+        for each in found.observations:
+            batch = Batch(VERSION, FOREIGN_SEQUENCE, message.arrived_utc, each.kind, [each])
+            self._sort_observations(flush, topic, batch)
+
     def _is_new(
         self, flush: Flush, fresh: set[Key], topic: Topic, sequence: int | None, payload: bytes
     ) -> bool:
@@ -145,11 +187,12 @@ class Intake:
             samples = observation.sample_count
             flush.received[batch.kind] += samples
             row = self.enrolment.lookup(observation.device, observation.start_utc)
-            if row is not None and row.gateway == topic.gateway:
+            is_ahead = flush.now is not None and is_far_ahead(observation.start_utc, flush.now)
+            if row is not None and row.gateway == topic.gateway and not is_ahead:
                 one = Arrived(observation, topic.gateway, batch.sequence)
                 flush.arrived.setdefault(batch.kind, []).append(one)
                 continue
-            reason = UNKNOWN_DEVICE if row is None else OTHER_GATEWAY
+            reason = AHEAD_OF_ARRIVAL if is_ahead else UNKNOWN_DEVICE if row is None else OTHER_GATEWAY
             alone = encode_batch(
                 batch.sequence, batch.sealed_utc, batch.kind, [encode_observation(observation)]
             )

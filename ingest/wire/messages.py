@@ -28,6 +28,8 @@ BACKLOG_SAMPLES: Final = 3_600
 #: Aim for the size of a message, bytes; one block is never larger.
 MESSAGE_BYTES: Final = 65_536
 DIGEST_BYTES: Final = 16
+#: Number of what clients send that do not number their messages.
+FOREIGN_SEQUENCE: Final = 1
 
 Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 T = TypeVar("T")

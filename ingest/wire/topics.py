@@ -2,8 +2,10 @@
 
 ``flarecast/v1/<site>/<gateway>/<kind>`` carries batches of one observation kind,
 ``.../ack`` what the collector has committed, ``.../state`` (retained, last will)
-whether the gateway is there. The site in a topic is where the gateway believes
-to be; the registry knows better.
+whether the gateway is there. Clients that are not ours write one level deeper and
+name the wearable there: ``.../points/<device>`` JSON data points,
+``.../theengs/<address>`` what Theengs Gateway has decoded. The site in a topic is
+where the gateway believes to be; the registry knows better.
 """
 
 import re
@@ -11,13 +13,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from devices.errors import IdError
-from devices.ids import GatewayId, SiteId, check_id
+from devices.ids import DeviceId, GatewayId, SiteId, check_id
 from ingest.errors import TopicError
 
 ROOT: Final = "flarecast/v1"
 ACK: Final = "ack"
 COMMAND: Final = "cmd"
 STATE: Final = "state"
+#: Leaves below which a wearable is named: what clients that are not ours send.
+POINTS: Final = "points"
+THEENGS: Final = "theengs"
+FOREIGN: Final = (POINTS, THEENGS)
 #: Everything any gateway sends, whatever kind: a kind this version does not know
 #: must reach the quarantine, or its gateway would keep it for ever.
 EVERYTHING: Final = f"{ROOT}/+/+/+"
@@ -25,14 +31,19 @@ EVERYTHING: Final = f"{ROOT}/+/+/+"
 
 @dataclass(frozen=True)
 class Topic:
-    """Topic of one gateway; `leaf` is an observation kind, ``ack`` or ``state``."""
+    """Topic of one gateway; `leaf` is an observation kind, ``ack``, ``state`` or one of `FOREIGN`.
+
+    `device` is the wearable that a topic of `FOREIGN` names.
+    """
 
     site: SiteId
     gateway: GatewayId
     leaf: str
+    device: DeviceId | None = None
 
     def __str__(self) -> str:
-        return f"{ROOT}/{self.site}/{self.gateway}/{self.leaf}"
+        text = f"{ROOT}/{self.site}/{self.gateway}/{self.leaf}"
+        return text if self.device is None else f"{text}/{self.device}"
 
     @property
     def is_observations(self) -> bool:
@@ -58,9 +69,15 @@ def state_topic(site: SiteId, gateway: GatewayId) -> Topic:
     return Topic(site, gateway, STATE)
 
 
-def subscription(group: str | None = None) -> str:
-    """Filter of everything gateways send, for one collector or for a group that shares the work."""
-    return EVERYTHING if group is None else f"$share/{check_id(group, 'group')}/{EVERYTHING}"
+def points_topic(site: SiteId, gateway: GatewayId, device: DeviceId) -> Topic:
+    """Topic of JSON data points of one wearable."""
+    return Topic(site, gateway, POINTS, device)
+
+
+def subscriptions(group: str | None = None) -> list[str]:
+    """Filters of everything gateways send, for one collector or for a group that shares the work."""
+    filters = [EVERYTHING, *(f"{ROOT}/+/+/{leaf}/+" for leaf in FOREIGN)]
+    return filters if group is None else [f"$share/{check_id(group, 'group')}/{one}" for one in filters]
 
 
 def parse(text: str) -> Topic:
@@ -74,13 +91,20 @@ def parse(text: str) -> Topic:
         When it is not one of ours.
     """
     parts = text.split("/")
-    if len(parts) != 5 or not text.startswith(f"{ROOT}/"):
+    is_foreign = len(parts) == 6 and parts[4] in FOREIGN
+    if not (len(parts) == 5 or is_foreign) or not text.startswith(f"{ROOT}/"):
         raise TopicError("topic is not flarecast/v1/<site>/<gateway>/<kind>")
     try:
         site, gateway = check_id(parts[2], "site"), check_id(parts[3], "gateway")
+        device = DeviceId(check_id(_device(parts), "device")) if is_foreign else None
     except IdError as error:
         raise TopicError(f"topic: {error}") from None
-    return Topic(SiteId(site), GatewayId(gateway), parts[4])
+    return Topic(SiteId(site), GatewayId(gateway), parts[4], device)
+
+
+def _device(parts: list[str]) -> str:
+    # Theengs Gateway writes Bluetooth addresses in capitals, which an id has not
+    return parts[5].lower() if parts[4] == THEENGS else parts[5]
 
 
 def is_collector(name: str) -> bool:

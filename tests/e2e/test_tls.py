@@ -23,7 +23,7 @@ from ingest.lake.files import Lake
 from ingest.lake.security import Authority
 from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import encode_ack
-from ingest.wire.topics import ack_topic, data_topic, subscription
+from ingest.wire.topics import ack_topic, data_topic, subscriptions
 from tests.fixtures_ingest import T0, steps, stored_rows, wait_until, write_enrolment
 from tests.fixtures_security import (
     NOT_AUTHORIZED,
@@ -92,7 +92,7 @@ def test_a_gateway_writes_below_its_own_name_only(broker):
 
 def test_a_gateway_hears_its_own_acknowledgements_only(broker):
     with voice(broker.address("gw-1")) as gateway, voice(broker.address("gw-2")) as other:
-        gateway.client.subscribe([("#", 1), (subscription(), 1)])
+        gateway.client.subscribe([("#", 1), (subscriptions()[0], 1)])
         time.sleep(0.2)
         with voice(broker.address("collector-1", is_collector=True)) as collector:
             for name in ("gw-2", "gw-1"):
@@ -119,9 +119,9 @@ def test_to_steal_a_client_id_gains_nothing(broker):
     """The collector's queue survives a gateway that connects under the collector's client id."""
     with voice(broker.address("collector-1", is_collector=True), "collector-1") as collector:
         with voice(broker.address("gw-1"), "collector-1") as thief:
-            thief.client.subscribe(subscription(), qos=1)
+            thief.client.subscribe(subscriptions()[0], qos=1)
             time.sleep(0.2)
-            collector.client.subscribe(subscription(), qos=1)
+            collector.client.subscribe(subscriptions()[0], qos=1)
             time.sleep(0.2)
             with voice(broker.address("gw-2")) as gateway:
                 assert gateway.publish(OTHERS) in (0, 0x10)

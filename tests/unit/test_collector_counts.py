@@ -13,10 +13,10 @@ from ingest.lake.intake import Intake, Received
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import decode_ack, digest, encode_ack
-from ingest.wire.topics import subscription
+from ingest.wire.topics import subscriptions
 from tests.fixtures_ingest import ENROLMENT_HEADER, clock, write_enrolment
 
-GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None)
+GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None, 0)
 
 
 def test_a_message_without_a_number_is_kept_once_and_named_every_time(tmp_path):
@@ -79,9 +79,9 @@ def test_a_shared_subscription_does_not_ask_for_what_the_protocol_forbids(tmp_pa
     enrolment = EnrolmentFile(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
     one = Collector(BrokerAddress("127.0.0.1", 1), Lake(tmp_path), enrolment, clock=clock, group=group)
     asked = []
-    client = SimpleNamespace(subscribe=lambda topic, options: asked.append((topic, options.noLocal)))
+    client = SimpleNamespace(subscribe=lambda pairs: asked.extend((one, o.noLocal) for one, o in pairs))
     one._on_connect(client, None, None, SimpleNamespace(is_failure=False), None)
-    assert asked == [(subscription(group), no_local)]
+    assert asked == [(one, no_local) for one in subscriptions(group)]
 
 
 def test_a_full_disk_stops_the_storing_not_the_collector(tmp_path, caplog):

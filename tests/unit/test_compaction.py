@@ -54,11 +54,6 @@ def answers(lake, enrolment):
         return {kind: sorted(con.sql(f"from observations_{kind}").fetchall(), key=repr) for kind in KINDS}
 
 
-def test_the_keys_are_those_of_the_views():
-    assert compaction.SAMPLE_KEYS == warehouse._SAMPLE_KEYS
-    assert compaction.SAMPLE_KEY == warehouse._SAMPLE_KEY
-
-
 def test_the_views_say_the_same_from_one_file_per_site_and_day(tmp_path, enrolment):
     lake = Lake(tmp_path)
     land(lake, one_of_each())
