@@ -10,6 +10,7 @@ import pyarrow as pa
 
 import alerts.tables
 import analytics.tables
+import devices.batches
 import devices.tables
 
 PAGE = Path(__file__).with_name("data-dictionary.md")
@@ -35,7 +36,11 @@ _FAMILIES: tuple[tuple[str, str, dict[str, pa.Schema]], ...] = (
     (
         "Beside the lake",
         "`enrolment` is read from `enrolment.csv`; `quarantine` is Parquet in `quarantine/dt=YYYY-MM-DD/`.",
-        {"enrolment": devices.tables.ENROLMENT, "quarantine": devices.tables.QUARANTINE},
+        {
+            "enrolment": devices.tables.ENROLMENT,
+            "quarantine": devices.tables.QUARANTINE,
+            "batch": devices.batches.BATCH,
+        },
     ),
     (
         "What was computed",
@@ -60,6 +65,7 @@ GRAIN: dict[str, str] = {
     "practice_log": "One row per entry.",
     "enrolment": "One row per device, patient and time in which the one wore the other.",
     "quarantine": "One row per refused message, or per refused part of one.",
+    "batch": "One row per message and wearable in it.",
     "hrv_window": "One row per patient, device and five-minute window of the night with RR intervals.",
     "night": "One row per patient and night.",
     "patient_day": "One row per patient and local date.",

@@ -17,6 +17,9 @@ def _add_lake(commands: Any) -> None:
     compact.add_argument("--keep-days", type=int, default=7, help="days replaced files stay (7)")
     verify = actions.add_parser("verify", help="manifests, checksums and row counts; exit code 1 if wrong")
     release = actions.add_parser("release", help="store what waited for its device to be enrolled")
+    release.add_argument(
+        "--ahead", action="store_true", help="and what came ahead of its time: the clinic's clock was wrong"
+    )
     for action in (compact, verify, release):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
         action.add_argument("--json", action="store_true")
@@ -31,7 +34,7 @@ def _lake(arguments: argparse.Namespace) -> int:
         return lake_command.run_compact(home, keep_days=arguments.keep_days, as_json=arguments.json)
     if arguments.action == "verify":
         return lake_command.run_verify(home, as_json=arguments.json)
-    return lake_command.run_release(home)
+    return lake_command.run_release(home, has_ahead=arguments.ahead)
 
 
 def _add_enrol(commands: Any) -> None:

@@ -21,7 +21,7 @@ from flows.errors import UserError
 from ingest.errors import IngestError
 from ingest.lake.compaction import orphan_parts
 from ingest.lake.manifest import read_manifest
-from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE
+from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 
 #: An MQTT 5 CONNECT with an empty client id and a clean start; any broker answers CONNACK or an error.
 _CONNECT: Final = bytes([0x10, 13, 0, 4, *b"MQTT", 5, 2, 0, 10, 0, 0, 0])
@@ -37,6 +37,7 @@ MANY_FILES: Final = 1_000
 LEAST_FREE: Final = 0.05
 _ADVICE: Final = {
     UNKNOWN_DEVICE: "enrol the devices (`flarecast enrol add`): what waits is stored then",
+    AHEAD_OF_ARRIVAL: "set the clock of device or gateway; was it ours: `flarecast lake release --ahead`",
     OTHER_GATEWAY: "correct the gateway in the enrolment, then `flarecast lake release`",
 }
 

@@ -8,6 +8,7 @@ from devices.clock import DAY, system_clock
 from flows import nightly
 from flows.clinic import Clinic
 from flows.errors import UserError
+from ingest.lake.batches import merge_batches
 from ingest.lake.compaction import compact
 from ingest.lake.compaction_release import release
 from ingest.lake.manifest_check import verify
@@ -26,6 +27,7 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
     # the published views name files: a new snapshot names the new ones before the old are deleted
     if clinic.current.exists() and any(one.parts_written or one.files_deleted for one in done):
         nightly.publish_snapshot(clinic, system_clock)
+    merge_batches(clinic.lake, system_clock())
     if as_json:
         print(json.dumps([asdict(one) for one in done]))
         return 0
@@ -51,10 +53,10 @@ def run_verify(home: Path, *, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def run_release(home: Path) -> int:
-    """Store what quarantine holds of devices that are enrolled now."""
+def run_release(home: Path, *, has_ahead: bool) -> int:
+    """Store what quarantine holds of devices that are enrolled now, `has_ahead`: and what is past now."""
     clinic = _clinic(home)
-    samples = release(clinic.lake, clinic.enrolment(), clock=system_clock)
+    samples = release(clinic.lake, clinic.enrolment(), clock=system_clock, has_ahead=has_ahead)
     print(f"{samples} samples released from quarantine")
     return 0
 

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from devices.drivers.colmi_ring import FOUND_LOG
+from devices.drivers.wall_clock import DRIFT_LOG, OFFSET_LOG
 from devices.observations import Observation
 from ingest.edge.runs import is_run
 from ingest.edge.spool_cipher import Cipher
 from ingest.edge.spool_limits import EARLIEST_UTC
-from ingest.wire.messages import MESSAGE_BYTES, encode_batch, encode_observation
+from ingest.wire.messages import MESSAGE_BYTES, DeviceClock, encode_batch, encode_observation
 
 
 class Waiting(NamedTuple):
@@ -35,6 +37,7 @@ class MessageWriter:
         self._encoded: list[bytes] = []
         self._size = 0
         self._open_samples = 0
+        self._devices: set[str] = set()
         self._last: Observation | None = None
         self.samples = 0
         self.made = 0
@@ -52,6 +55,7 @@ class MessageWriter:
         if self._encoded and (is_revision or self._size + len(encoded) > MESSAGE_BYTES):
             self.close()
         self._encoded.append(encoded)
+        self._devices.add(block.device)
         self._size += len(encoded)
         self._open_samples += block.sample_count
         self._last = block
@@ -80,7 +84,8 @@ class MessageWriter:
         ).fetchone()[0]
         # a box without a battery wakes up in 1970; a batch must not be refused for that
         sealed = max(self._now, EARLIEST_UTC)
-        payload = encode_batch(sequence, sealed, self._kind, self._encoded)
+        clocks = read_clocks(self._database, sorted(self._devices))
+        payload = encode_batch(sequence, sealed, self._kind, self._encoded, clocks)
         stored = self._cipher.seal(payload, str(sequence))
         self._database.execute(
             "insert into message (sequence, kind, samples, payload, oldest_utc) values (?, ?, ?, ?, ?)",
@@ -89,3 +94,22 @@ class MessageWriter:
         self.samples += self._open_samples
         self.made += 1
         self._encoded, self._size, self._open_samples = [], 0, 0
+        self._devices.clear()
+
+
+def read_clocks(database: sqlite3.Connection, devices: Iterable[str]) -> list[DeviceClock]:
+    """What is known now of the clocks of these wearables; those without one are left out.
+
+    A ring's visit says where its clock was found instead of how far it had drifted.
+    """
+    clocks: list[DeviceClock] = []
+    for device in devices:
+        names = {f"{device}/{log}": log for log in (OFFSET_LOG, DRIFT_LOG, FOUND_LOG)}
+        rows = database.execute("select name, value from cursor where name in (?, ?, ?)", list(names))
+        known: dict[str, int] = {names[name]: value for name, value in rows}
+        offset_s, drift_ms = known.get(OFFSET_LOG), known.get(DRIFT_LOG)
+        if drift_ms is None and offset_s is not None and FOUND_LOG in known:
+            drift_ms = 1000 * (known[FOUND_LOG] - offset_s)
+        if known:
+            clocks.append(DeviceClock(device, offset_s, drift_ms))
+    return clocks

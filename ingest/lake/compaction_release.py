@@ -15,14 +15,17 @@ from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, WRITER_OPTIONS, Lake
 from ingest.lake.manifest import sync_folder
-from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE
+from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 from ingest.wire.messages import decode_batch
 
 WRITER: Final = "release"
 
 
-def release(lake: Lake, enrolment: Enrolment, *, clock: Clock) -> int:
+def release(lake: Lake, enrolment: Enrolment, *, clock: Clock, has_ahead: bool = False) -> int:
     """Store what the enrolment now knows and take it out of quarantine; returns samples released.
+
+    With `has_ahead` also what was refused as ahead of its arrival and is past by now: whoever asks for
+    it knows that the collector's clock was wrong, and not the sample's.
 
     A run killed between the two stores it twice; readers and compaction count it once.
     """
@@ -34,7 +37,7 @@ def release(lake: Lake, enrolment: Enrolment, *, clock: Clock) -> int:
             arrived: dict[tuple[str, int], list[Arrived]] = defaultdict(list)
             kept: list[dict[str, Any]] = []
             for row in rows:
-                good = _known(row, enrolment)
+                good = _known(row, enrolment, clock() if has_ahead else None)
                 if not good:
                     kept.append(row)
                     continue
@@ -46,9 +49,10 @@ def release(lake: Lake, enrolment: Enrolment, *, clock: Clock) -> int:
     return released
 
 
-def _known(row: dict[str, Any], enrolment: Enrolment) -> list[Arrived]:
-    """Observations of a refused row when all of them are enrolled now; else none."""
-    if row["reason"] not in (UNKNOWN_DEVICE, OTHER_GATEWAY):
+def _known(row: dict[str, Any], enrolment: Enrolment, now: int | None) -> list[Arrived]:
+    """Observations of a refused row when all of them are enrolled, and before `now` where that is asked."""
+    is_ahead = row["reason"] == AHEAD_OF_ARRIVAL
+    if row["reason"] not in (UNKNOWN_DEVICE, OTHER_GATEWAY) and not (is_ahead and now is not None):
         return []
     try:
         decoded = decode_batch(row["payload"], row["kind"])
@@ -59,6 +63,8 @@ def _known(row: dict[str, Any], enrolment: Enrolment) -> list[Arrived]:
         owner = enrolment.lookup(observation.device, observation.start_utc)
         # an import need not know the gateway
         if owner is None or row["gateway"] not in ("", owner.gateway):
+            return []
+        if is_ahead and now is not None and observation.start_utc > now:
             return []
         arrived.append(Arrived(observation, owner.gateway, decoded.batch.sequence))
     return arrived

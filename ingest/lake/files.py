@@ -2,15 +2,16 @@
 
 ``landing/<kind>/dt=YYYY-MM-DD/<ns>-<pid>-<n>.parquet`` (day of arrival, UTC),
 ``data/<kind>/site=S/date=D/part-<content>.parquet`` (day of the sample, UTC) once compacted,
-``quarantine/dt=YYYY-MM-DD/...`` by arrival, ``staging/<writer>/`` for files not yet
-whole. A file is written to staging, synced, renamed, and its folder synced: then it
-is there after a power cut, and only then is anything acknowledged.
+``quarantine/dt=YYYY-MM-DD/...`` and ``batches/dt=YYYY-MM-DD/...`` by arrival,
+``staging/<writer>/`` for files not yet whole. A file is written to staging, synced,
+renamed, and its folder synced: then it is there after a power cut, and only then is
+anything acknowledged.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -20,13 +21,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from devices.batches import BATCH
 from devices.clock import from_utc
 from devices.tables import QUARANTINE, TABLES, UTC
 from ingest.lake.manifest import Manifest, only_one, read_manifest, sync_folder
 
 _COUNTER = count()
-#: Kind of the table of refused samples, beside the observation kinds.
+#: Kinds of the tables of refused samples and of batches, beside the observation kinds.
 REFUSED: Final = "quarantine"
+BATCHES: Final = "batches"
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
@@ -38,7 +41,8 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
 
 
 WRITER_OPTIONS: Final = {kind: writer_options(schema) for kind, schema in TABLES.items()} | {
-    REFUSED: writer_options(QUARANTINE)
+    REFUSED: writer_options(QUARANTINE),
+    BATCHES: writer_options(BATCH),
 }
 
 
@@ -79,6 +83,18 @@ class Lake:
         """Every file of refused samples."""
         return sorted((self.root / REFUSED).glob("dt=*/*.parquet"))
 
+    def batch_files(self) -> list[Path]:
+        """Every file of clocks and zones of messages."""
+        return sorted((self.root / BATCHES).glob("dt=*/*.parquet"))
+
+    def replace_files(self, kind: str, table: pa.Table, files: Sequence[Path], *, writer: str) -> None:
+        """Put one file in the place of several of a folder; killed on the way, it leaves both."""
+        staged = self._stage(kind, table, writer)
+        staged.rename(files[0].with_name(f"{files[0].stem}-merged.parquet"))
+        sync_folder(files[0].parent)
+        for path in files:
+            path.unlink()
+
     def quarantined(self) -> dict[str, int]:
         """Samples in quarantine by reason."""
         counts: Counter[str] = Counter()
@@ -91,7 +107,7 @@ class Lake:
         return dict(counts)
 
     def commit(self, tables: Mapping[str, pa.Table], *, writer: str, now: int) -> list[Path]:
-        """Store tables by kind (or :data:`REFUSED`); they are durable when this returns.
+        """Store tables by kind (or :data:`REFUSED`, :data:`BATCHES`); they are durable when this returns.
 
         Parameters
         ----------
@@ -140,7 +156,7 @@ class Lake:
         return path
 
     def _target(self, kind: str, now: int) -> Path:
-        parent = self.root / REFUSED if kind == REFUSED else self.root / "landing" / kind
+        parent = self.root / kind if kind in (REFUSED, BATCHES) else self.root / "landing" / kind
         folder = self.folder(parent / f"dt={from_utc(now).date().isoformat()}")
         while True:
             path = folder / f"{now * 1000}-{os.getpid()}-{next(_COUNTER)}.parquet"

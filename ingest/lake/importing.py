@@ -28,7 +28,14 @@ from ingest.errors import LakeError, MessageError
 from ingest.lake.columns import SLOTS, Arrived, to_table
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, Lake
-from ingest.lake.quarantine import OTHER_GATEWAY, UNKNOWN_DEVICE, Refused, refused_table
+from ingest.lake.quarantine import (
+    AHEAD_OF_ARRIVAL,
+    OTHER_GATEWAY,
+    UNKNOWN_DEVICE,
+    Refused,
+    is_far_ahead,
+    refused_table,
+)
 from ingest.wire.messages import decode_observation, encode_batch, encode_observation
 
 WRITER: Final = "import"
@@ -114,9 +121,10 @@ def _judge(row: dict[str, Any], kind: str, enrolment: Enrolment, now: int) -> Ar
         kept = encode_batch(sequence, now, kind, [payload]) if payload else shown
         return Refused(gateway, kind, str(error), 1, kept)
     owner = enrolment.lookup(observation.device, observation.start_utc)
-    if owner is not None and gateway in ("", owner.gateway):
+    is_ahead = is_far_ahead(observation.start_utc, now)
+    if owner is not None and gateway in ("", owner.gateway) and not is_ahead:
         return Arrived(observation, owner.gateway, sequence)
-    reason = UNKNOWN_DEVICE if owner is None else OTHER_GATEWAY
+    reason = AHEAD_OF_ARRIVAL if is_ahead else UNKNOWN_DEVICE if owner is None else OTHER_GATEWAY
     alone = encode_batch(sequence, now, kind, [encode_observation(observation)])
     return Refused(gateway, kind, reason, observation.sample_count, alone)
 

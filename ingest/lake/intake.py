@@ -10,9 +10,10 @@ import pyarrow as pa
 from devices.clock import Clock
 from devices.ids import DeviceId, GatewayId, SiteId
 from ingest.errors import MessageError, TopicError
+from ingest.lake.batches import BatchRow, batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import Enrolment
-from ingest.lake.files import REFUSED
+from ingest.lake.files import BATCHES, REFUSED
 from ingest.lake.quarantine import (
     AHEAD_OF_ARRIVAL,
     OTHER_GATEWAY,
@@ -64,6 +65,7 @@ class Flush:
     unreadable: dict[tuple[SiteId, GatewayId], list[bytes]] = field(
         default_factory=dict[tuple[SiteId, GatewayId], list[bytes]]
     )
+    batches: list[BatchRow] = field(default_factory=list[BatchRow])
     received: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
     keys: list[Key] = field(default_factory=list[Key])
@@ -73,6 +75,8 @@ class Flush:
         tables = {kind: to_table(kind, rows, received_utc) for kind, rows in self.arrived.items()}
         if self.refused:
             tables[REFUSED] = refused_table(self.refused, received_utc)
+        if self.batches:
+            tables[BATCHES] = batch_table(self.batches, received_utc)
         return tables
 
     def stored(self) -> Counter[str]:
@@ -146,6 +150,7 @@ class Intake:
             return
         for rejected in decoded.rejected:
             self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
+        flush.batches += batch_rows(topic.gateway, batch, self.enrolment)
         self._sort_observations(flush, topic, batch)
 
     def _take_foreign(

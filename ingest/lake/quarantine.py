@@ -6,8 +6,13 @@ from typing import Final
 
 import pyarrow as pa
 
+from devices.clock import DAY
 from devices.tables import QUARANTINE
 
+#: Farther ahead of its arrival than any zone that was set wrong, a sample has no date yet, and would
+#: change one that has not come: it waits until somebody has looked at the clocks.
+FAR_AHEAD: Final = DAY
+AHEAD_OF_ARRIVAL: Final = "starts more than a day after it arrived: a clock is wrong"
 UNKNOWN_DEVICE: Final = "device is not enrolled at that time"
 OTHER_GATEWAY: Final = "device is enrolled with another gateway"
 
@@ -24,6 +29,11 @@ class Refused:
     reason: str
     sample_count: int
     payload: bytes
+
+
+def is_far_ahead(start_utc: int, arrived_utc: int) -> bool:
+    """Whether a sample lies so far ahead of its arrival (microseconds UTC) that it must wait."""
+    return start_utc - arrived_utc > FAR_AHEAD
 
 
 def refused_table(refused: Sequence[Refused], received_utc: int) -> pa.Table:

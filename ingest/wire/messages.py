@@ -1,12 +1,14 @@
 """Messages: what crosses the network, and a clear reason for everything refused.
 
 A batch is a MessagePack array ``[version, sequence, sealed_utc, kind, [observation,
-...]]`` whose observations are arrays in the field order of their struct. Numbers
+...]]``, with the clocks of the wearables as a sixth field where these have one, whose
+observations are arrays in the field order of their struct. Numbers
 travel in blobs (see :mod:`devices.blobs`), so 300 RR intervals cost two bytes each
 and about 85 around them.
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
@@ -35,14 +37,23 @@ Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 T = TypeVar("T")
 
 
+class DeviceClock(msgspec.Struct, frozen=True, array_like=True):
+    """What a gateway knows of a wearable's clock: how far it is set ahead of UTC, and how far it was off."""
+
+    device: str
+    offset_s: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    drift_ms: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | None = None
+
+
 class Envelope(msgspec.Struct, Generic[T], frozen=True, array_like=True):
-    """A batch whose observations are a `T` each."""
+    """A batch whose observations are a `T` each; the last field is left out where it is empty."""
 
     version: int
     sequence: Sequence
     sealed_utc: Utc
     kind: str
     observations: list[T]
+    clocks: list[DeviceClock] = []
 
 
 Batch = Envelope[Observation]
@@ -131,10 +142,13 @@ def decode_observation(kind: str, payload: bytes | msgspec.Raw) -> Observation:
     return observation
 
 
-def encode_batch(sequence: int, sealed_utc: int, kind: str, observations: list[bytes]) -> bytes:
-    """Batch of encoded observations."""
+def encode_batch(
+    sequence: int, sealed_utc: int, kind: str, observations: list[bytes], clocks: Iterable[DeviceClock] = ()
+) -> bytes:
+    """Batch of encoded observations, with the clocks of their wearables as far as these have one."""
     raws = [msgspec.Raw(encoded) for encoded in observations]
-    return _encoder.encode(Envelope(VERSION, sequence, sealed_utc, kind, raws))
+    known = list(clocks)
+    return _encoder.encode((VERSION, sequence, sealed_utc, kind, raws, *([known] if known else [])))
 
 
 def decode_batch(payload: bytes, kind: str) -> Decoded:
@@ -171,7 +185,8 @@ def _decode_one_by_one(payload: bytes, kind: str) -> Decoded:
         except MessageError as error:
             alone = encode_batch(batch.sequence, batch.sealed_utc, kind, [bytes(raw)])
             rejected.append(Rejected(str(error), alone))
-    return Decoded(Envelope(batch.version, batch.sequence, batch.sealed_utc, kind, good), rejected)
+    whole = Envelope(batch.version, batch.sequence, batch.sealed_utc, kind, good, batch.clocks)
+    return Decoded(whole, rejected)
 
 
 def _check_envelope(batch: Envelope[Any], kind: str) -> None:

@@ -139,6 +139,10 @@ CASES = {
         lambda c, _: refuse(c, [steps(T0, [1])], gateway="gw-2"),
         "device is enrolled with another gateway: correct the gateway",
     ),
+    "far ahead": (
+        lambda c, _: refuse(c, [steps(T0 + 2 * DAY, [1])], clock=lambda: T0),
+        "starts more than a day after it arrived: a clock is wrong: set the clock of device or gateway",
+    ),
     "bad samples": (lambda c, _: refuse(c, [steps(T0, [999])]), "look at quarantine/"),
     "half-written": (half_written, "1 half-written files of collector-2"),
     "broken manifest": (

@@ -1,0 +1,100 @@
+"""Each message's clocks and zone, kept beside its samples: whose clock was wrong can be asked years later."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from devices.batches import BATCH
+from devices.clock import MINUTE, from_utc, offset_minutes
+from ingest.lake.enrolment import Enrolment
+from ingest.lake.files import BATCHES, Lake
+from ingest.wire.messages import Batch
+
+WRITER: Final = "batches"
+#: No zone changes its offset within a quarter of an hour but at its beginning.
+_QUARTER: Final = 15 * MINUTE
+
+
+class BatchRow(NamedTuple):
+    """A wearable in a message; columns of :data:`devices.batches.BATCH` but the arrival."""
+
+    gateway: str
+    sequence: int
+    kind: str
+    device: str
+    sealed_utc: int
+    device_offset_s: int | None
+    device_drift_ms: int | None
+    zone: str | None
+    utc_offset_min: int | None
+
+
+def batch_rows(gateway: str, batch: Batch, enrolment: Enrolment) -> list[BatchRow]:
+    """One row per wearable of a message, in the order they come in it."""
+    first: dict[str, int] = {}
+    for observation in batch.observations:
+        first.setdefault(observation.device, observation.start_utc)
+    clocks = {clock.device: clock for clock in batch.clocks}
+    rows: list[BatchRow] = []
+    for device, start_utc in first.items():
+        owner, clock = enrolment.lookup(device, start_utc), clocks.get(device)
+        rows.append(
+            BatchRow(
+                gateway,
+                batch.sequence,
+                batch.kind,
+                device,
+                batch.sealed_utc,
+                None if clock is None else clock.offset_s,
+                None if clock is None else clock.drift_ms,
+                None if owner is None else owner.zone,
+                None if owner is None else _offset(owner.zone, start_utc // _QUARTER),
+            )
+        )
+    return rows
+
+
+@lru_cache(maxsize=4096)
+def _offset(zone: str, quarter: int) -> int:
+    return offset_minutes(quarter * _QUARTER, ZoneInfo(zone))
+
+
+def batch_table(rows: Sequence[BatchRow], received_utc: int) -> pa.Table:
+    """Rows as :data:`devices.batches.BATCH`."""
+    columns = dict(zip(BatchRow._fields, zip(*rows, strict=True), strict=True))
+    arrays = [
+        pa.array(
+            [received_utc] * len(rows) if field.name == "received_utc" else columns[field.name], field.type
+        )
+        for field in BATCH
+    ]
+    return pa.table(arrays, schema=BATCH)
+
+
+def merge_batches(lake: Lake, now: int) -> int:
+    """Make one file of each day that is over; returns files replaced.
+
+    A run that is killed leaves the day's rows twice; the next one keeps each once.
+    """
+    today = f"dt={from_utc(now).date().isoformat()}"
+    replaced = 0
+    with lake.alone("the merging of batches"):
+        lake.sweep(WRITER)
+        days = sorted({path.parent for path in lake.batch_files() if path.parent.name < today})
+        for day in days:
+            files = sorted(day.glob("*.parquet"))
+            if len(files) < 2:
+                continue
+            rows = pa.concat_tables([pq.read_table(path, schema=BATCH) for path in files])
+            once = rows.group_by(rows.column_names, use_threads=False).aggregate([])
+            merged = once.select(BATCH.names).cast(BATCH).sort_by([(n, "ascending") for n in _ORDER])
+            lake.replace_files(BATCHES, merged, files, writer=WRITER)
+            replaced += len(files)
+    return replaced
+
+
+_ORDER: Final = ("gateway", "sequence", "device", "received_utc")
