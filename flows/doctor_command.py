@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock
+from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_utc
 from devices.observations import KINDS
 from flows.clinic import Clinic
 from flows.doctor_access import certificates, gateways
@@ -186,6 +187,32 @@ def _clocks(clinic: Clinic, now: int) -> Findings:
                 "clock",
                 f"nothing of {device} is less than {hours:.1f} h old when it arrives: set its clock and zone",
             )
+
+    for device, drift_us in sorted(_drifts(clinic, now).items()):
+        if abs(drift_us) > AHEAD:
+            where = "ahead" if drift_us > 0 else "behind"
+            yield (
+                "clock",
+                f"the clock of {device} was found {abs(drift_us) / HOUR:.1f} h {where} and set right: "
+                "an empty battery, or another application that sets it?",
+            )
+
+
+def _drifts(clinic: Clinic, now: int) -> dict[str, int]:
+    """Device -> how far its clock was off when it was last read, microseconds, of what came lately."""
+    since = from_utc(now - LATELY).date().isoformat()
+    latest: dict[str, tuple[int, int]] = {}
+    for path in clinic.lake.batch_files():
+        if path.parent.name.partition("=")[2] < since:
+            continue
+        try:
+            rows = pq.read_table(path, columns=["device", "received_utc", "device_drift_ms"])
+        except (pa.ArrowInvalid, OSError):
+            continue  # one file of clocks less is no finding
+        for row in rows.filter(pc.field("device_drift_ms").is_valid()).to_pylist():
+            one = (to_utc(row["received_utc"]), 1000 * int(row["device_drift_ms"]))
+            latest[row["device"]] = max(one, latest.get(row["device"], one))
+    return {device: drift_us for device, (_, drift_us) in latest.items()}
 
 
 def _lags(clinic: Clinic, kind: str, now: int) -> dict[str, int]:

@@ -15,13 +15,15 @@ from flows import doctor_command
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.doctor_command import examine
+from ingest.lake.batches import batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact
+from ingest.lake.files import BATCHES
 from ingest.lake.manifest import manifest_path
 from ingest.lake.presence import Presence, read_presence
 from ingest.lake.security import CA_DAYS, CLIENT_DAYS, Authority
 from ingest.lake.security_invitations import Invitations
-from ingest.wire.messages import State, encode_state
+from ingest.wire.messages import Batch, DeviceClock, State, encode_state
 from tests.fixtures_ingest import ENROLMENT_HEADER, T0, one_of_each, steps
 from tests.unit.test_lake_command import refuse
 
@@ -115,6 +117,13 @@ def slot(clinic, offset, *, device="ring-2"):
     land(clinic, [steps(NOW + offset, [1], device=device)], now=NOW)
 
 
+def clock_found(clinic, off_s, *, now=NOW):
+    """A message of a ring whose clock was so far off at the last visit."""
+    batch = Batch(1, 1, now, "step_count", [steps(now, [1])], [DeviceClock("ring-1", 0, 1000 * off_s)])
+    table = batch_table(batch_rows("gw-1", batch, clinic.enrolment()), now)
+    clinic.lake.commit({BATCHES: table}, writer="collector-1", now=now)
+
+
 def many(clinic, monkeypatch):
     monkeypatch.setattr(doctor_command, "MANY_FILES", 1)
     land(clinic, [steps(T0, [1])], now=T0 + 51 * MINUTE)
@@ -164,6 +173,10 @@ CASES = {
         "clock: ring-2 sends observations from the future, 3.0 h ahead",
     ),
     "a little ahead": (lambda c, _: slot(c, 12 * MINUTE), "from the future, 0.2 h ahead"),
+    "drifted": (
+        lambda c, _: clock_found(c, 3 * 3600),
+        "clock: the clock of ring-1 was found 3.0 h ahead and",
+    ),
     "behind": (lambda c, _: slot(c, -3 * HOUR), "clock: nothing of ring-2 is less than 3.0 h old"),
 }
 
@@ -338,6 +351,13 @@ def test_a_backlog_or_an_old_delay_is_no_wrong_clock(clinic):
     slot(clinic, -10 * MINUTE)
     slot(clinic, 4 * MINUTE, device="ring-3")
     land(clinic, [steps(NOW - 9 * DAY, [1], device="ring-4")], now=NOW - 5 * DAY)
+    assert findings(clinic) == []
+
+
+def test_a_clock_that_was_found_right_again_is_no_finding(clinic):
+    clock_found(clinic, 3 * 3600, now=NOW - HOUR)
+    clock_found(clinic, 2)
+    clock_found(clinic, 9 * 3600, now=NOW - 5 * DAY)
     assert findings(clinic) == []
 
 
