@@ -10,7 +10,6 @@ import pyarrow as pa
 
 import alerts.tables
 import analytics.tables
-import devices.batches
 import devices.tables
 
 PAGE = Path(__file__).with_name("data-dictionary.md")
@@ -39,7 +38,7 @@ _FAMILIES: tuple[tuple[str, str, dict[str, pa.Schema]], ...] = (
         {
             "enrolment": devices.tables.ENROLMENT,
             "quarantine": devices.tables.QUARANTINE,
-            "batch": devices.batches.BATCH,
+            "batch": devices.tables.BATCH,
         },
     ),
     (

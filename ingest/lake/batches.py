@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from devices.batches import BATCH
 from devices.clock import MINUTE, from_utc, offset_minutes
+from devices.tables import BATCH
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import BATCHES, Lake
 from ingest.wire.messages import Batch
@@ -20,7 +20,7 @@ _QUARTER: Final = 15 * MINUTE
 
 
 class BatchRow(NamedTuple):
-    """A wearable in a message; columns of :data:`devices.batches.BATCH` but the arrival."""
+    """A wearable in a message; columns of :data:`devices.tables.BATCH` but the arrival."""
 
     gateway: str
     sequence: int
@@ -64,7 +64,7 @@ def _offset(zone: str, quarter: int) -> int:
 
 
 def batch_table(rows: Sequence[BatchRow], received_utc: int) -> pa.Table:
-    """Rows as :data:`devices.batches.BATCH`."""
+    """Rows as :data:`devices.tables.BATCH`."""
     columns = dict(zip(BatchRow._fields, zip(*rows, strict=True), strict=True))
     arrays = [
         pa.array(

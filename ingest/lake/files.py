@@ -21,9 +21,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from devices.batches import BATCH
 from devices.clock import from_utc
-from devices.tables import QUARANTINE, TABLES, UTC
+from devices.tables import BATCH, QUARANTINE, TABLES, UTC
 from ingest.lake.manifest import Manifest, only_one, read_manifest, sync_folder
 
 _COUNTER = count()

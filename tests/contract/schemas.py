@@ -15,7 +15,6 @@ import pyarrow as pa
 
 import alerts.tables
 import analytics.tables
-import devices.batches
 import devices.tables
 from devices.observations import KINDS
 
@@ -32,7 +31,7 @@ FAMILIES: dict[str, tuple[int, dict[str, pa.Schema]]] = {
             **devices.tables.TABLES,
             "enrolment": devices.tables.ENROLMENT,
             "quarantine": devices.tables.QUARANTINE,
-            "batch": devices.batches.BATCH,
+            "batch": devices.tables.BATCH,
         },
     ),
     "derived": (analytics.tables.SCHEMA_VERSION, analytics.tables.TABLES),

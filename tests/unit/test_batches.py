@@ -8,8 +8,8 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from devices.batches import BATCH
 from devices.clock import DAY, HOUR, MINUTE, SECOND, day_bounds, from_utc, local_date
+from devices.tables import BATCH
 from flows.cli import main
 from ingest.edge.spool import Spool
 from ingest.errors import MessageError
