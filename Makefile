@@ -17,7 +17,8 @@ demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --da
 	$(BIN)/flarecast demo $(DEMO_ARGS)
 
 test: python ## every test: PYTEST_ARGS="tests/unit -k spool"
-	@$(SETUP) debian mosquitto chromium
+	@$(SETUP) debian mosquitto mosquitto_pub=mosquitto-clients chromium
+	@$(SETUP) node
 	$(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=1 $(PYTEST_ARGS)
 
 check: python ## format, lint, types, import directions

