@@ -33,6 +33,9 @@ class GatewayConfig:
         Connections held at the same time.
     pull_every_s : float
         Seconds between visits to wearables with a memory.
+    reconnect_s : float
+        First pause after a lost connection, doubled up to ten minutes or to itself, each drawn within half
+        of it. A site of tens of thousands wants minutes: their handshakes would fill its broker.
     spool_key : Path, optional
         File of the key that spool and ledger are encrypted with; ``spool.key`` beside `path` when absent.
     """
@@ -45,6 +48,7 @@ class GatewayConfig:
     adapter: str = "hci0"
     max_links: int = MAX_LINKS
     pull_every_s: float = PULL_EVERY_S
+    reconnect_s: float = 1.0
     spool_key: Path | None = None
 
     @property
@@ -115,6 +119,9 @@ def _config(path: Path, content: dict[str, Any]) -> GatewayConfig:
     names = [device.device_id for device in devices]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two devices are called {', '.join(sorted(twice))}")
+    for name in ("pull_every_s", "reconnect_s"):
+        if name in content and not content[name] > 0:
+            raise ValueError(f"{name} = {content[name]} is not more than 0")
     return GatewayConfig(
         path=path,
         gateway=GatewayId(check_id(content.pop("gateway"), "gateway")),
@@ -140,6 +147,7 @@ def write_config(config: GatewayConfig) -> None:
         f"adapter = {_text(config.adapter)}",
         f"max_links = {config.max_links}",
         f"pull_every_s = {config.pull_every_s}",
+        f"reconnect_s = {config.reconnect_s}",
         *([] if config.spool_key is None else [f"spool_key = {_place(config, config.spool_key)}"]),
         "",
         "[broker]",

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 CERTIFICATE: Final = "gateway.pem"
 AUTHORITY: Final = "ca.crt"
+MAX_DELAY_S: Final = 600.0
 #: How often the certificate's end is looked at.
 LOOK_EVERY_S: Final = 86_400.0
 
@@ -55,7 +56,14 @@ class Uplink:
 
     def _make(self) -> Forwarder:
         config = self._config
-        return Forwarder(self._spool, config.broker, site=config.site, gateway=config.gateway)
+        return Forwarder(
+            self._spool,
+            config.broker,
+            site=config.site,
+            gateway=config.gateway,
+            min_delay_s=config.reconnect_s,
+            max_delay_s=max(MAX_DELAY_S, config.reconnect_s),
+        )
 
     def start(self) -> None:
         """Begin to send."""

@@ -230,6 +230,9 @@ class Forwarder:
         is_new_connection = self._reconnected.is_set()
         self._reconnected.clear()
         now = time.monotonic()
+        # packet ids are used again: what was taken before says nothing of a later message
+        flying = {flight.mid for flight in self._flights.values()}
+        self._taken.difference_update([mid for mid in tuple(self._taken) if mid not in flying])
         for flight in self._flights.values():
             is_late = now - flight.sent_s >= self._ack_timeout_s
             if (is_new_connection or is_late) and flight.mid in self._taken:

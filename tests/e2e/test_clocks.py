@@ -16,8 +16,9 @@ from ingest.lake.broker import EmbeddedBroker, MosquittoBroker
 from ingest.lake.collector import Collector
 from ingest.lake.presence import read_presence
 from ingest.wire.address import BrokerAddress
+from ingest.wire.topics import state_topic
 from tests.fixtures_ingest import beats, hourly, wait_until, write_enrolment
-from tests.fixtures_security import collecting
+from tests.fixtures_security import Voice, collecting
 
 
 @pytest.fixture(params=[EmbeddedBroker, MosquittoBroker])
@@ -74,8 +75,10 @@ def test_what_a_collector_hears_of_an_earlier_time_is_no_clock(clinic, broker, t
     spool = Spool(tmp_path / "s.db", clock=lambda: system_clock() + 3 * HOUR)
     sender = Forwarder(spool, broker, site="north", gateway="gw-1")
     sender.start()
-    assert wait_until(lambda: sender._connected.is_set())
-    assert wait_until(lambda: len(sender._taken) > 0)
+    probe = Voice(broker)
+    probe.client.subscribe(str(state_topic("north", "gw-1")), 1)
+    assert wait_until(lambda: bool(probe.heard))
+    probe.close()
     collector = collector_of(clinic, broker)
     with collecting(collector):
         assert wait_until(lambda: collector._is_subscribed)

@@ -19,7 +19,7 @@ from devices.sim.strap import Strap
 from flows.cli import main
 from flows.errors import UserError
 from flows.gateway_command import run_gateway, show_status
-from flows.gateway_config import GatewayConfig, read_config
+from flows.gateway_config import GatewayConfig, read_config, write_config
 from flows.gateway_pairing import pair
 from ingest.edge.radio import Radio
 from ingest.edge.spool import Spool
@@ -196,6 +196,25 @@ def test_status_says_how_full_the_spool_is(tmp_path: Path, capsys: pytest.Captur
     assert 0 < samples["used"] < samples["most"]
 
 
+def test_the_file_says_again_what_it_was_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files beside it by their names, wherever the command is run from."""
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "gateway.toml").write_text(
+        'gateway="g"\nsite="s"\nreconnect_s=300.0\nspool_key="/run/keys/spool"\n'
+        '[broker]\nhost="h"\nport=1\nca="ca.crt"\ncertificate="gateway.pem"\nuser="u"\n'
+        '[[device]]\nid="d"\naddress="a"\ndriver="hr_strap"\nserial="7"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    config = read_config(Path("box/gateway.toml"))
+    write_config(config)
+    assert read_config(Path("box/gateway.toml")) == config
+    monkeypatch.chdir(tmp_path / "box")
+    again = read_config(Path("gateway.toml"))
+    assert (again.broker.ca, again.broker.certificate) == (Path("ca.crt"), Path("gateway.pem"))
+    assert (again.key, again.reconnect_s, again.broker.user) == (Path("/run/keys/spool"), 300.0, "u")
+    assert again.devices == config.devices
+
+
 def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gateway.toml"
     house = paired_house(path, capsys)
@@ -213,6 +232,7 @@ def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.Capt
         ('gateway="GW"\nsite="s"\n[broker]\nhost="h"\nport=1', "gateway 'GW' is not"),
         ('gateway="g"\nsite="s"\ncolour=1\n[broker]\nhost="h"\nport=1', "colour"),
         ('gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1', "no device is paired yet"),
+        ('gateway="g"\nsite="s"\nreconnect_s=0\n[broker]\nhost="h"\nport=1', "reconnect_s = 0 is not more"),
         (
             'gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1\n[[device]]\nid="d"\naddress="a"\ndriver="x"',
             "no driver 'x'",
