@@ -193,3 +193,13 @@ BATCH = pa.schema(
     ],
     metadata={"flarecast.kind": "batch", "flarecast.schema_version": str(SCHEMA_VERSION)},
 )
+
+#: Messages as they came, kept for some days beside what was made of them.
+RAW = pa.schema(
+    [
+        field("arrived_utc", UTC, units.NONE, "when the collector received it, by its own clock (UTC)"),
+        field("topic", pa.string(), units.NONE, "topic it came on"),
+        field("content_type", pa.string(), units.NONE, "its content type; null where none", nullable=True),
+        field("payload", pa.binary(), units.NONE, "the message"),
+    ]
+)

@@ -39,6 +39,7 @@ _FAMILIES: tuple[tuple[str, str, dict[str, pa.Schema]], ...] = (
             "enrolment": devices.tables.ENROLMENT,
             "quarantine": devices.tables.QUARANTINE,
             "batch": devices.tables.BATCH,
+            "raw": devices.tables.RAW,
         },
     ),
     (
@@ -65,6 +66,7 @@ GRAIN: dict[str, str] = {
     "enrolment": "One row per device, patient and time in which the one wore the other.",
     "quarantine": "One row per refused message, or per refused part of one.",
     "batch": "One row per message and wearable in it.",
+    "raw": "One row per message, as it came; kept for some days.",
     "hrv_window": "One row per patient, device and five-minute window of the night with RR intervals.",
     "night": "One row per patient and night.",
     "patient_day": "One row per patient and local date.",

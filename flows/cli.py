@@ -193,6 +193,12 @@ def _add_collector(commands: Any) -> None:
     run.add_argument(
         "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
     )
+    run.add_argument(
+        "--metrics-port", type=_port, metavar="PORT", help="answer Prometheus on this loopback port"
+    )
+    run.add_argument(
+        "--keep-raw", type=_days, default=14, metavar="DAYS", help="keep messages as they came (14; 0: none)"
+    )
     run.add_argument("--group", help="share the work with the other collectors of this group")
     for name in ("ca", "certificate", "key"):
         run.add_argument(f"--{name}", type=Path, help=f"{name} of mutual TLS (PEM, from flarecast ca)")
@@ -216,6 +222,8 @@ def _collector_run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         group=arguments.group,
         window=arguments.window,
+        metrics_port=arguments.metrics_port,
+        keep_raw_days=arguments.keep_raw,
     )
 
 
@@ -279,6 +287,10 @@ def _demo_days(text: str) -> int:
     if _positive(text) > 3650:
         raise argparse.ArgumentTypeError(f"{text!r} is more than ten years")
     return int(text)
+
+
+def _days(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from flows import settings
 
 
 def _add_lake(commands: Any) -> None:
-    lake = commands.add_parser("lake", help="compact, verify, release from quarantine")
+    lake = commands.add_parser("lake", help="compact, verify, release from quarantine, replay")
     actions = lake.add_subparsers(dest="action", required=True, metavar="ACTION")
     compact = actions.add_parser("compact", help="landing files into one file per site and day")
     compact.add_argument("--keep-days", type=int, default=7, help="days replaced files stay (7)")
@@ -20,10 +21,21 @@ def _add_lake(commands: Any) -> None:
     release.add_argument(
         "--ahead", action="store_true", help="and what came ahead of its time: the clinic's clock was wrong"
     )
-    for action in (compact, verify, release):
+    replay = actions.add_parser("replay", help="read kept messages again, with today's codecs and enrolment")
+    for name, meaning in (("from", "first"), ("to", "last")):
+        replay.add_argument(f"--{name}", dest=meaning, type=_date, help=f"{meaning} day of arrival (UTC)")
+    replay.add_argument("--gateway", help="only messages of this one")
+    for action in (compact, verify, release, replay):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
         action.add_argument("--json", action="store_true")
         action.set_defaults(run=_lake)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-24") from None
 
 
 def _lake(arguments: argparse.Namespace) -> int:
@@ -34,6 +46,10 @@ def _lake(arguments: argparse.Namespace) -> int:
         return lake_command.run_compact(home, keep_days=arguments.keep_days, as_json=arguments.json)
     if arguments.action == "verify":
         return lake_command.run_verify(home, as_json=arguments.json)
+    if arguments.action == "replay":
+        return lake_command.run_replay(
+            home, arguments.first, arguments.last, gateway=arguments.gateway, as_json=arguments.json
+        )
     return lake_command.run_release(home, has_ahead=arguments.ahead)
 
 

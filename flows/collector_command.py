@@ -11,11 +11,21 @@ from devices.ids import check_id
 from flows.clinic import Clinic, read_json
 from flows.errors import UserError
 from ingest.lake.collector import Collector
+from ingest.lake.counts import serve
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 
 
-def run_collector(home: Path, broker: BrokerAddress, *, name: str, group: str | None, window: int) -> int:
+def run_collector(
+    home: Path,
+    broker: BrokerAddress,
+    *,
+    name: str,
+    group: str | None,
+    window: int,
+    metrics_port: int | None,
+    keep_raw_days: int,
+) -> int:
     """Collect into the clinic's lake until SIGTERM or SIGINT; returns the exit code.
 
     The enrolment file is read again when it changes: enrolling needs no restart.
@@ -31,7 +41,13 @@ def run_collector(home: Path, broker: BrokerAddress, *, name: str, group: str | 
         collector=name,
         group=group,
         window=window,
+        keep_raw_days=keep_raw_days,
     )
+    if metrics_port is not None:
+        try:
+            serve(collector.counts, metrics_port)
+        except OSError as error:
+            raise UserError(f"--metrics-port {metrics_port}: {error.strerror}") from None
 
     def stop(signum: int, frame: Any) -> None:
         del signum, frame

@@ -1,17 +1,20 @@
-"""`flarecast lake`: compact, verify, and release from quarantine."""
+"""`flarecast lake`: compact, verify, release from quarantine, replay."""
 
 import json
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from devices.clock import DAY, system_clock
 from flows import nightly
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.progress import bar
 from ingest.lake.batches import merge_batches
 from ingest.lake.compaction import compact
 from ingest.lake.compaction_release import release
 from ingest.lake.manifest_check import verify
+from ingest.lake.raw import raw_files, replay
 
 
 def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
@@ -36,8 +39,8 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
             f"{one.kind:14} {one.landing_files} landing files, {one.rows} rows, {one.duplicates} duplicates"
             f" -> {one.parts_written} files written; {one.files_deleted} old ones deleted"
         )
-        for site, date in one.reopened:
-            print(f"  reopened {date} of {site}")
+        for site, night in one.reopened:
+            print(f"  reopened {night} of {site}")
     if not done:
         print("nothing to compact")
     return 0
@@ -58,6 +61,32 @@ def run_release(home: Path, *, has_ahead: bool) -> int:
     clinic = _clinic(home)
     samples = release(clinic.lake, clinic.enrolment(), clock=system_clock, has_ahead=has_ahead)
     print(f"{samples} samples released from quarantine")
+    return 0
+
+
+def run_replay(
+    home: Path, first: date | None, last: date | None, *, gateway: str | None, as_json: bool
+) -> int:
+    """Read the messages kept of these days again; what is there already stays as it is."""
+    clinic = _clinic(home)
+    files = raw_files(clinic.lake, first, last)
+    with bar() as shown:
+        task = shown.add_task("replay", total=len(files))
+        done = replay(
+            clinic.lake,
+            clinic.enrolment(),
+            files,
+            now=system_clock(),
+            gateway=gateway,
+            on_file=lambda: shown.advance(task),
+        )
+    if as_json:
+        print(json.dumps(vars(done)))
+        return 0
+    print(
+        f"{done.messages} messages of {len(files)} files read again: {done.stored.total()} samples,"
+        f" {done.released} rows out of quarantine, {done.still_refused} still refused"
+    )
     return 0
 
 

@@ -212,7 +212,7 @@ async def a_home() -> AsyncGenerator[Home]:
         await home.aclose()
 
 
-async def until(condition: Any, timeout_s: float = 5.0) -> None:
+async def until(condition: Any, timeout_s: float = 20.0) -> None:
     """Wait until `condition()` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():

@@ -150,7 +150,7 @@ def share_the_work(broker: SecuredBroker, folder: Path, seconds: float) -> list[
         for collector in collectors.values():
             stack.enter_context(collecting(collector))
         # before it has a subscription the broker keeps nothing for it
-        assert wait_until(lambda: all(one._is_subscribed for one in collectors.values()))
+        assert wait_until(lambda: all(one.counts.is_subscribed for one in collectors.values()))
         for sender in senders:
             sender.start()
             stack.callback(sender.stop)
@@ -165,12 +165,14 @@ def share_the_work(broker: SecuredBroker, folder: Path, seconds: float) -> list[
             hour += 1
             time.sleep(0.05)
         assert all(sender.drain(20) for sender in senders)
-        assert {name: one._connections for name, one in collectors.items()} == dict.fromkeys(collectors, 1)
-        assert all(one._is_subscribed for one in collectors.values())
+        assert {name: one.counts.connections for name, one in collectors.items()} == dict.fromkeys(
+            collectors, 1
+        )
+        assert all(one.counts.is_subscribed for one in collectors.values())
     stored = [(row["gateway"], row["start_utc"]) for row in stored_rows(lake.files("rr_interval"))]
     assert set(stored) == made
     assert len(stored) == len(made)
-    shares = [one._messages["received"] for one in collectors.values()]
+    shares = [one.counts.status()["messages"]["received"] for one in collectors.values()]
     assert min(shares) > len(made) / 4
     for spool in spools.values():
         spool.close()

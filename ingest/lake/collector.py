@@ -6,23 +6,25 @@ gateway which of its messages it may free. paho's thread only fills the buffer, 
 keepalives go on while Parquet is written.
 """
 
-import json
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices.clock import MINUTE, Clock
+from ingest.lake.counts import Counts
 from ingest.lake.enrolment import Enrolment
-from ingest.lake.files import Lake
+from ingest.lake.files import RAW_MESSAGES, Lake
 from ingest.lake.intake import Flush, Intake, Received
 from ingest.lake.presence import Presence, is_state
+from ingest.lake.raw import KEEP_DAYS, forget, is_worth_keeping, keep_since, raw_table
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
@@ -36,8 +38,6 @@ MOST_MESSAGES: Final = 4096
 MOST_BYTES: Final = 16 * 2**20
 #: Silence after which a gateway with a full window is taken to wait for us, seconds.
 QUIET_S: Final = 0.02
-#: Samples by kind, in the status file; they go on where the collector of this name left them.
-COUNTED: Final = ("received", "stored", "quarantined")
 RETRY_S: Final = 1.0
 #: An idle collector says this often that it is alive.
 HEARTBEAT: Final = MINUTE
@@ -74,6 +74,8 @@ class Collector:
         Longest wait of a message for company, seconds.
     group : str, optional
         Name of the group of collectors that share the work, each under a name of its own.
+    keep_raw_days : int
+        Days that messages are kept as they came, to be replayed; 0 keeps none.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Collector:
         window: int = 100,
         flush_s: float = 2.0,
         group: str | None = None,
+        keep_raw_days: int = KEEP_DAYS,
     ) -> None:
         self._broker = broker
         self._lake = lake
@@ -98,7 +101,7 @@ class Collector:
         self._subscriptions = subscriptions(group)
         self._is_alone = group is None
         self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
-        self._intake = Intake(self._enrolment(), clock=clock)
+        self._intake = Intake(self._enrolment())
         self._presence = Presence(lake.root, collector, clock=clock)
         self._changed = threading.Condition()
         self._buffer: list[_Waiting] = []
@@ -108,16 +111,16 @@ class Collector:
         self._newest_s = 0.0
         #: Rises with every connection: packet ids of an earlier one mean nothing in this.
         self._connection = 0
-        self._connections = 0
         self._stopping = False
-        self._is_subscribed = False
-        self._counts = {name: Counter[str]() for name in COUNTED}
-        self._messages = Counter[str]()
+        #: What was done, for the status and for a monitor.
+        self.counts = Counts()
+        self._keep_raw_days = keep_raw_days
+        self._forgotten_until: date | None = None
         self._started_utc = self._status_utc = clock()
 
     def run(self) -> None:
         """Collect until :meth:`stop`; what is in the buffer then is stored and acknowledged."""
-        self._take_up_counts()
+        self.counts.take_up(self._lake.root / "status" / f"{self._name}.json")
         swept = self._lake.sweep(self._name)
         if swept:
             logger.info("orphans_swept files=%d", swept)
@@ -129,9 +132,9 @@ class Collector:
             is_stored = True
             while not self._stopping:
                 is_stored = self._flush_next(client)
-                is_news = self._is_subscribed != was_subscribed
+                is_news = self.counts.is_subscribed != was_subscribed
                 if is_news or self._clock() - self._status_utc >= HEARTBEAT:
-                    was_subscribed = self._is_subscribed
+                    was_subscribed = self.counts.is_subscribed
                     self._write_status()
                 self._presence.save()
             # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
@@ -139,7 +142,7 @@ class Collector:
             if is_stored:
                 self._flush_next(client)
         finally:
-            if not self._is_alone and self._is_subscribed:
+            if not self._is_alone and self.counts.is_subscribed:
                 self._leave(client)
             client.disconnect()
             client.loop_stop()
@@ -171,7 +174,7 @@ class Collector:
         if reason.is_failure:
             logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
             return
-        self._connections += 1
+        self.counts.connections += 1
         self._forget_buffer()
         # our own acknowledgements need not come back (the embedded broker sends them all the same);
         # to ask that of a shared subscription is an error of the protocol
@@ -181,10 +184,10 @@ class Collector:
 
     def _on_subscribe(self, client: Client, _: Any, __: Any, ___: Any, ____: Any) -> None:
         # from here on the broker keeps for us what is published; before, it has nobody to keep it for
-        self._is_subscribed = True
+        self.counts.is_subscribed = True
 
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
-        self._is_subscribed = False
+        self.counts.is_subscribed = False
         self._forget_buffer()
         spread_reconnects(client, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
         logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
@@ -242,8 +245,10 @@ class Collector:
             return True
         self._intake.enrolment = self._enrolment()
         flush = self._intake.sort(one.message for one in waiting)
-        if not self._store(flush):
+        began = time.monotonic()
+        if not self._store(flush, waiting):
             return False
+        commit_s = time.monotonic() - began
         self._intake.remember(flush)
         self._presence.brought({gateway for _, gateway in flush.confirmed.keys() | flush.unreadable.keys()})
         with self._changed:
@@ -254,13 +259,17 @@ class Collector:
             sequences = flush.confirmed.get((site, gateway), [])
             ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))
             client.publish(str(ack_topic(site, gateway)), ack, qos=1)
-        self._count(flush, len(waiting))
+        self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
+        self._write_status()
         return True
 
-    def _store(self, flush: Flush) -> bool:
+    def _store(self, flush: Flush, waiting: Sequence[_Waiting]) -> bool:
         """Commit the flush; a full or absent disk is tried again until there is room or we are stopped."""
         now = self._clock()
         tables = flush.tables(now)
+        kept = [one.message for one in waiting if is_worth_keeping(one.message)]
+        if self._keep_raw_days and kept:
+            tables[RAW_MESSAGES] = raw_table(kept)
         while True:
             try:
                 self._lake.commit(tables, writer=self._name, now=now)
@@ -275,32 +284,19 @@ class Collector:
             else:
                 return True
 
-    def _count(self, flush: Flush, messages: int) -> None:
-        self._counts["received"].update(flush.received)
-        self._counts["stored"].update(flush.stored())
-        self._counts["quarantined"].update(flush.quarantined())
-        self._messages.update({"received": messages, "repeated": flush.repeated})
-        self._write_status()
-
-    def _take_up_counts(self) -> None:
-        path = self._lake.root / "status" / f"{self._name}.json"
-        try:
-            status: dict[str, dict[str, int]] = json.loads(path.read_bytes())
-            counts = {name: Counter(status[name]) for name in COUNTED}
-            messages = Counter(status["messages"])
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError) as error:
-            logger.warning("counts_lost reason=%s", error)
-            return
-        self._counts, self._messages = counts, messages
+    def _forget_raw(self) -> None:
+        """Once a day, delete the messages that have been kept long enough."""
+        until = keep_since(self._clock(), self._keep_raw_days)
+        if until != self._forgotten_until:
+            self._forgotten_until = until
+            # another collector of the group may be at it too
+            with suppress(FileNotFoundError):
+                forget(self._lake, before=until)
 
     def _write_status(self) -> None:
         self._status_utc = self._clock()
-        status: dict[str, Any] = {name: dict(counts) for name, counts in self._counts.items()}
-        status["is_subscribed"] = self._is_subscribed
-        status["messages"] = dict(self._messages)
-        status["connections"] = self._connections
+        self._forget_raw()
+        status = self.counts.status()
         status["utc"] = {"started": self._started_utc, "updated": self._clock()}
         try:
             self._lake.write_status(self._name, status)

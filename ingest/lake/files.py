@@ -2,7 +2,7 @@
 
 ``landing/<kind>/dt=YYYY-MM-DD/<ns>-<pid>-<n>.parquet`` (day of arrival, UTC),
 ``data/<kind>/site=S/date=D/part-<content>.parquet`` (day of the sample, UTC) once compacted,
-``quarantine/dt=YYYY-MM-DD/...`` and ``batches/dt=YYYY-MM-DD/...`` by arrival,
+``quarantine/dt=YYYY-MM-DD/...``, ``batches/...`` and ``raw/...`` likewise, by arrival,
 ``staging/<writer>/`` for files not yet whole. A file is written to staging, synced,
 renamed, and its folder synced: then it is there after a power cut, and only then is
 anything acknowledged.
@@ -22,13 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import from_utc
-from devices.tables import BATCH, QUARANTINE, TABLES, UTC
+from devices.tables import BATCH, QUARANTINE, RAW, TABLES, UTC
 from ingest.lake.manifest import Manifest, only_one, read_manifest, sync_folder
 
 _COUNTER = count()
-#: Kinds of the tables of refused samples and of batches, beside the observation kinds.
+#: Kinds of the tables of refused samples, of batches and of messages as they came.
 REFUSED: Final = "quarantine"
 BATCHES: Final = "batches"
+RAW_MESSAGES: Final = "raw"
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def writer_options(schema: pa.Schema) -> dict[str, Any]:
 WRITER_OPTIONS: Final = {kind: writer_options(schema) for kind, schema in TABLES.items()} | {
     REFUSED: writer_options(QUARANTINE),
     BATCHES: writer_options(BATCH),
+    RAW_MESSAGES: writer_options(RAW),
 }
 
 
@@ -106,7 +108,7 @@ class Lake:
         return dict(counts)
 
     def commit(self, tables: Mapping[str, pa.Table], *, writer: str, now: int) -> list[Path]:
-        """Store tables by kind (or :data:`REFUSED`, :data:`BATCHES`); they are durable when this returns.
+        """Store tables by kind (or :data:`REFUSED` and its like); they are durable when this returns.
 
         Parameters
         ----------
@@ -155,7 +157,9 @@ class Lake:
         return path
 
     def _target(self, kind: str, now: int) -> Path:
-        parent = self.root / kind if kind in (REFUSED, BATCHES) else self.root / "landing" / kind
+        parent = (
+            self.root / kind if kind in (REFUSED, BATCHES, RAW_MESSAGES) else self.root / "landing" / kind
+        )
         folder = self.folder(parent / f"dt={from_utc(now).date().isoformat()}")
         while True:
             path = folder / f"{now * 1000}-{os.getpid()}-{next(_COUNTER)}.parquet"

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from devices.clock import Clock
 from devices.ids import DeviceId, GatewayId, SiteId
 from ingest.errors import MessageError, TopicError
 from ingest.lake.batches import BatchRow, batch_rows, batch_table
@@ -54,8 +53,6 @@ class Received(NamedTuple):
 class Flush:
     """Result of sorting a buffer of messages."""
 
-    #: When it was sorted, microseconds UTC, where that is known.
-    now: int | None = None
     arrived: dict[str, list[Arrived]] = field(default_factory=dict[str, list[Arrived]])
     refused: list[Refused] = field(default_factory=list[Refused])
     confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(
@@ -89,7 +86,8 @@ class Flush:
         """Samples refused, by kind (empty when not known)."""
         counts: Counter[str] = Counter()
         for one in self.refused:
-            counts[one.kind] += one.sample_count
+            # of a foreign client's message the wearable stands behind the kind
+            counts[one.kind.partition("/")[0]] += one.sample_count
         return counts
 
 
@@ -100,12 +98,9 @@ class Intake:
     ----------
     enrolment : Enrolment
         Whose device, by which gateway.
-    clock : Clock, optional
-        Microseconds UTC; what starts a day ahead of it is refused. Without one nothing is.
     """
 
-    def __init__(self, enrolment: Enrolment, *, clock: Clock | None = None) -> None:
-        self._clock = clock
+    def __init__(self, enrolment: Enrolment) -> None:
         #: May be replaced between two calls of `sort`.
         self.enrolment = enrolment
         self._stored: set[Key] = set()
@@ -113,7 +108,7 @@ class Intake:
 
     def sort(self, messages: Iterable[Received]) -> Flush:
         """Rows, refusals and confirmations of the messages; nothing is remembered before `remember`."""
-        flush = Flush(now=None if self._clock is None else self._clock())
+        flush = Flush()
         fresh: set[Key] = set()
         for message in messages:
             try:
@@ -151,7 +146,7 @@ class Intake:
         for rejected in decoded.rejected:
             self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
         flush.batches += batch_rows(topic.gateway, batch, self.enrolment)
-        self._sort_observations(flush, topic, batch)
+        self._sort_observations(flush, topic, batch, message.arrived_utc)
 
     def _take_foreign(
         self, flush: Flush, fresh: set[Key], topic: Topic, device: DeviceId, message: Received
@@ -168,13 +163,14 @@ class Intake:
             else:
                 found = points.decode(message.payload, device)
         except MessageError as error:
-            self._refuse(flush, topic.gateway, topic.leaf, str(error), message.payload)
+            self._refuse(flush, topic.gateway, f"{topic.leaf}/{device}", str(error), message.payload)
             return
         for refusal in found.refused:
-            self._refuse(flush, topic.gateway, topic.leaf, refusal.reason, refusal.payload)
+            kind = f"{topic.leaf}/{device}"
+            self._refuse(flush, topic.gateway, kind, refusal.reason, refusal.payload)
         for each in found.observations:
             batch = Batch(VERSION, FOREIGN_SEQUENCE, message.arrived_utc, each.kind, [each])
-            self._sort_observations(flush, topic, batch)
+            self._sort_observations(flush, topic, batch, message.arrived_utc)
 
     def _is_new(
         self, flush: Flush, fresh: set[Key], topic: Topic, sequence: int | None, payload: bytes
@@ -187,12 +183,12 @@ class Intake:
         fresh.add(key)
         return True
 
-    def _sort_observations(self, flush: Flush, topic: Topic, batch: Batch) -> None:
+    def _sort_observations(self, flush: Flush, topic: Topic, batch: Batch, arrived_utc: int) -> None:
         for observation in batch.observations:
             samples = observation.sample_count
             flush.received[batch.kind] += samples
             row = self.enrolment.lookup(observation.device, observation.start_utc)
-            is_ahead = flush.now is not None and is_far_ahead(observation.start_utc, flush.now)
+            is_ahead = is_far_ahead(observation.start_utc, arrived_utc)
             if row is not None and row.gateway == topic.gateway and not is_ahead:
                 one = Arrived(observation, topic.gateway, batch.sequence)
                 flush.arrived.setdefault(batch.kind, []).append(one)
@@ -205,7 +201,7 @@ class Intake:
 
     @staticmethod
     def _refuse(flush: Flush, gateway: str, kind: str, reason: str, payload: bytes) -> None:
-        flush.received[kind] += 1
+        flush.received[kind.partition("/")[0]] += 1
         flush.refused.append(Refused(gateway, kind, reason, 1, payload))
 
     @staticmethod

@@ -32,6 +32,7 @@ FAMILIES: dict[str, tuple[int, dict[str, pa.Schema]]] = {
             "enrolment": devices.tables.ENROLMENT,
             "quarantine": devices.tables.QUARANTINE,
             "batch": devices.tables.BATCH,
+            "raw": devices.tables.RAW,
         },
     ),
     "derived": (analytics.tables.SCHEMA_VERSION, analytics.tables.TABLES),

@@ -147,7 +147,7 @@ def test_from_invitation_to_stored_samples(site: Site, tmp_path: Path, capsys) -
     collector = Collector(address, lake, enrolment, clock=system_clock, flush_s=0.05)
     with collecting(collector):
         # before it has a subscription the broker keeps nothing for it
-        assert wait_until(lambda: collector._is_subscribed)
+        assert wait_until(lambda: collector.counts.is_subscribed)
         uplink.start()
         try:
             assert wait_until(lambda: spool.counts().messages == 0, 20)

@@ -49,7 +49,7 @@ def test_a_gateway_says_its_clock_and_its_spool_and_the_doctor_hears_it(
     )
     collector = collector_of(clinic, broker)
     with collecting(collector):
-        assert wait_until(lambda: collector._is_subscribed)
+        assert wait_until(lambda: collector.counts.is_subscribed)
         sender = Forwarder(spool, broker, site="north", gateway="gw-1", ack_timeout_s=0.7)
         sender.start()
         assert wait_until(lambda: "gw-1" in collector._presence._gateways)
@@ -81,7 +81,7 @@ def test_what_a_collector_hears_of_an_earlier_time_is_no_clock(clinic, broker, t
     probe.close()
     collector = collector_of(clinic, broker)
     with collecting(collector):
-        assert wait_until(lambda: collector._is_subscribed)
+        assert wait_until(lambda: collector.counts.is_subscribed)
         assert wait_until(lambda: "gw-1" in collector._presence._gateways, 5)
         heard = collector._presence._gateways["gw-1"]
         assert heard.is_online

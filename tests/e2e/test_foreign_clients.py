@@ -40,7 +40,7 @@ def lake(tmp_path, broker) -> Iterator[Lake]:
     collector = Collector(address, lake, enrolment, clock=system_clock, flush_s=0.1)
     with collecting(collector):
         # before that the broker has nobody to keep a message for
-        assert wait_until(lambda: collector._is_subscribed)
+        assert wait_until(lambda: collector.counts.is_subscribed)
         yield lake
 
 

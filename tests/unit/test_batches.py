@@ -36,7 +36,7 @@ def enrolment(tmp_path):
 
 def through(spool, enrolment, lake, *, now):
     """From the spool's messages to the lake's files."""
-    intake = Intake(enrolment, clock=lambda: now)
+    intake = Intake(enrolment)
     topic = "flarecast/v1/north/gw-1/{}".format
     received = [Received(topic(m.kind), m.payload, None, now) for m in spool.pending()]
     flush = intake.sort(received)

@@ -2,21 +2,24 @@
 
 import logging
 import os
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
 
 from ingest.errors import EnrolmentError
+from ingest.lake.broker import free_port
 from ingest.lake.collector import Collector
+from ingest.lake.counts import serve
 from ingest.lake.files import Lake
 from ingest.lake.intake import Intake, Received
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import decode_ack, digest, encode_ack
 from ingest.wire.topics import subscriptions
-from tests.fixtures_ingest import ENROLMENT_HEADER, clock, write_enrolment
+from tests.fixtures_ingest import ENROLMENT_HEADER, T0, clock, write_enrolment
 
-GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None, 0)
+GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None, T0)
 
 
 def test_a_message_without_a_number_is_kept_once_and_named_every_time(tmp_path):
@@ -58,19 +61,47 @@ def collector(folder):
     return Collector(BrokerAddress("127.0.0.1", 1), Lake(folder), enrolment, clock=clock, collector="c")
 
 
+def counted(tmp_path):
+    """Counts of a collector that was started again and has seen one unreadable message more."""
+    one = collector(tmp_path)
+    one.counts.take_up(tmp_path / "status" / "c.json")
+    one.counts.add(one._intake.sort([GARBAGE]), 1, commit_s=0.25, now=7_000_000)
+    one._write_status()
+    return one.counts
+
+
 def test_counters_go_on_after_a_restart(tmp_path, caplog):
-    first = collector(tmp_path)
-    first._count(first._intake.sort([GARBAGE]), 1)
-    second = collector(tmp_path)
-    second._take_up_counts()
-    second._count(second._intake.sort([GARBAGE]), 1)
-    assert second._counts["received"] == {"wear": 2}
-    assert second._messages["received"] == 2
+    counted(tmp_path)
+    second = counted(tmp_path).status()
+    assert second["received"] == {"wear": 2}
+    assert second["messages"]["received"] == 2
     os.truncate(tmp_path / "status" / "c.json", 0)
-    third = collector(tmp_path)
-    third._take_up_counts()
+    third = counted(tmp_path).status()
     assert "counts_lost" in caplog.text
-    assert third._counts["received"] == {}
+    assert third["received"] == {"wear": 1}
+
+
+def test_a_monitor_is_told_the_same(tmp_path):
+    counted(tmp_path)
+    server = serve(counted(tmp_path), port := free_port())
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            said = answer.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+    for line in (
+        'flarecast_samples_total{kind="wear",outcome="received"} 2.0',
+        'flarecast_samples_total{kind="wear",outcome="quarantined"} 2.0',
+        'flarecast_quarantined_samples_total{cause="invalid"} 2.0',
+        'flarecast_messages_total{outcome="received"} 2.0',
+        "flarecast_is_subscribed 0.0",
+        "flarecast_commit_seconds_count 1.0",
+        "flarecast_commit_seconds_sum 0.25",
+        "flarecast_last_commit_timestamp_seconds 7.0",
+    ):
+        assert line in said.splitlines()
+    assert "gw-1" not in said
 
 
 @pytest.mark.parametrize(("group", "no_local"), [(None, True), ("collectors", False)])
@@ -99,5 +130,5 @@ def test_a_full_disk_stops_the_storing_not_the_collector(tmp_path, caplog):
 
     one._lake = SimpleNamespace(commit=fails, sweep=Lake(tmp_path).sweep)
     one.stop()
-    assert one._store(one._intake.sort([GARBAGE])) is False
+    assert one._store(one._intake.sort([GARBAGE]), []) is False
     assert list(staging.iterdir()) == []

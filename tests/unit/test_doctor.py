@@ -149,7 +149,7 @@ CASES = {
         "device is enrolled with another gateway: correct the gateway",
     ),
     "far ahead": (
-        lambda c, _: refuse(c, [steps(T0 + 2 * DAY, [1])], clock=lambda: T0),
+        lambda c, _: refuse(c, [steps(T0 + 2 * DAY, [1])], arrived=T0),
         "starts more than a day after it arrived: a clock is wrong: set the clock of device or gateway",
     ),
     "bad samples": (lambda c, _: refuse(c, [steps(T0, [999])]), "look at quarantine/"),

@@ -28,7 +28,7 @@ def clinic(tmp_path):
 def sort(clinic, starts, *, device="ring-1"):
     encoded = [encode_observation(steps(start, [1, 2], device=device)) for start in starts]
     payload = encode_batch(1, T0, "step_count", encoded)
-    intake = Intake(clinic.enrolment(), clock=lambda: ARRIVED)
+    intake = Intake(clinic.enrolment())
     flush = intake.sort([Received("flarecast/v1/north/gw-1/step_count", payload, None, ARRIVED)])
     clinic.lake.commit(flush.tables(ARRIVED), writer="collector-1", now=ARRIVED)
     return flush

@@ -3,6 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
+from devices.clock import DAY
 from devices.tables import ENROLMENT, TABLES
 from ingest.errors import EnrolmentError
 from ingest.lake.columns import Arrived, to_table
@@ -18,7 +19,7 @@ ROW = "p-1,north,Europe/Berlin,gw-1,strap-1,2024-01-01T00:00Z,2024-02-01T00:00Z\
 def message(sequence, observations, *, gateway="gw-1", content_type=None):
     kind = observations[0].kind
     payload = encode_batch(sequence, T0, kind, [encode_observation(one) for one in observations])
-    return Received(f"flarecast/v1/north/{gateway}/{kind}", payload, content_type, 0)
+    return Received(f"flarecast/v1/north/{gateway}/{kind}", payload, content_type, T0 + DAY)
 
 
 @pytest.fixture
@@ -78,9 +79,9 @@ def test_every_sample_is_stored_or_refused_with_a_reason(intake):
             message(2, [steps(T0, [1, 2], device="ring-9")]),
             message(3, [steps(T0, [1, 2, 3], device="ring-2")]),
             message(4, [steps(T0, [1])], content_type="application/json"),
-            Received("flarecast/v1/north/gw-1/mood", b"?", None, 0),
-            Received("flarecast/v1/north/gw-1/state", b"{}", None, 0),
-            Received("other/topic", b"?", None, 0),
+            Received("flarecast/v1/north/gw-1/mood", b"?", None, T0),
+            Received("flarecast/v1/north/gw-1/state", b"{}", None, T0),
+            Received("other/topic", b"?", None, T0),
             message(5, [steps(T0, [9])], content_type=CONTENT_TYPE),
         ]
     )

@@ -98,11 +98,11 @@ def test_verify_says_what_is_wrong_and_ends_with_one(clinic, capsys):
     assert len(said.splitlines()) == 6
 
 
-def refuse(clinic, observations, *, gateway="gw-1", now=T0, clock=None):
+def refuse(clinic, observations, *, gateway="gw-1", now=T0, arrived=T0 + DAY):
     kind = observations[0].kind
     payload = encode_batch(7, T0, kind, [encode_observation(one) for one in observations])
-    intake = Intake(read_enrolment(clinic.enrolment_path), clock=clock)
-    flush = intake.sort([Received(f"flarecast/v1/north/{gateway}/{kind}", payload, None, 0)])
+    intake = Intake(read_enrolment(clinic.enrolment_path))
+    flush = intake.sort([Received(f"flarecast/v1/north/{gateway}/{kind}", payload, None, arrived)])
     clinic.lake.commit(flush.tables(now), writer="collector-1", now=now)
 
 

@@ -244,7 +244,7 @@ def test_intake_stores_and_quarantines(tmp_path):
     def sort(device, given, content_type="application/json"):
         topic = f"flarecast/v1/north/gw-1/points/{device}"
         flush = intake.sort(
-            [Received(topic, json.dumps(given).encode(), content_type, 1_764_000_000 * SECOND)]
+            [Received(topic, json.dumps(given).encode(), content_type, 1_796_000_000 * SECOND)]
         )
         intake.remember(flush)
         return flush

@@ -4,7 +4,7 @@ import pytest
 
 from ingest.errors import MessageError, TopicError
 from ingest.wire.messages import decode_batch, encode_batch, encode_observation
-from ingest.wire.topics import ack_topic, data_topic, parse, state_topic, subscription
+from ingest.wire.topics import ack_topic, data_topic, parse, state_topic, subscriptions
 from tests.fixtures_ingest import T0, beats, one_of_each
 
 GATEWAY = ("north", "gw-0001")
@@ -61,6 +61,6 @@ def test_topics_are_spelled_once():
     assert parse(str(data_topic(*GATEWAY, "battery"))).is_observations
     assert not ack_topic(*GATEWAY).is_observations
     assert not state_topic(*GATEWAY).is_observations
-    assert subscription("clinic") == "$share/clinic/" + subscription()
+    assert subscriptions("clinic") == ["$share/clinic/" + one for one in subscriptions()]
     with pytest.raises(TopicError):
         parse("flarecast/v1/north/battery")
