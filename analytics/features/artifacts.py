@@ -34,7 +34,34 @@ _C1: Final = 0.13
 _C2: Final = 0.17
 _OFF_MEDIAN: Final = 3.0
 
+#: Ordered windows of 91 with a place that never moves at either end, whole vector registers long.
+_ROOM: Final = 98
+#: Beats whose medians are found together.
+_BLOCK: Final = 64
+
 Numbers = NDArray[Any]
+
+
+def _exchanges() -> NDArray[np.int64]:
+    """Pairs of places to put in order, one after the other, until the middle place has the median.
+
+    Of more than half of the values neither the smallest nor the largest can be the
+    median: both are set aside and the next value joins.
+    """
+    found: list[tuple[int, int]] = []
+    places, joining = list(range(MEDIAN_BEATS // 2 + 2)), MEDIAN_BEATS // 2 + 2
+    while len(places) > 1:
+        half = len(places) // 2
+        found += zip(places[:half], places[: -half - 1 : -1], strict=True)
+        found += ((places[0], place) for place in places[1 : len(places) - half])
+        found += ((place, places[-1]) for place in places[half:-1])
+        places = places[1:-1] + [joining] * (joining < MEDIAN_BEATS)
+        joining += 1
+    return np.array(found, np.int64)
+
+
+#: Of places 0-10; the median is then at place 5.
+_EXCHANGES: Final = _exchanges()
 
 #: numba's decorator has no types; what it wraps is checked by the twin in the tests.
 _compiled: Any = numba.njit(cache=True, nogil=True)
@@ -69,32 +96,19 @@ def mark(rr_ms: Numbers, slices: NDArray[np.int64], flags: NDArray[np.bool_]) ->
 
 
 @_compiled
-def _replace(ordered: Any, spare: Any, gone: Any, came: Any) -> None:
+def _replace(ordered: Any, spare: Any, gone: float, came: float) -> None:
     """`ordered` with one `gone` replaced by `came`, in order, into `spare`.
 
     Every place is worked out from its neighbours alone, without a branch: the
     loop becomes a few vector instructions. Both ends hold what never moves.
     """
-    if came > gone:
-        for k in range(1, len(ordered) - 1):
-            here, after = ordered[k], ordered[k + 1]
-            moved = after if after < came else came
-            stays = (here < gone) | (here >= came)
-            spare[k] = here if stays else moved
-    else:
-        for k in range(1, len(ordered) - 1):
-            here, before = ordered[k], ordered[k - 1]
-            moved = before if before > came else came
-            stays = (here > gone) | (here <= came)
-            spare[k] = here if stays else moved
-
-
-@_compiled
-def _nothing_yet(beats: int) -> tuple[Any, Any]:
-    """Two ordered windows without a beat: infinities hold the free places."""
-    ordered = np.full(beats + 2, np.inf)
-    ordered[0] = -np.inf
-    return ordered, ordered.copy()
+    for k in range(1, len(ordered) - 1):
+        before, here, after = ordered[k - 1], ordered[k], ordered[k + 1]
+        # without the one that goes, what stands before this place and at it
+        low = before if before < gone else here
+        high = here if here < gone else after
+        raised = low if low > came else came
+        spare[k] = raised if raised < high else high
 
 
 @_compiled
@@ -108,27 +122,39 @@ def _quartile(ordered: Any, size: int, share: float) -> float:
 
 
 @_compiled
-def _thresholds(values: Any, out: Any) -> None:
-    """5.2 times half the interquartile range of |values| over 91 beats, shorter at the ends."""
+def _limit(ordered: Any, size: int) -> float:
+    return _ALPHA * (_quartile(ordered, size, 0.75) - _quartile(ordered, size, 0.25)) / 2
+
+
+@_compiled
+def _thresholds(steps: Any, off: Any, of_steps: Any, of_off: Any) -> None:
+    """5.2 times half the interquartile range of |values| over 91 beats, shorter at the ends.
+
+    Of two series of equal length in turn: the one's window waits for its last
+    replacement to reach memory while the processor works on the other's.
+    """
     half = QUARTILE_BEATS // 2
-    count = len(values)
-    ordered, spare = _nothing_yet(QUARTILE_BEATS)
-    none = np.inf
+    count = len(steps)
+    # infinities hold the free places
+    ordered = np.full(_ROOM, np.inf)
+    ordered[0] = -np.inf
+    spare, other, other_spare = ordered.copy(), ordered.copy(), ordered.copy()
     size = 0
     for i in range(-half, count):
-        came, gone = none, none
+        came = gone = other_came = other_gone = np.inf
         if i + half < count:
-            came = abs(values[i + half])
+            came, other_came = abs(steps[i + half]), abs(off[i + half])
             size += 1
         if i > half:
-            gone = abs(values[i - half - 1])
+            gone, other_gone = abs(steps[i - half - 1]), abs(off[i - half - 1])
             size -= 1
-        if came != gone:
-            _replace(ordered, spare, gone, came)
-            ordered, spare = spare, ordered
+        _replace(ordered, spare, gone, came)
+        _replace(other, other_spare, other_gone, other_came)
+        ordered, spare = spare, ordered
+        other, other_spare = other_spare, other
         if i >= 0:
-            spread = _quartile(ordered, size, 0.75) - _quartile(ordered, size, 0.25)
-            out[i] = _ALPHA * spread / 2
+            of_steps[i] = _limit(ordered, size)
+            of_off[i] = _limit(other, size)
 
 
 @_compiled
@@ -136,22 +162,21 @@ def _medians(values: Any, out: Any) -> None:
     """Median of the 11 beats around each, of fewer at the ends."""
     half = MEDIAN_BEATS // 2
     count = len(values)
-    ordered, spare = _nothing_yet(MEDIAN_BEATS)
-    none = np.inf
-    size = 0
-    for i in range(-half, count):
-        came, gone = none, none
-        if i + half < count:
-            came = values[i + half]
-            size += 1
-        if i > half:
-            gone = values[i - half - 1]
-            size -= 1
-        if came != gone:
-            _replace(ordered, spare, gone, came)
-            ordered, spare = spare, ordered
-        if i >= 0:
-            out[i] = (ordered[(size + 1) // 2] + ordered[size // 2 + 1]) / 2
+    near = np.empty((MEDIAN_BEATS, _BLOCK))
+    for first in range(half, count - half, _BLOCK):
+        size = min(_BLOCK, count - half - first)
+        for k in range(MEDIAN_BEATS):
+            near[k, :size] = values[first - half + k : first - half + k + size]
+        for e in range(len(_EXCHANGES)):
+            low, high = near[_EXCHANGES[e, 0]], near[_EXCHANGES[e, 1]]
+            for i in range(_BLOCK):
+                a, b = low[i], high[i]
+                low[i], high[i] = (a if a < b else b), (b if a < b else a)
+        out[first : first + size] = near[half, :size]
+    for i in range(count):
+        if i < half or i >= count - half:
+            ordered = np.sort(values[max(0, i - half) : i + half + 1])
+            out[i] = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 @_compiled
@@ -175,15 +200,14 @@ def _classify(intervals: Any, classes: Any) -> None:
     steps = np.empty(count)
     steps[1:] = rr[1:] - rr[:-1]
     steps[0] = steps[1:].mean()
-    threshold = np.empty(count)
-    _thresholds(steps, threshold)
-    _per_threshold(steps, threshold)
     median = np.empty(count)
     _medians(rr, median)
     off = rr - median
     for i in range(count):
         off[i] = 2 * off[i] if off[i] < 0 else off[i]
-    _thresholds(off, threshold)
+    of_steps, threshold = np.empty(count), np.empty(count)
+    _thresholds(steps, off, of_steps, threshold)
+    _per_threshold(steps, of_steps)
     _per_threshold(off, threshold)
     i = 0
     while i < count - 2:
