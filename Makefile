@@ -35,7 +35,8 @@ torture: python ## 200 kills of gateway, broker and collector, the disk full: TO
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 bench: python ## measure and write bench.json: ONLY=name
-	@$(SETUP) debian mosquitto
+	@$(SETUP) debian mosquitto mosquitto_sub=mosquitto-clients
+	@$(SETUP) node
 	$(BIN)/python -m bench $(ONLY)
 
 bench-table: python ## the table of bench.json in Markdown, for the README

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, Final, NamedTuple
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices.clock import MINUTE, Clock
@@ -26,7 +26,8 @@ from ingest.lake.intake import Flush, Intake, Received
 from ingest.lake.presence import Presence, is_state
 from ingest.lake.raw import KEEP_DAYS, forget, is_worth_keeping, keep_since, raw_table
 from ingest.wire.address import BrokerAddress
-from ingest.wire.client import make_client, spread_reconnects, start_client
+from ingest.wire.bulk import Arrival, BulkClient
+from ingest.wire.client import make_bulk_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
 from ingest.wire.topics import ack_topic, subscriptions
 
@@ -161,13 +162,12 @@ class Collector:
         # no lock here: the handler runs on the thread that may hold it
         self._stopping = True
 
-    def _make_client(self) -> Client:
-        client = make_client(self._name, self._broker, manual_ack=True)
+    def _make_client(self) -> BulkClient:
+        client = make_bulk_client(self._name, self._broker, self._on_arrivals)
         client.max_inflight_messages_set(1000)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
         return client
 
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
@@ -199,20 +199,22 @@ class Collector:
             self._buffer, self._bytes = [], 0
             self._by_gateway.clear()
 
-    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
-        content_type = getattr(message.properties, "ContentType", None)
-        received = Received(message.topic, bytes(message.payload), content_type, self._clock())
-        gateway = message.topic.rpartition("/")[0]
-        if is_state(message.topic):
-            self._presence.hear(message.topic, received.payload, is_retained=message.retain)
+    def _on_arrivals(self, arrivals: list[Arrival]) -> None:
+        now = self._clock()
+        waiting: list[_Waiting] = []
+        for topic, payload, content_type, is_retained, mid, qos in arrivals:
+            waiting.append(_Waiting(Received(topic, payload, content_type, now), mid, qos))
+            if is_state(topic):
+                self._presence.hear(topic, payload, is_retained=is_retained)
         with self._changed:
             self._newest_s = time.monotonic()
-            if not self._buffer:
+            was_empty = not self._buffer
+            if was_empty:
                 self._oldest_s = self._newest_s
-            self._buffer.append(_Waiting(received, message.mid, message.qos))
-            self._bytes += len(received.payload)
-            self._by_gateway[gateway] += 1
-            if len(self._buffer) == 1 or self._is_due():
+            self._buffer += waiting
+            self._bytes += sum(len(one.payload) for one in arrivals)
+            self._by_gateway.update(one.topic.rpartition("/")[0] for one in arrivals)
+            if was_empty or self._is_due():
                 self._changed.notify_all()
 
     def _is_due(self) -> bool:
@@ -238,7 +240,7 @@ class Collector:
             self._by_gateway.clear()
             return waiting, self._connection
 
-    def _flush_next(self, client: Client) -> bool:
+    def _flush_next(self, client: BulkClient) -> bool:
         """Store and acknowledge what is due; false when it could not be stored before we were stopped."""
         waiting, connection = self._next_buffer()
         if not waiting:
@@ -253,8 +255,7 @@ class Collector:
         self._presence.brought({gateway for _, gateway in flush.confirmed.keys() | flush.unreadable.keys()})
         with self._changed:
             if connection == self._connection:
-                for one in waiting:
-                    client.ack(one.mid, one.qos)
+                client.ack_all((one.mid, one.qos) for one in waiting)
         for site, gateway in flush.confirmed.keys() | flush.unreadable.keys():
             sequences = flush.confirmed.get((site, gateway), [])
             ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))

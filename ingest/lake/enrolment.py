@@ -15,7 +15,6 @@ valid_to_utc       end, exclusive; empty while it holds
 A device that changes hands has one row per patient; the rows must not overlap.
 """
 
-import bisect
 import csv
 import os
 from collections.abc import Iterable
@@ -115,9 +114,11 @@ class Enrolment:
 
     def lookup(self, device: str, utc: int) -> EnrolmentRow | None:
         """Row valid for the device at an instant, or ``None``."""
-        rows = self._by_device.get(device, [])
-        index = bisect.bisect_right(rows, utc, key=lambda row: row.valid_from_utc) - 1
-        return rows[index] if index >= 0 and rows[index].holds(utc) else None
+        # a device has few rows, and the last is asked for nearly always
+        for row in reversed(self._by_device.get(device, [])):
+            if row.valid_from_utc <= utc:
+                return row if row.holds(utc) else None
+        return None
 
 
 def read_enrolment(path: Path) -> Enrolment:

@@ -2,6 +2,7 @@
 
 import random
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTv5
@@ -10,6 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ingest.wire.address import BrokerAddress
+from ingest.wire.bulk import Arrival, BulkClient
 
 #: The broker keeps subscriptions and what was not delivered this long, seconds.
 SESSION_EXPIRY_S: Final = 14 * 86_400
@@ -18,9 +20,23 @@ RECEIVE_MAXIMUM: Final = 65_535
 KEEPALIVE_S: Final = 30
 
 
-def make_client(client_id: str, broker: BrokerAddress, *, manual_ack: bool = False) -> Client:
+def make_client(client_id: str, broker: BrokerAddress) -> Client:
     """Client that is not connected yet."""
-    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5, manual_ack=manual_ack)
+    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
+    _introduce(client, broker)
+    return client
+
+
+def make_bulk_client(
+    client_id: str, broker: BrokerAddress, on_arrivals: Callable[[list[Arrival]], None]
+) -> BulkClient:
+    """Client of a collector that is not connected yet; what it gets, it has to acknowledge."""
+    client = BulkClient(client_id, on_arrivals)
+    _introduce(client, broker)
+    return client
+
+
+def _introduce(client: Client, broker: BrokerAddress) -> None:
     client.suppress_exceptions = False
     if broker.user is not None:
         client.username_pw_set(broker.user)
@@ -30,7 +46,6 @@ def make_client(client_id: str, broker: BrokerAddress, *, manual_ack: bool = Fal
         if broker.certificate is not None:
             context.load_cert_chain(str(broker.certificate), str(broker.key) if broker.key else None)
         client.tls_set_context(context)
-    return client
 
 
 def start_client(client: Client, broker: BrokerAddress, *, min_delay_s: float, max_delay_s: float) -> None:

@@ -10,6 +10,7 @@ where the gateway believes to be; the registry knows better.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from devices.errors import IdError
@@ -80,6 +81,7 @@ def subscriptions(group: str | None = None) -> list[str]:
     return filters if group is None else [f"$share/{check_id(group, 'group')}/{one}" for one in filters]
 
 
+@lru_cache(maxsize=65_536)
 def parse(text: str) -> Topic:
     """Topic of its spelling; ``parse(str(t)) == t``.
 

@@ -4,7 +4,6 @@ import argparse
 import signal
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 from devices.clock import system_clock
@@ -14,6 +13,7 @@ from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key
 from ingest.errors import SpoolError
 from ingest.wire.address import BrokerAddress
+from ingest.wire.client import make_bulk_client
 from ingest.wire.messages import VERSION, Ack
 from tests.fixtures_ingest import T0, beats
 
@@ -70,15 +70,26 @@ def run_home(gateway: str, folder: Path, port: int, *, is_freed_by_broker: bool)
     spool.close()
 
 
+def acknowledging_at_receipt(name, broker, on_arrivals):
+    """A collector's client that does what paho does unless it is told otherwise."""
+
+    def at_once(arrivals):
+        acknowledge((one.mid, one.qos) for one in arrivals)
+        on_arrivals(arrivals)
+
+    client = make_bulk_client(name, broker, at_once)
+    acknowledge, client.ack_all = client.ack_all, lambda _: None
+    return client
+
+
 def run_collector(name: str, folder: Path, port: int, *, is_automatic: bool) -> None:
     """Collect until SIGTERM; `is_automatic` acknowledges at receipt, as paho does by default."""
     from ingest.lake import collector as module
     from ingest.lake.files import Lake
     from ingest.lake.intake_enrolment import EnrolmentFile
-    from ingest.wire.client import make_client
 
     if is_automatic:
-        module.make_client = lambda *args, **_: partial(make_client, manual_ack=False)(*args)
+        module.make_bulk_client = acknowledging_at_receipt
     collector = module.Collector(
         BrokerAddress("127.0.0.1", port),
         Lake(folder / "lake"),

@@ -1,0 +1,96 @@
+"""However a broker's bytes are cut, every message is handed over once, whole and in order."""
+
+import socket
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from ingest.wire.bulk import Arrival, BulkClient, _Wire, packet_size, read_publish
+
+PINGRESP = b"\xd0\x00"
+
+
+def variable(size):
+    encoded = b""
+    while size > 127:
+        encoded += bytes([size & 127 | 128])
+        size >>= 7
+    return encoded + bytes([size])
+
+
+def publish(one: Arrival):
+    properties = Properties(PacketTypes.PUBLISH)
+    if one.content_type is not None:
+        properties.ContentType = one.content_type
+    topic = one.topic.encode()
+    mid = one.mid.to_bytes(2, "big") if one.qos else b""
+    content = len(topic).to_bytes(2, "big") + topic + mid + properties.pack() + one.payload
+    return bytes([0x30 | one.qos << 1 | one.is_retained]) + variable(len(content)) + content
+
+
+arrivals = st.builds(
+    Arrival,
+    topic=st.sampled_from(["flarecast/v1/north/gw-1/rr_interval", "a/ü"]),
+    payload=st.binary(max_size=300),
+    content_type=st.none() | st.sampled_from(["application/json", "x"]),
+    is_retained=st.booleans(),
+    mid=st.integers(1, 65_535),
+    qos=st.sampled_from([0, 1, 1, 1]),
+).map(lambda one: one if one.qos else one._replace(mid=0))
+
+
+def connected():
+    """A client whose socket is one end of a pair, as after its connection; what it hands over."""
+    found: list[list[Arrival]] = []
+    client = BulkClient("c", found.append)
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    client._sock = _Wire(near)
+    return client, far, found
+
+
+@given(st.lists(arrivals | st.none(), max_size=8), st.lists(st.integers(0, 4000), max_size=6))
+def test_any_cut(sent, cuts):
+    data = b"".join(PINGRESP if one is None else publish(one) for one in sent)
+    client, far, found = connected()
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    for begin, end in pairwise(places):
+        far.sendall(data[begin:end])
+        assert client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS
+    assert [one for each in found for one in each] == [one for one in sent if one is not None]
+    far.close()
+    assert client.loop_read() == MQTTErrorCode.MQTT_ERR_CONN_LOST
+    client._sock_close()
+
+
+@given(st.binary(max_size=60) | arrivals.map(publish), st.binary(max_size=4), st.integers(0, 70))
+def test_arbitrary_bytes_are_read_or_left_to_paho(data, other, place):
+    mutated = data[:place] + other + data[place + len(other) :]
+    size = packet_size(mutated, 0) if mutated else None
+    if size is None or size[1] > len(mutated):
+        return
+    found = read_publish(mutated, 0, *size)
+    assert found is None or (
+        found.qos == 1 and found.payload == mutated[size[1] - len(found.payload) : size[1]]
+    )
+
+
+def test_acknowledgements_go_in_their_order_in_one_write():
+    client, far, _ = connected()
+    client.ack_all([(5, 1), (3, 1), (65_535, 1)])
+    client.loop_write()
+    assert far.recv(100) == b"\x40\x02\x00\x05\x40\x02\x00\x03\x40\x02\xff\xff"
+    client._sock_close()
+    far.close()
+
+
+def test_a_length_without_end_is_refused():
+    client, far, found = connected()
+    far.sendall(b"\x32\xff\xff\xff\xff\xff\x01")
+    assert client.loop_read() == MQTTErrorCode.MQTT_ERR_PROTOCOL
+    assert found == []
+    far.close()
