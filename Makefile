@@ -8,7 +8,7 @@ SETUP := deploy/setup.sh
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak torture lock clean python
+.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof torture lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -30,8 +30,11 @@ check: python ## format, lint, types, import directions
 soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--minutes 1 --seed 7"
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
-torture: python ## 200 kills of gateway, broker and collector, the disk full: TORTURE_ARGS="--kills 20 --seed 7"
-	@$(SETUP) debian mosquitto
+proof: python ## a million random and mutated messages, every one accounted for: PROOF_ARGS="--messages 20000"
+	$(BIN)/python -m tests.fuzz $(PROOF_ARGS)
+
+torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled: TORTURE_ARGS="--kills 20 --seed 7"
+	@$(SETUP) debian mosquitto ip=iproute2
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 bench: python ## measure and write bench.json: ONLY=name

@@ -36,6 +36,8 @@ from ingest.wire.topics import THEENGS, Topic, parse
 
 #: Messages remembered as stored; older ones are recognised by the readers of the lake.
 REMEMBERED: Final = 200_000
+#: Characters of a refusal's reason.
+MOST_WORDS: Final = 500
 #: Gateway, sequence (none when unreadable) and hash of the payload.
 Key = tuple[str, int | None, int]
 
@@ -202,7 +204,9 @@ class Intake:
     @staticmethod
     def _refuse(flush: Flush, gateway: str, kind: str, reason: str, payload: bytes) -> None:
         flush.received[kind.partition("/")[0]] += 1
-        flush.refused.append(Refused(gateway, kind, reason, 1, payload))
+        # what a stranger wrote may stand in the reason: no control characters, no pages of it
+        words = reason if reason.isprintable() else ascii(reason)[1:-1]
+        flush.refused.append(Refused(gateway, kind, words[:MOST_WORDS], 1, payload))
 
     @staticmethod
     def _confirm(flush: Flush, topic: Topic, sequence: int | None, payload: bytes) -> None:

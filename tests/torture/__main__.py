@@ -30,21 +30,27 @@ from ingest.lake.files import Lake
 from tests.fixtures_ingest import write_enrolment
 from tests.fixtures_security import SecuredBroker, authority_of, share_the_work
 from tests.torture.children import DRAIN_S, MADE, block
+from tests.torture.network import HOST, BrokerOnBothEnds, Cable, cable, inside
 
 HOMES = ("gw-1", "gw-2")
 ROOT = Path(__file__).parents[2]
 #: Room of the disk that is filled: the lake, the spools and what the spools keep free.
 DISK_MB = 512
 FULL_S = 3.0
+CUTS_S = (3.0, 12.0, 60.0)
 
 
 class Child:
     """A process of ours that is killed and started again; remembers what it promised."""
 
-    def __init__(self, what: str, name: str, folder: Path, port: int, *, is_control: bool) -> None:
+    def __init__(
+        self, what: str, name: str, folder: Path, port: int, *, is_control: bool, has_cable: bool = False
+    ) -> None:
         control = ["--control"] if is_control else []
         self._command = [sys.executable, "-m", "tests.torture.children", what, name, str(folder), str(port)]
         self._command += control
+        if has_cable:
+            self._command = inside([*self._command, "--host", HOST])
         self._log = folder / f"{name}.log"
         self.promised = 0
         self.start()
@@ -54,6 +60,8 @@ class Child:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, text=True
             )
+        # before its first word it may not know yet what to do at a SIGTERM
+        self.is_working = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -61,7 +69,11 @@ class Child:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.endswith("\n"):
+                self.is_working.set()
                 self.promised = max(self.promised, int(line))
+
+    def last_words(self) -> str:
+        return "".join(self._log.read_text(errors="replace").splitlines(keepends=True)[-12:])
 
     def kill(self) -> None:
         self.process.kill()
@@ -80,15 +92,26 @@ class Child:
 
 
 class Torture:
-    """One run: two homes, mosquitto, one collector."""
+    """One run: two homes (the second behind a cable where there is one), mosquitto, one collector."""
 
-    def __init__(self, folder: Path, disk: Path, *, seed: int, is_control: bool) -> None:
+    def __init__(self, folder: Path, disk: Path, cable: Cable | None, *, seed: int, is_control: bool) -> None:
         self.random = random.Random(seed)
         self.folder, self.disk, self.is_control = folder, disk, is_control
         write_enrolment(disk / "e.csv", list(HOMES))
-        self.broker = MosquittoBroker(folder / "broker")
+        self.cable = cable
+        self.broker = (BrokerOnBothEnds if cable else MosquittoBroker)(folder / "broker")
         port = self.broker.start().port
-        self.homes = {name: Child("home", name, disk, port, is_control=is_control) for name in HOMES}
+        self.homes = {
+            name: Child(
+                "home",
+                name,
+                disk,
+                port,
+                is_control=is_control,
+                has_cable=cable is not None and name == HOMES[1],
+            )
+            for name in HOMES
+        }
         self.collector = Child("collector", "collector-1", disk, port, is_control=is_control)
         self.kills: Counter[str] = Counter()
 
@@ -128,11 +151,21 @@ class Torture:
         ballast.unlink()
         self.kills["(disk full)"] += 1
 
+    def pull_cable(self, seconds: float) -> None:
+        """No network for one home; what it makes meanwhile waits in its spool."""
+        if self.cable is not None:
+            self.cable.pull(seconds)
+            self.kills["(cable pulled)"] += 1
+
     def finish(self) -> dict[str, object]:
         for home in self.homes.values():
+            home.is_working.wait(30)
             home.process.send_signal(signal.SIGTERM)
         codes = [home._wait() for home in self.homes.values()]
         codes.append(self.collector.stop())
+        for child, code in zip((*self.homes.values(), self.collector), codes, strict=True):
+            if code:
+                print(child.last_words(), file=sys.stderr)
         self.broker.stop()
         return {"kills": dict(self.kills), "exit_codes": codes, **self.count()}
 
@@ -187,8 +220,8 @@ def small_disk(folder: Path):
 
 def run(kills: int, *, seed: int, is_control: bool = False, fills: int = 0) -> dict[str, object]:
     """Figures of one run of so many kills; `fills` times the disk is full in between."""
-    with tempfile.TemporaryDirectory() as name, small_disk(Path(name)) as (disk, is_mounted):
-        torture = Torture(Path(name), disk, seed=seed, is_control=is_control)
+    with tempfile.TemporaryDirectory() as name, small_disk(Path(name)) as (disk, is_mounted), cable() as wire:
+        torture = Torture(Path(name), disk, wire, seed=seed, is_control=is_control)
         when = {kills * (index + 1) // (fills + 1) for index in range(fills if is_mounted else 0)}
         started = time.monotonic()
         time.sleep(3)
@@ -196,6 +229,10 @@ def run(kills: int, *, seed: int, is_control: bool = False, fills: int = 0) -> d
             torture.kill_one()
             if number in when:
                 torture.fill_disk()
+            # the last of them longer than keepalives and time-outs of both ends
+            for cut, seconds in enumerate(CUTS_S, 1):
+                if fills and number == kills * cut // (len(CUTS_S) + 1) + 1:
+                    torture.pull_cable(seconds)
             if number % 20 == 19:
                 print(f"{number + 1} kills, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         figures = torture.finish()

@@ -33,14 +33,14 @@ def block(gateway: str, number: int) -> RrInterval:
     return beats(0, rr_ms, start_utc=T0 + number * MINUTE_US, gap=None, device=device)
 
 
-def run_home(gateway: str, folder: Path, port: int, *, is_freed_by_broker: bool) -> None:
+def run_home(gateway: str, folder: Path, port: int, *, host: str, is_freed_by_broker: bool) -> None:
     """Make blocks and forward them until SIGTERM, then send what is left."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     spool = Spool(folder / f"{gateway}.db", clock=system_clock, key=load_key(folder / f"{gateway}.key"))
     sender = Forwarder(
         spool,
-        BrokerAddress("127.0.0.1", port),
+        BrokerAddress(host, port),
         site="north",
         gateway=gateway,
         ack_timeout_s=2.0,
@@ -108,11 +108,12 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("folder", type=Path)
     parser.add_argument("port", type=int)
+    parser.add_argument("--host", default="127.0.0.1", help="of the broker, for a home")
     parser.add_argument("--control", action="store_true")
     arguments = parser.parse_args()
     here = (arguments.name, arguments.folder, arguments.port)
     if arguments.what == "home":
-        run_home(*here, is_freed_by_broker=arguments.control)
+        run_home(*here, host=arguments.host, is_freed_by_broker=arguments.control)
     else:
         run_collector(*here, is_automatic=arguments.control)
 
