@@ -1,13 +1,13 @@
 """The file of a gateway: what it is called, where its broker is, and the wearables it may talk to."""
 
 import json
-import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from devices.drivers.registry import find_driver
+from devices.durable import replace_file
 from devices.errors import DevicesError
 from devices.ids import DeviceId, GatewayId, SiteId, check_id
 from flows.errors import UserError
@@ -168,14 +168,7 @@ def write_config(config: GatewayConfig) -> None:
             lines.append("is_bonded = true")
         if device.serial is not None:
             lines.append(f"serial = {_text(device.serial)}")
-    config.path.parent.mkdir(parents=True, exist_ok=True)
-    partial = config.path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    with partial.open("w") as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(config.path)
+    replace_file(config.path, "\n".join(lines) + "\n", mode=0o600)
 
 
 def _text(value: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from devices.clock import from_utc, system_clock
+from devices.durable import replace_file
 from devices.errors import DevicesError
 from devices.ids import GatewayId, SiteId, check_id
 from flows.errors import UserError
@@ -19,7 +20,6 @@ from ingest.edge.certificate import (
     expires_utc,
     make_key,
     make_request,
-    write_private,
 )
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
@@ -125,7 +125,9 @@ def renew(config: GatewayConfig) -> int:
     certificate = ask(
         broker, site=config.site, user=config.gateway, request=make_request(config.gateway, key)
     )
-    write_private(broker.certificate, check(certificate, key, broker.ca.read_bytes(), config.gateway))
+    replace_file(
+        broker.certificate, check(certificate, key, broker.ca.read_bytes(), config.gateway), mode=0o600
+    )
     return expires_utc(broker.certificate)
 
 
@@ -151,11 +153,11 @@ def join(path: Path, invitation: Path, *, code: str) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     pending = folder / ".joining.key"
     if not pending.exists():
-        write_private(pending, make_key())
+        replace_file(pending, make_key(), mode=0o600)
     key = pending.read_bytes()
     certificate = _ask_invited(folder, invited, site, make_request(name, key, code=code))
-    write_private(folder / AUTHORITY, invited.ca.encode())
-    write_private(folder / CERTIFICATE, check(certificate, key, invited.ca.encode(), name))
+    replace_file(folder / AUTHORITY, invited.ca.encode(), mode=0o600)
+    replace_file(folder / CERTIFICATE, check(certificate, key, invited.ca.encode(), name), mode=0o600)
     write_config(config)
     pending.unlink()
     until = from_utc(expires_utc(folder / CERTIFICATE))
@@ -175,8 +177,8 @@ def _config(path: Path, name: GatewayId, site: SiteId, broker: BrokerAddress) ->
 def _ask_invited(folder: Path, invited: Invitation, site: SiteId, request: Request) -> str:
     """Ask with the invitation's certificate, which lies on the disk only meanwhile."""
     ca, certificate = folder / ".joining.ca", folder / ".joining.pem"
-    write_private(ca, invited.ca.encode())
-    write_private(certificate, (invited.key + invited.certificate).encode())
+    replace_file(ca, invited.ca.encode(), mode=0o600)
+    replace_file(certificate, (invited.key + invited.certificate).encode(), mode=0o600)
     try:
         broker = BrokerAddress(invited.host, invited.port, ca, certificate)
         return ask(broker, site=site, user=JOINING + invited.gateway, request=request)

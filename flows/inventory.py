@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, HOUR, from_utc, to_utc
+from devices.durable import replace_file
 from flows.clinic import read_json
 from flows.errors import UserError
-from flows.files import replace_text
 from ingest.lake.manifest import check_version
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
@@ -82,7 +82,7 @@ class Manifest:
 
     def save(self) -> None:
         """Write atomically; a crash before leaves the old manifest and the work is redone."""
-        replace_text(self.path, json.dumps({"spans": self._spans, "done": self._done}))
+        replace_file(self.path, json.dumps({"spans": self._spans, "done": self._done}))
 
 
 def feature_fingerprints(

@@ -11,8 +11,8 @@ from alerts.engine.journal import ActiveAlert, Journal
 from alerts.rules.pack import load_pack
 from analytics.metrics import METRICS
 from devices.clock import Clock
+from devices.durable import replace_file
 from flows.clinic import Clinic
-from flows.files import replace_text
 
 #: Six weeks: the personal baseline (28 days, one week back) and the days it is held against.
 PAGE_DAYS = 42
@@ -25,7 +25,7 @@ def write_page(clinic: Clinic, day: date, *, clock: Clock, is_synthetic: bool) -
     """Write the worklist of the night `day` beside the snapshots; returns its path."""
     html = render(worklist_rows(clinic, day, clock), facts=PageFacts(day, clock()), is_synthetic=is_synthetic)
     path = clinic.published / "worklist.html"
-    replace_text(path, html)
+    replace_file(path, html)
     return path
 
 

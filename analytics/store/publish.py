@@ -19,6 +19,7 @@ import devices.tables
 from analytics.features.instruments import score_statement
 from analytics.store import warehouse
 from devices.clock import Clock, from_utc
+from devices.durable import sync_folder
 
 CURRENT: Final = "current.duckdb"
 
@@ -107,12 +108,12 @@ def publish(
     catalog = catalogs / f"{name}.duckdb"
     _write_catalog(catalog, tables, observations, enrolment)
     for folder in (snapshots, catalogs):
-        _sync(folder)
+        sync_folder(folder)
     staged = root / f".{CURRENT}.{name}"
     staged.symlink_to(catalog.relative_to(root))
     current = root / CURRENT
     staged.replace(current)
-    _sync(root)
+    sync_folder(root)
     return current
 
 
@@ -134,7 +135,7 @@ def _write_files(folder: Path, tables: Mapping[str, pa.Table]) -> None:
             pq.write_table(rows, stream, compression="zstd")
             stream.flush()
             os.fsync(stream.fileno())
-    _sync(staged)
+    sync_folder(staged)
     staged.rename(folder)
 
 
@@ -165,7 +166,7 @@ def _write_catalog(
                 con.execute(f"create view {name} as {statement}")
                 _comment_on(con, "view", name, grain, docs | own_docs)
         con.execute("checkpoint")
-    _sync(staged)
+    sync_folder(staged)
     staged.replace(path)
 
 
@@ -195,11 +196,3 @@ def _comment_on(
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

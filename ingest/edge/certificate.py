@@ -4,7 +4,6 @@ Key and certificate lie in one file, replaced whole: a power cut leaves the old 
 the new one.
 """
 
-import os
 import ssl
 import threading
 from pathlib import Path
@@ -102,16 +101,6 @@ def ask(
     if not answer.certificate:
         raise SecurityError(f"the clinic refuses: {answer.reason}")
     return answer.certificate
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file in one step; readable by its owner only."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 class _Asking:

@@ -6,11 +6,11 @@ it, so that rows cannot be exchanged. A row begins with a zero byte, which no
 MessagePack array does: rows of a spool that was begun without a key stay readable.
 """
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
+from devices.durable import replace_file
 from ingest.errors import SpoolError
 
 KEY_BYTES: Final = 32
@@ -83,17 +83,6 @@ def load_key(path: Path) -> bytes:
 
 def _make_key(path: Path) -> bytes:
     # whole and on the disk before the first row needs it: a lost key is a lost spool
-    path.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_bytes(KEY_BYTES)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(key)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, key, mode=0o600)
     return key

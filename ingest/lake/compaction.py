@@ -21,13 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, Clock, from_utc
+from devices.durable import sync_folder
 from devices.observations import KINDS, RrInterval
 from devices.tables import SAMPLE_KEYS, SCHEMA_VERSION, TABLES
 from ingest.errors import LakeError
 from ingest.lake.columns import read_rows
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import WRITER_OPTIONS, Lake
-from ingest.lake.manifest import Manifest, Part, manifest_path, read_manifest, sync_folder, write_manifest
+from ingest.lake.manifest import Manifest, Part, manifest_path, read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import Clock, to_utc
+from devices.durable import sync_folder
 from devices.tables import QUARANTINE
 from ingest.errors import MessageError
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, WRITER_OPTIONS, Lake
-from ingest.lake.manifest import sync_folder
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 from ingest.wire.messages import decode_batch
 

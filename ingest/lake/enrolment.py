@@ -16,7 +16,7 @@ A device that changes hands has one row per patient; the rows must not overlap.
 """
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,11 +27,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from devices.clock import from_utc, to_utc
+from devices.durable import replace_file
 from devices.errors import IdError
 from devices.ids import DeviceId, GatewayId, PatientId, SiteId, check_id
 from devices.tables import ENROLMENT
 from ingest.errors import EnrolmentError
-from ingest.lake.manifest import sync_folder
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,9 @@ def read_enrolment(path: Path) -> Enrolment:
 
 def write_enrolment(path: Path, enrolment: Enrolment) -> None:
     """Replace the CSV file in one step; whoever reads it sees the old rows or the new."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with staged.open("w", newline="", encoding="utf-8") as stream:
-        write_rows(stream, enrolment.rows)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(path)
-    sync_folder(path.parent)
+    text = io.StringIO()
+    write_rows(text, enrolment.rows)
+    replace_file(path, text.getvalue())
 
 
 def write_rows(stream: TextIO, rows: Iterable[EnrolmentRow]) -> None:

@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import from_utc
+from devices.durable import replace_file, sync_folder
 from devices.tables import BATCH, QUARANTINE, RAW, TABLES, UTC
-from ingest.lake.manifest import Manifest, only_one, read_manifest, sync_folder
+from ingest.lake.manifest import Manifest, only_one, read_manifest
 
 _COUNTER = count()
 #: Kinds of the tables of refused samples, of batches and of messages as they came.
@@ -140,9 +141,7 @@ class Lake:
     def write_status(self, writer: str, status: Mapping[str, Any]) -> None:
         """Replace the status file of one collector."""
         folder = self.folder(self.root / "status")
-        staged = folder / f".{writer}.tmp"
-        staged.write_text(json.dumps(status))
-        staged.replace(folder / f"{writer}.json")
+        replace_file(folder / f"{writer}.json", json.dumps(status))
 
     def staging(self, writer: str) -> Path:
         """Folder of a writer's files that are not whole yet."""

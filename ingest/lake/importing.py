@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from devices.blobs import pack_u16
 from devices.clock import SECOND, Clock, to_utc
+from devices.durable import replace_file
 from devices.errors import ObservationError
 from devices.observations import KINDS
 from devices.tables import TABLES, UTC
@@ -79,9 +80,7 @@ def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, cloc
             return replace(Imported(**json.loads(record.read_text())), is_repeated=True)
         lake.sweep(WRITER)
         done = _import_rows(lake, enrolment, _read(path, kind), kind, clock())
-        staged = record.with_suffix(".tmp")
-        staged.write_text(json.dumps(asdict(done)))
-        staged.replace(record)
+        replace_file(record, json.dumps(asdict(done)))
     return done
 
 

@@ -7,7 +7,6 @@ for a while, for readers that hold their names.
 """
 
 import fcntl
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from devices.durable import replace_file
 from devices.tables import SCHEMA_VERSION
 from ingest.errors import LakeError
 
@@ -91,13 +91,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     """Replace the manifest; from here on readers see its files."""
     path = manifest_path(root, manifest.kind)
     manifest.generation += 1
-    staged = path.with_suffix(".tmp")
-    with staged.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1))
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1))
 
 
 def check_version(path: Path, version: int) -> None:
@@ -107,15 +101,6 @@ def check_version(path: Path, version: int) -> None:
             f"{path}: written in schema version {version}, this flarecast knows up to {SCHEMA_VERSION}: "
             "update flarecast here"
         )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from devices.clock import MINUTE, Clock
+from devices.durable import replace_file
 from ingest.errors import MessageError, TopicError
 from ingest.wire.messages import decode_state
 from ingest.wire.topics import STATE, parse
@@ -135,10 +136,7 @@ class Presence:
             self._is_changed, self._saved_utc = False, now
         self._saved_utc = 0
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._path.with_suffix(".partial")
-            partial.write_bytes(text)
-            partial.replace(self._path)
+            replace_file(self._path, text)
         except OSError as error:
             logger.error("presence_not_written reason=%s", error)
 

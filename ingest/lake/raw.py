@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, from_utc, to_utc
+from devices.durable import replace_file, sync_folder
 from devices.tables import RAW
 from ingest.errors import TopicError
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import RAW_MESSAGES, REFUSED, Lake
 from ingest.lake.intake import Flush, Intake, Received
-from ingest.lake.manifest import sync_folder
 from ingest.wire.topics import ROOT, parse
 
 WRITER: Final = "replay"
@@ -165,10 +165,7 @@ def _generation(lake: Lake) -> int:
     """How many replays there were with this one."""
     path = lake.folder(lake.root / "status") / "replays.count"
     generation = int(path.read_text()) + 1 if path.exists() else 1
-    partial = path.with_suffix(".partial")
-    partial.write_text(str(generation))
-    partial.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, str(generation))
     return generation
 
 

@@ -7,7 +7,7 @@ JSON object whose fields depend on the kind.
 """
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Annotated, Any, Final, Literal, TextIO
 import msgspec
 
 from devices.clock import from_utc
+from devices.durable import replace_file
 from devices.errors import IdError
 from devices.ids import check_id
 from ingest.errors import EnrolmentError
 from ingest.lake.enrolment import read_instant
-from ingest.lake.manifest import sync_folder
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -198,13 +198,9 @@ def write_record_rows(stream: TextIO, records: Iterable[PatientRecord]) -> None:
 
 def write_records(path: Path, records: Iterable[PatientRecord]) -> None:
     """Replace the CSV file in one step."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with staged.open("w", newline="", encoding="utf-8") as stream:
-        write_record_rows(stream, records)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(path)
-    sync_folder(path.parent)
+    text = io.StringIO()
+    write_record_rows(text, records)
+    replace_file(path, text.getvalue())
 
 
 def _record(cells: list[str], place: str) -> PatientRecord:

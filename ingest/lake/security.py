@@ -7,7 +7,6 @@ P-256; the authority's own key never leaves its folder.
 
 import fcntl
 import ipaddress
-import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from devices.clock import DAY, MINUTE, Clock, from_utc
+from devices.durable import replace_file
 from devices.errors import IdError
 from devices.ids import check_id
 from ingest.errors import SecurityError
@@ -104,8 +104,8 @@ class Authority:
         builder = builder.add_extension(usage, critical=True)
         certificate = builder.sign(key, hashes.SHA256())
         # the certificate first: an authority is there when its key is
-        write_private(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-        write_private(folder / "ca.key", private_pem(key))
+        replace_file(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        replace_file(folder / "ca.key", private_pem(key), mode=0o600)
         authority = cls(folder, clock=clock)
         authority._save([])
         authority._issue_broker([*hosts, *LOOPBACK_HOSTS])
@@ -137,9 +137,11 @@ class Authority:
             certificate = self.sign(name, role, key.public_key())
             folder = self.folder / "clients" / name
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_private(folder / "client.crt", certificate.public_bytes(serialization.Encoding.PEM))
-            write_private(folder / "client.key", private_pem(key))
-            write_private(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
+            replace_file(
+                folder / "client.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o600
+            )
+            replace_file(folder / "client.key", private_pem(key), mode=0o600)
+            replace_file(folder / "ca.crt", (self.folder / "ca.crt").read_bytes(), mode=0o600)
             self.write_broker()
         return folder
 
@@ -187,10 +189,10 @@ class Authority:
         certificate = self.sign(BROKER_NAME, "broker", key.public_key(), hosts=list(dict.fromkeys(hosts)))
         folder = self.folder / "broker"
         folder.mkdir(exist_ok=True, mode=0o700)
-        write_private(folder / "broker.crt", certificate.public_bytes(serialization.Encoding.PEM))
-        write_private(folder / "broker.key", private_pem(key))
-        write_private(folder / "ca.crt", (self.folder / "ca.crt").read_bytes())
-        write_private(folder / "crl.pem", self._revocations())
+        replace_file(folder / "broker.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o600)
+        replace_file(folder / "broker.key", private_pem(key), mode=0o600)
+        replace_file(folder / "ca.crt", (self.folder / "ca.crt").read_bytes(), mode=0o600)
+        replace_file(folder / "crl.pem", self._revocations(), mode=0o600)
 
     def sign(
         self,
@@ -245,7 +247,7 @@ class Authority:
 
     def write_broker(self) -> None:
         """Bring the broker's files up to date with what is issued and revoked."""
-        write_private(self.folder / "broker" / "crl.pem", self._revocations())
+        replace_file(self.folder / "broker" / "crl.pem", self._revocations(), mode=0o600)
         issued = self.issued()
         valid = {one.name for one in issued if one.revoked_utc is None}
         write_broker_files(
@@ -261,7 +263,9 @@ class Authority:
         return self._key
 
     def _save(self, issued: Sequence[Issued]) -> None:
-        write_private(self.folder / "issued.json", msgspec.json.format(msgspec.json.encode(issued)))
+        replace_file(
+            self.folder / "issued.json", msgspec.json.format(msgspec.json.encode(issued)), mode=0o600
+        )
 
 
 def read_issued(folder: Path) -> list[Issued]:
@@ -339,13 +343,3 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file in one step; readable by its owner only unless said otherwise."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

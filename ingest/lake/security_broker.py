@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from devices.durable import replace_file
 from ingest.wire.certificates import registrar_rules, revoked_rules
 from ingest.wire.topics import collector_rules, gateway_rules
 
@@ -85,7 +86,4 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.chmod(0o600)
-    partial.replace(path)
+    replace_file(path, text, mode=0o600)

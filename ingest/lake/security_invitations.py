@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from devices.clock import DAY, Clock
+from devices.durable import replace_file
 from devices.ids import check_id
 from ingest.errors import SecurityError
-from ingest.lake.security import Authority, check_name, private_pem, write_private
+from ingest.lake.security import Authority, check_name, private_pem
 from ingest.wire.certificates import JOINING, Invitation, Request, code_key, new_code, prove
 
 #: Wrong codes after which an invitation is void.
@@ -94,7 +95,7 @@ class Invitations:
         folder = self._authority.folder / "invitations"
         folder.mkdir(exist_ok=True, mode=0o700)
         path = folder / f"{gateway}.json"
-        write_private(path, msgspec.json.format(msgspec.json.encode(invitation)))
+        replace_file(path, msgspec.json.format(msgspec.json.encode(invitation)), mode=0o600)
         return path, code
 
     def redeem(self, gateway: str, request: Request) -> str:
@@ -169,7 +170,7 @@ class Invitations:
 
     def _save(self, one: Open) -> None:
         every = self._read() | {one.gateway: one}
-        write_private(self._path, msgspec.json.format(msgspec.json.encode(every)))
+        replace_file(self._path, msgspec.json.format(msgspec.json.encode(every)), mode=0o600)
 
 
 def read_request(csr: str, gateway: str) -> x509.CertificateSigningRequest:

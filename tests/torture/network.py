@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -43,7 +44,9 @@ def cable() -> Generator[Cable | None]:
     try:
         if os.geteuid():
             raise PermissionError
-        subprocess.run(["ip", "netns", "delete", NAMESPACE], capture_output=True, check=False)
+        # what an earlier run left; the kernel takes a moment to take a cable away with its namespace
+        for rest in (["netns", "delete", NAMESPACE], ["link", "delete", CABLE]):
+            subprocess.run(["ip", *rest], capture_output=True, check=False)
         _ip("netns", "add", NAMESPACE)
         _ip("link", "add", CABLE, "type", "veth", "peer", "name", FAR_END, "netns", NAMESPACE)
         _ip("address", "add", f"{HOST}/30", "dev", CABLE)
@@ -52,7 +55,8 @@ def cable() -> Generator[Cable | None]:
         _ip("-n", NAMESPACE, "link", "set", FAR_END, "up")
         # paho wakes its thread over a pair of sockets of its own
         _ip("-n", NAMESPACE, "link", "set", "lo", "up")
-    except (PermissionError, FileNotFoundError, subprocess.CalledProcessError):
+    except (PermissionError, FileNotFoundError, subprocess.CalledProcessError) as error:
+        print(f"no cable to pull: {getattr(error, 'stderr', None) or error!r}", file=sys.stderr)
         yield None
         return
     try:
