@@ -194,6 +194,13 @@ def _add_collector(commands: Any) -> None:
         "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
     )
     run.add_argument(
+        "--flush-s",
+        type=_positive,
+        default=2,
+        metavar="SECONDS",
+        help="longest wait of a message for company",
+    )
+    run.add_argument(
         "--metrics-port", type=_port, metavar="PORT", help="answer Prometheus on this loopback port"
     )
     run.add_argument(
@@ -222,6 +229,7 @@ def _collector_run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         group=arguments.group,
         window=arguments.window,
+        flush_s=arguments.flush_s,
         metrics_port=arguments.metrics_port,
         keep_raw_days=arguments.keep_raw,
     )

@@ -23,6 +23,7 @@ def run_collector(
     name: str,
     group: str | None,
     window: int,
+    flush_s: float,
     metrics_port: int | None,
     keep_raw_days: int,
 ) -> int:
@@ -41,6 +42,7 @@ def run_collector(
         collector=name,
         group=group,
         window=window,
+        flush_s=flush_s,
         keep_raw_days=keep_raw_days,
     )
     if metrics_port is not None:

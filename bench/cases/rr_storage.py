@@ -9,14 +9,17 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import msgspec
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.harness import Bench, Result, case
+from bench.cases.path import REAL_DATA
+from bench.harness import Bench, CannotMeasure, Result, case
 from devices.blobs import pack_u16, unpack_u16
 from devices.clock import SECOND
 from devices.observations import RrInterval
 from devices.tables import TABLES, UTC
+from devices.units import RR_MAX_MS
 from ingest.lake.files import Lake
 
 #: A night of eight hours at 60 beats per minute.
@@ -112,6 +115,22 @@ def _write_synced(table: pa.Table, path: Path) -> None:
         pq.write_table(table, stream, compression="zstd")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@case
+def rr_recorded(bench: Bench) -> list[Result]:
+    """What sixteen recorded days of hearts take on the disk, in runs of five minutes as a strap's."""
+    source = REAL_DATA / "rr" / "nsr2db_16.parquet"
+    if not source.is_file():
+        raise CannotMeasure("the real recordings are not here (../shared/data)")
+    table = pl.read_parquet(source).sort("rec", "beat").filter(pl.col("rr_ms") <= RR_MAX_MS)
+    days = [rows["rr_ms"].to_list() for rows in table.partition_by("rec")]
+    blocks = pa.concat_tables(_block_table(_runs(day)) for day in days)
+    with TemporaryDirectory() as folder:
+        lake = Lake(Path(folder) / "lake")
+        _, _ = bench.timed(lambda: lake.commit({"rr_interval": blocks}, writer="bench", now=START))
+        size = lake.files("rr_interval")[0].stat().st_size / table.height
+    return [Result("rr_recorded.size", size, "bytes/RR", size / 2, "two bytes, what a u16 takes", 1)]
 
 
 @case
