@@ -4,13 +4,17 @@ Unit and meaning stand on every field of the schemas; this adds what a row is.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
+import msgspec
 import pyarrow as pa
 
 import alerts.tables
 import analytics.tables
 import devices.tables
+from ingest.lake.records import RECORD_KINDS
 
 PAGE = Path(__file__).with_name("data-dictionary.md")
 
@@ -77,6 +81,25 @@ GRAIN: dict[str, str] = {
 }
 
 
+_RECORDS = """## What the clinic writes down
+
+### patient_record
+
+`patient_record.csv` beside the enrolment; `flarecast enrol import` and `export --records` take it in and out.
+A table that only grows: one row per thing that held for a time, as somebody wrote it down at a time. A later
+row of the same `record` replaces it for whoever asks afterwards; a question can be put as of any moment."""
+
+_RECORD_COLUMNS = (
+    ("`record`", "id", "names the thing that the rows are about"),
+    ("`patient`", "id", "patient id"),
+    ("`kind`", "word", "one of the kinds below"),
+    ("`valid_from_utc`, `valid_to_utc`", "instant", "when it held; no end: it holds"),
+    ("`recorded_utc`", "instant", "when it was written down"),
+    ("`author`", "id", "who wrote it down"),
+    ("`payload`", "JSON object", "what it says"),
+)
+
+
 def page() -> str:
     """Return the data dictionary in Markdown."""
     parts = [_HEAD]
@@ -84,7 +107,37 @@ def page() -> str:
         parts += [f"## {title}", place]
         for name, schema in tables.items():
             parts += [f"### {name}", GRAIN[name], _columns(schema)]
+    parts += [_RECORDS, _rows(("column", "type", "meaning"), _RECORD_COLUMNS)]
+    parts += ["What `payload` holds, by `kind`; another field, or a word that is not listed, is refused."]
+    parts += [_rows(("kind", "what", "fields"), map(_payload, RECORD_KINDS.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _payload(item: tuple[str, type[msgspec.Struct]]) -> tuple[str, str, str]:
+    kind, payload = item
+    fields = (
+        f"`{field.name}`{'' if field.required else ' (may be absent)'}: {_words(field.type)}"
+        for field in msgspec.structs.fields(payload)
+    )
+    return f"`{kind}`", (payload.__doc__ or "").strip(), "; ".join(fields)
+
+
+def _words(kind: Any) -> str:
+    """A field's type as one reads it."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    parts = [_words(one) for one in get_args(kind) if not isinstance(one, msgspec.Meta)]
+    if origin is list:
+        return f"list of {parts[0]}"
+    if origin is not None:
+        return " or ".join(part for part in parts if part != "null")
+    return {str: "text", bool: "true or false", type(None): "null"}.get(kind) or kind.__name__
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
+    return "\n".join(lines)
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -155,19 +155,26 @@ def test_a_collector_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
 
 
 def wait_for_collector(out: Path) -> int:
-    """Process id of the demo's collector once it has stored something."""
+    """Process id of the demo's collector, at the moment it has stored something for the first time."""
     end = time.monotonic() + 60
+    found = None
     while time.monotonic() < end:
-        if any(out.glob("lake/landing/*/*/*.parquet")):
-            for folder in Path("/proc").glob("[0-9]*"):
-                try:
-                    words = (folder / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if b"collector" in words and str(out.resolve()).encode() in words:
-                    return int(folder.name)
-        time.sleep(0.01)
+        found = found or find_collector(out)
+        if found and any(out.glob("lake/landing/*/*/*.parquet")):
+            return found
+        time.sleep(0.002)
     raise AssertionError("no collector appeared")
+
+
+def find_collector(out: Path) -> int | None:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"collector" in words and str(out.resolve()).encode() in words:
+            return int(folder.name)
+    return None
 
 
 @pytest.mark.parametrize(
