@@ -50,5 +50,5 @@ lock() { # lock file, extras...
     echo "$target: $(grep -c '==' "$target") releases"
 }
 
-lock requirements.lock --extra full --extra dev
+lock requirements.lock --extra full --extra scale --extra analyst --extra dev
 lock requirements-gateway.lock --extra gateway

@@ -139,7 +139,7 @@ def test_a_collector_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
         "--people",
         "6",
         "--days",
-        "6",
+        "12",
         "--out",
         str(out),
         "--json",
