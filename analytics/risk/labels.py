@@ -1,8 +1,10 @@
 """Flares as patients report them: the label, never from sensors.
 
 A day is a flare day when the patient taps, or when pain exceeds the own recent
-mean on it and on another day within two. Known at t + 2. An episode closes after
-3 reported days without a flare, or 7 days of any kind; its first day is the onset.
+mean on it and on another day within two (2 of 3). Known at t + 2. An episode closes
+after 3 reported days without a flare, or 7 days of any kind; its first day is the onset.
+Mean, not median: medians of whole numbers tie. Above a mean of 9 no score can
+exceed it by enough: there the tap alone speaks, and `reason` says so.
 """
 
 from dataclasses import dataclass
@@ -10,27 +12,55 @@ from typing import Final
 
 import numpy as np
 
-from analytics.risk.baseline import ENOUGH, GAP, LEAST, LONGEST, SHORT_GAP
-from analytics.risk.panel import Floats, Marks, Panel
+from analytics.risk.arrays import Array, Floats, Marks, recent, sum_and_count
+from analytics.risk.baseline_kernel import ENOUGH, GAP, LEAST, LONGEST, SHORT_GAP
+from analytics.risk.panel import Panel
 
+#: Bumped with every change of the definition; models name the one they were fitted on.
+LABEL_VERSION: Final = "label-1"
 #: Two points are "much worse" (Farrar 2001).
 EXCESS: Final = 2.0
 LEAST_EXCESS: Final = 1.0
+#: From here on the scale has no room above the own mean.
+NO_ROOM: Final = 9.0
 #: Days until a label is known: the second day of excess may come two days later.
 KNOWN_AFTER: Final = 2
 CLOSED_AFTER_REPORTED: Final = 3
 CLOSED_AFTER: Final = 7
 
+#: Where a flare day comes from, by its code in `source`.
+SOURCES: Final = ("", "nrs", "tap", "nrs and tap")
+#: Why the pain scores cannot speak, by their code in `unavailable`.
+TOO_FEW, CEILING = 1, 2
+
 
 @dataclass(frozen=True)
 class Labels:
-    """Matrices (patients, days). `is_flare_day` and `is_onset` of a day are known two days later."""
+    """Matrices (patients, days). `is_flare_day`, `is_onset` and `source` of a day are known two days later.
+
+    Parameters
+    ----------
+    mean_nrs : matrix
+        Own recent mean pain, NaN with fewer than 5 reports.
+    exceeds : matrix of bool
+        Pain of the day exceeds it.
+    unavailable : matrix of int
+        0: the rule on pain scores can speak; 1: fewer than 5 reports; 2: own mean above 9.
+        In both the tap alone speaks.
+    source : matrix of int
+        Index into :data:`SOURCES`; 0 where no flare day.
+    is_at_risk : matrix of bool
+        As known on the day: no tap and no excess on it and on the two before it.
+    """
 
     mean_nrs: Floats
     exceeds: Marks
     is_tapped: Marks
     is_flare_day: Marks
     is_onset: Marks
+    unavailable: Array
+    source: Array
+    is_at_risk: Marks
 
 
 def flare_labels(panel: Panel) -> Labels:
@@ -40,37 +70,34 @@ def flare_labels(panel: Panel) -> Labels:
     with np.errstate(invalid="ignore"):
         # near the top of the scale less has to do; above a mean of 9 nothing can, and only the tap speaks
         exceeds = nrs - mean >= np.minimum(EXCESS, np.maximum(10 - mean - 0.5, LEAST_EXCESS))
+        unavailable = np.where(np.isnan(mean), TOO_FEW, np.where(mean > NO_ROOM, CEILING, 0))
     paired = np.zeros_like(exceeds)
-    for lag in (1, 2):
+    for lag in range(1, min(KNOWN_AFTER, exceeds.shape[1] - 1) + 1):
         both = exceeds[:, lag:] & exceeds[:, :-lag]
         paired[:, lag:] |= both
         paired[:, :-lag] |= both
-    is_flare_day = panel.is_flare_reported | paired
-    onset = _onsets(is_flare_day, ~np.isnan(nrs))
-    return Labels(mean, exceeds, panel.is_flare_reported, is_flare_day, onset)
+    tapped = panel.is_flare_reported
+    is_flare_day = tapped | paired
+    return Labels(
+        mean_nrs=mean,
+        exceeds=exceeds,
+        is_tapped=tapped,
+        is_flare_day=is_flare_day,
+        is_onset=_onsets(is_flare_day, ~np.isnan(nrs)),
+        unavailable=unavailable.astype(np.int8),
+        source=(paired + 2 * tapped).astype(np.int8),
+        is_at_risk=~recent(exceeds | tapped, KNOWN_AFTER + 1),
+    )
 
 
 def _recent_mean(nrs: Floats) -> Floats:
     """Mean pain of days t-35 to t-8; with fewer than 7 reports t-35 to t-2; with fewer than 5 none."""
-    old_sum, old_count = _window_sums(nrs, GAP)
-    new_sum, new_count = _window_sums(nrs, SHORT_GAP)
+    old_sum, old_count = sum_and_count(nrs, GAP, LONGEST)
+    young_sum, young_count = sum_and_count(nrs, SHORT_GAP, GAP - 1)
     is_enough = old_count >= ENOUGH
-    count = np.where(is_enough, old_count, new_count)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(is_enough, old_sum, new_sum) / count
-    return np.where(count >= LEAST, mean, np.nan)
-
-
-def _window_sums(values: Floats, gap: int) -> tuple[Floats, Floats]:
-    """Sum and count over the days t-35 to t-gap."""
-    days = values.shape[1]
-    edges = np.arange(days)
-    low, high = np.maximum(edges - LONGEST, 0), np.maximum(edges - gap + 1, 0)
-    sums: list[Floats] = []
-    for part in (np.nan_to_num(values), (~np.isnan(values)).astype(np.float64)):
-        total = np.concatenate([np.zeros((len(part), 1)), np.cumsum(part, axis=1)], axis=1)
-        sums.append(total[:, high] - total[:, low])
-    return sums[0], np.rint(sums[1])
+    count = np.where(is_enough, old_count, old_count + young_count)
+    total = np.where(is_enough, old_sum, old_sum + young_sum)
+    return np.where(count >= LEAST, total / np.maximum(count, 1), np.nan)
 
 
 def _onsets(is_flare_day: Marks, is_reported: Marks) -> Marks:

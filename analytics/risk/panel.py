@@ -1,34 +1,45 @@
 """Patient-days as matrices: patients down, consecutive dates across."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from analytics.metrics import METRICS
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
-
-_EPOCH = date(1970, 1, 1)
+from analytics.metrics import METRICS, Metric
+from analytics.risk.arrays import EPOCH, STREAMS, Array, Floats, Marks
+from analytics.risk.context import breaks_of, suspensions_of
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Values of one cohort over consecutive dates; all matrices are (patients, days)."""
+    """Values of one cohort over consecutive dates; all matrices are (patients, days).
+
+    Parameters
+    ----------
+    is_present : matrix of bool
+        The patient-day has a row.
+    values : dict of str to matrix
+        Metric id -> value in the metric's unit, NaN where null.
+    segments : dict of str to matrix of int
+        Stream -> number of the segment (device, its algorithm, what the patient takes),
+        -1 on days without a value of that stream. Another number is another baseline.
+    is_flare_reported : matrix of bool
+        The patient (or caregiver) tapped.
+    suspended : dict of str to matrix of bool
+        Why scoring is suspended -> days on which it is.
+    """
 
     patients: list[str]
     first: date
-    is_present: Marks  # a row exists
-    values: dict[str, Floats]  # metric -> raw value, NaN where null
-    segments: dict[str, Array]  # stream -> device number, -1 where no device spoke
+    is_present: Marks
+    values: dict[str, Floats]
+    segments: dict[str, Array]
     is_flare_reported: Marks
+    suspended: dict[str, Marks] = field(default_factory=dict[str, Marks])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -43,12 +54,53 @@ class Panel:
         """Date of a column."""
         return self.first + timedelta(days=column)
 
+    def is_suspended(self) -> Marks:
+        """Days on which scoring is suspended, whatever the reason."""
+        found = np.zeros(self.shape, np.bool_)
+        for days in self.suspended.values():
+            found |= days
+        return found
 
-def make_panel(patient_days: pa.Table, last: date) -> Panel:
-    """Matrices of the rows up to `last`; what comes later is not looked at."""
+    def comparable(self) -> dict[str, Floats]:
+        """Values on the scale on which days are compared; wearables' without suspended days.
+
+        What the patient says about pain and mood stands on every day.
+        """
+        away = self.is_suspended() if self.suspended else None
+        found: dict[str, Floats] = {}
+        for name, metric in METRICS.items():
+            values = on_scale(self.values[name], metric)
+            if away is not None and metric.stream:
+                values = np.where(away, np.nan, values)
+            found[name] = values
+        return found
+
+
+def on_scale(values: Floats, metric: Metric) -> Floats:
+    """Values on the scale on which the patient's days are compared."""
+    return np.log(np.maximum(values, metric.scale_floor)) if metric.scale == "ln" else values
+
+
+def carried(segment: Array) -> Array:
+    """The segment of the last day that has one (-1 before the first)."""
+    columns = np.where(segment >= 0, np.arange(segment.shape[1], dtype=np.int32), np.int32(-1))
+    last = np.maximum.accumulate(columns, axis=1)
+    return np.where(last >= 0, np.take_along_axis(segment, np.maximum(last, 0), axis=1), -1)
+
+
+def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = None) -> Panel:
+    """Matrices of the rows up to `last`; what comes later is not looked at.
+
+    Parameters
+    ----------
+    patient_days : Table
+        Rows of :data:`analytics.tables.PATIENT_DAY`.
+    context : Table, optional
+        What suspends or segments scoring (:data:`analytics.risk.context.CONTEXT`).
+    """
     rows = patient_days.filter(pc.less_equal(patient_days["local_date"], pa.scalar(last)))  # pyright: ignore
     numbers = rows["local_date"].cast(pa.int32()).to_numpy()
-    end = (last - _EPOCH).days
+    end = (last - EPOCH).days
     start = int(numbers.min()) if len(numbers) else end + 1
     key = rows["patient"].combine_chunks().dictionary_encode()
     names = key.dictionary.to_pylist()
@@ -63,23 +115,39 @@ def make_panel(patient_days: pa.Table, last: date) -> Panel:
         matrix[at] = values
         return matrix
 
+    segments = {
+        stream: spread(codes, -1, np.int32) for stream, codes in _streams(rows["device_segment"]).items()
+    }
+    patients = [names[number] for number in order]
+    first = EPOCH + timedelta(days=start)
+    breaks = breaks_of(context, patients, first, shape)
     return Panel(
-        patients=[names[number] for number in order],
-        first=_EPOCH + timedelta(days=start),
+        patients=patients,
+        first=first,
         is_present=spread(np.ones(rows.num_rows, np.bool_), False, np.bool_),
         values={
             metric: spread(rows[metric].to_numpy().astype(np.float64), np.nan, np.float64)
             for metric in METRICS
         },
-        segments={
-            stream: spread(codes, -1, np.int32) for stream, codes in _streams(rows["device_segment"]).items()
-        },
+        segments=_numbered(segments, breaks),
         is_flare_reported=spread(
             rows["is_flare_reported"].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False),
             False,
             np.bool_,
         ),
+        suspended=suspensions_of(context, patients, first, shape),
     )
+
+
+def _numbered(devices: Mapping[str, Array], breaks: Mapping[str, Array]) -> dict[str, Array]:
+    """Number of the segment: the device, and how many recorded changes the patient has had."""
+    count = 1 + max((int(codes.max(initial=-1)) for codes in devices.values()), default=-1)
+    return {
+        stream: np.where(codes >= 0, codes + count * breaks[stream], -1).astype(np.int32)
+        if stream in breaks
+        else codes
+        for stream, codes in devices.items()
+    }
 
 
 def _streams(column: pa.ChunkedArray) -> dict[str, Array]:
@@ -88,8 +156,7 @@ def _streams(column: pa.ChunkedArray) -> dict[str, Array]:
     indices = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
     texts: Sequence[str] = [*encoded.dictionary.to_pylist(), ""]
     devices: dict[str, int] = {}
-    streams = sorted({metric.stream for metric in METRICS.values() if metric.stream})
-    tables = {stream: np.full(len(texts), -1, np.int32) for stream in streams}
+    tables = {stream: np.full(len(texts), -1, np.int32) for stream in STREAMS}
     for number, text in enumerate(texts):
         for part in text.split():
             stream, _, device = part.partition("=")

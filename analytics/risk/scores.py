@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from analytics.risk import trend as trends
 from analytics.risk import wording
-from analytics.risk.baseline import LEAST, Deviation, deviations
-from analytics.risk.flare import SHIPPED, Scores, score
+from analytics.risk.arrays import EPOCH, Array
+from analytics.risk.baseline import Deviation, deviations
+from analytics.risk.baseline_kernel import LEAST
+from analytics.risk.flare import Scores, score
 from analytics.risk.labels import Labels, flare_labels
-from analytics.risk.panel import Array, Panel, make_panel
+from analytics.risk.model import SHIPPED
+from analytics.risk.panel import Panel, make_panel
 from analytics.tables import BASELINE, FLARE_RISK, TREND
-
-_EPOCH = date(1970, 1, 1)
 
 
 def compute(patient_days: pa.Table, first: date, last: date) -> dict[str, pa.Table]:
@@ -54,7 +55,7 @@ def compute(patient_days: pa.Table, first: date, last: date) -> dict[str, pa.Tab
 
 
 def _key(panel: Panel, rows: Array, columns: Array) -> list[pa.Array]:
-    days = (columns + (panel.first - _EPOCH).days).astype(np.int32)
+    days = (columns + (panel.first - EPOCH).days).astype(np.int32)
     return [pa.array(panel.patients, pa.string()).take(pa.array(rows)), pa.array(days).cast(pa.date32())]
 
 
@@ -121,7 +122,7 @@ def _risk_rows(
     ]
     at = rows, columns
     columns_: list[Any] = [
-        pa.array(scores.status[at], pa.string()),
+        pa.array(scores.standing.status[at], pa.string()),
         pa.array(reasons, pa.string()),
         pa.array(scores.risk_3d[at], from_pandas=True),
         pa.array(scores.risk_7d[at], from_pandas=True),

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.metrics import METRICS
-from analytics.risk.baseline import carried, median, on_scale
-from analytics.risk.panel import Array, Floats, Marks, Panel
+from analytics.risk.arrays import Array, Floats, Marks
+from analytics.risk.panel import Panel, carried, on_scale
 
 METRIC: Final = "steps"
 DAYS: Final = 56
@@ -82,6 +82,15 @@ def theil_sen(window: Floats, is_weekend: Marks) -> Trend:
         np.where(is_enough, 100 * np.expm1(28 * values), np.nan) for values in (slope, low, high)
     )
     return Trend(count, level, change, low_pct, high_pct, np.where(is_enough, p_value, np.nan))
+
+
+def median(window: Floats) -> tuple[Floats, Array]:
+    """Median of each row without its NaN, and how many values it has."""
+    count = (~np.isnan(window)).sum(axis=1)
+    ordered = np.sort(window, axis=1)
+    rows = np.arange(len(window))
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, window.shape[1] - 1)
+    return (ordered[rows, low] + ordered[rows, high]) / 2, count
 
 
 def _without_weekend(window: Floats, is_weekend: Marks) -> Floats:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from analytics.metrics import METRICS
-from analytics.risk import flare
+from analytics.risk import flare, status
 from analytics.risk.baseline import Deviation, off_scale
 from analytics.risk.flare import Scores
 from analytics.risk.labels import Labels
@@ -23,14 +23,14 @@ LEAST_CONTRIBUTION: Final = 0.10
 
 #: What a positive contribution of a feature looks like; the own history is no finding of any study.
 _DRIVERS: Final = {
-    "nrs": "more pain than usual",
-    "mood": "lower mood than usual",
-    "resting_hr_bpm": "a higher resting heart rate than usual",
-    "rmssd_ms": "lower heart-rate variability than usual",
-    "tst_min": "less sleep than usual",
-    "waso_min": "more wakefulness at night than usual",
-    "steps": "more steps than usual",
-    "recent_flare": "a recent flare",
+    "nrs_1": "more pain than usual",
+    "mood_3": "lower mood than usual",
+    "rhr_3": "a higher resting heart rate than usual",
+    "lnr_3": "lower heart-rate variability than usual",
+    "tst_3": "less sleep than usual",
+    "waso_3": "more wakefulness at night than usual",
+    "over3": "more steps than usual",
+    "recent": "a recent flare",
 }
 
 
@@ -43,15 +43,15 @@ def drivers(scores: Scores, row: int, column: int) -> list[tuple[str, float]]:
 
 def reason(panel: Panel, labels: Labels, scores: Scores, row: int, column: int) -> str:
     """Why the status is what it is."""
-    status = scores.status[row, column]
-    if status == flare.LEARNING:
-        return f"day {scores.observed_days[row, column]} of {flare.LEARNING_DAYS}"
-    if status == flare.INSUFFICIENT:
+    state = scores.standing.status[row, column]
+    if state == status.LEARNING:
+        return f"day {scores.standing.monitored_days[row, column]} of {status.LEARNING_DAYS}"
+    if state == status.INSUFFICIENT:
         return (
             "fewer than two of steps, sleep, resting heart rate and RMSSD with a baseline and two values in "
             "four days, and fewer than seven pain scores in four weeks or none in four days"
         )
-    if status == flare.UNCALIBRATED:
+    if state == status.UNCALIBRATED:
         return "the shipped weights have not been held against flares of this site; no alerts from them"
     recent = range(max(0, column - 2), column + 1)
     tapped = [c for c in recent if labels.is_tapped[row, c]]
@@ -65,15 +65,15 @@ def reason(panel: Panel, labels: Labels, scores: Scores, row: int, column: int) 
 
 def sentence(scores: Scores, deviations: dict[str, Deviation], why: str, row: int, column: int) -> str:
     """One sentence for the care team."""
-    status = scores.status[row, column]
+    state = scores.standing.status[row, column]
     usual = _comparison(scores, deviations, row, column)
-    if status == flare.LEARNING:
+    if state == status.LEARNING:
         return f"Learning what is usual for this patient: {why}."
-    if status == flare.IN_FLARE:
+    if state == status.IN_FLARE:
         return f"In a flare ({why}); {usual}."
-    if status == flare.POSSIBLE_FLARE:
+    if state == status.POSSIBLE_FLARE:
         return f"Possibly the beginning of a flare ({why}); {usual}."
-    if status == flare.INSUFFICIENT:
+    if state == status.INSUFFICIENT:
         return f"Not enough to go by; {usual}."
     words = [_DRIVERS[name] for name, value in drivers(scores, row, column) if value > 0 and name in _DRIVERS]
     text = usual[0].upper() + usual[1:]
