@@ -19,3 +19,7 @@ class SignalError(AnalyticsError):
 
 class ScoringError(AnalyticsError):
     """A questionnaire nobody has a rule for, or a score table that cannot be used."""
+
+
+class StudyError(AnalyticsError):
+    """A study whose definition cannot be used, or that has too few people to be given out."""

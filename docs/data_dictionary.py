@@ -14,6 +14,7 @@ import pyarrow as pa
 import alerts.tables
 import analytics.tables
 import devices.tables
+from analytics.store.publish import SNAPSHOT
 from ingest.lake.records import RECORD_KINDS
 
 PAGE = Path(__file__).with_name("data-dictionary.md")
@@ -49,7 +50,7 @@ _FAMILIES: tuple[tuple[str, str, dict[str, pa.Schema]], ...] = (
     (
         "What was computed",
         "Tables of the published snapshot, for `flarecast sql`; one Parquet file per local date behind each.",
-        analytics.tables.TABLES,
+        {**analytics.tables.TABLES, "snapshot": SNAPSHOT},
     ),
     ("What was told", "Table of the published snapshot, from the alert journal.", alerts.tables.TABLES),
 )
@@ -74,6 +75,7 @@ GRAIN: dict[str, str] = {
     "hrv_window": "One row per patient, device and five-minute window of the night with RR intervals.",
     "night": "One row per patient and night.",
     "patient_day": "One row per patient and local date.",
+    "snapshot": "One row: about this snapshot.",
     "baseline": "One row per patient, local date and metric.",
     "trend": "One row per patient, local date and metric.",
     "flare_risk": "One row per patient and local date.",

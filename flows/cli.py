@@ -4,7 +4,6 @@ Imports stay inside the commands: a home gateway never loads the clinic's librar
 """
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows import clinic_parser, gateway_parser, settings
+from flows import analyst_parser, clinic_parser, gateway_parser, settings
 from flows.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -54,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_demo,
         _add_replay,
         _add_nightly,
-        _add_sql,
+        *analyst_parser.COMMANDS,
         _add_collector,
         *clinic_parser.COMMANDS,
         _add_hrv,
@@ -156,30 +155,6 @@ def _nightly(arguments: argparse.Namespace) -> int:
         patients=arguments.patient,
         as_json=arguments.json,
     )
-
-
-def _add_sql(commands: Any) -> None:
-    sql = commands.add_parser("sql", help="query the published snapshot")
-    sql.add_argument("query")
-    sql.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-    sql.add_argument("--snapshot", type=Path, help="this snapshot instead of the clinic's current one")
-    sql.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
-    sql.set_defaults(run=_sql)
-
-
-def _sql(arguments: argparse.Namespace) -> int:
-    from analytics.store import query
-    from flows.clinic import Clinic
-
-    rows = query.run(arguments.snapshot or Clinic(_home(arguments)).current, arguments.query)
-    if arguments.json:
-        print(json.dumps(rows.to_pylist(), default=str))
-    else:
-        import polars as pl
-
-        with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=2000):
-            print(pl.from_arrow(rows))
-    return 0
 
 
 def _add_collector(commands: Any) -> None:

@@ -14,6 +14,9 @@ from flows.errors import UserError
 from ingest.lake.enrolment import Enrolment, read_enrolment
 from ingest.lake.files import Lake
 
+#: File of a folder whose people are simulated.
+SYNTHETIC = "SYNTHETIC"
+
 
 @dataclass(frozen=True)
 class Clinic:
@@ -56,6 +59,11 @@ class Clinic:
     def journal_path(self) -> Path:
         """The alert journal."""
         return self.home / "alerts.sqlite"
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the people are simulated; the demo leaves a file that says so."""
+        return (self.home / SYNTHETIC).exists()
 
     def enrolment(self) -> Enrolment:
         """The enrolment table.

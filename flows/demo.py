@@ -21,7 +21,7 @@ from devices.clock import system_clock, to_utc
 from devices.sim.cohort import simulate
 from devices.sim.people import enrolment_rows, make_people
 from flows import demo_summary, stack
-from flows.clinic import Clinic
+from flows.clinic import SYNTHETIC, Clinic
 from flows.demo_homes import Homes
 from flows.errors import UserError
 from flows.page import write_page
@@ -39,6 +39,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     """Run the demo, print its figures, return the exit code (1 when a sample is missing)."""
     started = time.monotonic()
     clinic = Clinic(fresh_folder(out))
+    (clinic.home / SYNTHETIC).touch()
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=days - 1)
     cohort = make_people(people, seed=seed)
@@ -60,7 +61,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
         progress.update(shown, completed=1)
         opened = [m.body["data"] for m in receiver.received if m.body["type"] == OPENED]
-    page = write_page(clinic, last, clock=system_clock, is_synthetic=True)
+    page = write_page(clinic, last, clock=system_clock, is_synthetic=clinic.is_synthetic)
     summary = demo_summary.summarise(clinic, homes, report)
     summary |= {"people": people, "days": days, "page": str(page)}
     summary["alerts_delivered"] = len({alert["alert"] for alert in opened})

@@ -242,7 +242,12 @@ def publish_snapshot(clinic: Clinic, clock: Clock) -> Path:
     with Journal(clinic.journal_path, clock) as journal:
         tables["alerts"] = journal.to_table()
     snapshot = publish.publish(
-        clinic.published, tables, lake_files(clinic), clock=clock, enrolment=clinic.enrolment().table
+        clinic.published,
+        tables,
+        lake_files(clinic),
+        clock=clock,
+        enrolment=clinic.enrolment().table,
+        is_synthetic=clinic.is_synthetic,
     )
     return snapshot.resolve()
 

@@ -18,10 +18,22 @@ import pyarrow.parquet as pq
 import devices.tables
 from analytics.features.instruments import score_statement
 from analytics.store import warehouse
+from devices import units
 from devices.clock import Clock, from_utc
 from devices.durable import sync_folder
+from devices.tables import UTC, field
 
 CURRENT: Final = "current.duckdb"
+
+#: What a snapshot says of itself.
+SNAPSHOT: Final = pa.schema(
+    [
+        field("snapshot", pa.string(), units.NONE, "name of this snapshot"),
+        field("made_utc", UTC, units.NONE, "when it was published (UTC)"),
+        field("people", pa.string(), units.NONE, "patients, or SYNTHETIC where they are simulated"),
+    ],
+    metadata={"doc": "one row about this snapshot"},
+)
 
 #: Views over the tables for the questions most often asked: name -> (statement, what a row is, column docs).
 _VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
@@ -79,6 +91,7 @@ def publish(
     *,
     clock: Clock,
     enrolment: pa.Table | None = None,
+    is_synthetic: bool = False,
 ) -> Path:
     """Write a new snapshot and make it the current one.
 
@@ -94,6 +107,8 @@ def publish(
         Names the snapshot.
     enrolment : Table, optional
         When given, the observation views carry patient, site and zone.
+    is_synthetic : bool
+        The people are simulated: the table ``snapshot`` says so to every reader.
 
     Returns
     -------
@@ -105,8 +120,9 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
     name = _new_name(snapshots, clock)
     _write_files(snapshots / name, tables)
+    about = _about(name, clock, is_synthetic=is_synthetic)
     catalog = catalogs / f"{name}.duckdb"
-    _write_catalog(catalog, tables, observations, enrolment)
+    _write_catalog(catalog, {"snapshot": about, **tables}, observations, enrolment)
     for folder in (snapshots, catalogs):
         sync_folder(folder)
     staged = root / f".{CURRENT}.{name}"
@@ -115,6 +131,12 @@ def publish(
     staged.replace(current)
     sync_folder(root)
     return current
+
+
+def _about(name: str, clock: Clock, *, is_synthetic: bool) -> pa.Table:
+    people = "SYNTHETIC" if is_synthetic else "patients"
+    row = {"snapshot": name, "made_utc": clock(), "people": people}
+    return pa.Table.from_pylist([row], schema=SNAPSHOT)
 
 
 def _new_name(snapshots: Path, clock: Clock) -> str:

@@ -98,6 +98,13 @@ class Language(_Payload, frozen=True):
     accessibility: list[Word] = []
 
 
+class Demographics(_Payload, frozen=True):
+    """What a de-identified extract gives in bands."""
+
+    birth_year: Annotated[int, msgspec.Meta(ge=1900, le=2100)]
+    sex: Literal["female", "male", "other", "unknown"] = "unknown"
+
+
 class CareTeam(_Payload, frozen=True):
     """Membership of the care team."""
 
@@ -116,6 +123,7 @@ RECORD_KINDS: Final[dict[str, type[_Payload]]] = {
     "contact": Contact,
     "device_loan": DeviceLoan,
     "language": Language,
+    "demographics": Demographics,
     "care_team": CareTeam,
 }
 
