@@ -179,6 +179,16 @@ FLARE_RISK = pa.schema(
     ]
 )
 
+#: What a snapshot says of itself.
+SNAPSHOT = pa.schema(
+    [
+        field("snapshot", pa.string(), units.NONE, "name of this snapshot"),
+        field("made_utc", UTC, units.NONE, "when it was published (UTC)"),
+        field("people", pa.string(), units.NONE, "patients, or SYNTHETIC where they are simulated"),
+    ],
+    metadata={"doc": "one row about this snapshot"},
+)
+
 #: Table name -> schema, in the order they are computed.
 TABLES: dict[str, pa.Schema] = {
     "hrv_window": HRV_WINDOW,

@@ -14,7 +14,6 @@ import pyarrow as pa
 import alerts.tables
 import analytics.tables
 import devices.tables
-from analytics.store.publish import SNAPSHOT
 from ingest.lake.records import RECORD_KINDS
 
 PAGE = Path(__file__).with_name("data-dictionary.md")
@@ -50,7 +49,7 @@ _FAMILIES: tuple[tuple[str, str, dict[str, pa.Schema]], ...] = (
     (
         "What was computed",
         "Tables of the published snapshot, for `flarecast sql`; one Parquet file per local date behind each.",
-        {**analytics.tables.TABLES, "snapshot": SNAPSHOT},
+        {**analytics.tables.TABLES, "snapshot": analytics.tables.SNAPSHOT},
     ),
     ("What was told", "Table of the published snapshot, from the alert journal.", alerts.tables.TABLES),
 )

@@ -18,22 +18,11 @@ import pyarrow.parquet as pq
 import devices.tables
 from analytics.features.instruments import score_statement
 from analytics.store import warehouse
-from devices import units
+from analytics.tables import SNAPSHOT
 from devices.clock import Clock, from_utc
 from devices.durable import sync_folder
-from devices.tables import UTC, field
 
 CURRENT: Final = "current.duckdb"
-
-#: What a snapshot says of itself.
-SNAPSHOT: Final = pa.schema(
-    [
-        field("snapshot", pa.string(), units.NONE, "name of this snapshot"),
-        field("made_utc", UTC, units.NONE, "when it was published (UTC)"),
-        field("people", pa.string(), units.NONE, "patients, or SYNTHETIC where they are simulated"),
-    ],
-    metadata={"doc": "one row about this snapshot"},
-)
 
 #: Views over the tables for the questions most often asked: name -> (statement, what a row is, column docs).
 _VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {

@@ -35,7 +35,10 @@ FAMILIES: dict[str, tuple[int, dict[str, pa.Schema]]] = {
             "raw": devices.tables.RAW,
         },
     ),
-    "derived": (analytics.tables.SCHEMA_VERSION, analytics.tables.TABLES),
+    "derived": (
+        analytics.tables.SCHEMA_VERSION,
+        {**analytics.tables.TABLES, "snapshot": analytics.tables.SNAPSHOT},
+    ),
     "alerts": (alerts.tables.SCHEMA_VERSION, alerts.tables.TABLES),
 }
 

@@ -22,6 +22,7 @@ PAYLOADS = {
     "contact": '{"mode":"phone","text":""}',
     "device_loan": '{"device":"ring-1","due":"2024-09-01","returned":null}',
     "language": '{"language":"de","accessibility":["large-print"]}',
+    "demographics": '{"birth_year":1970,"sex":"female"}',
     "care_team": '{"member":"dr-1","role":"physician"}',
 }
 

@@ -102,6 +102,7 @@ def test_every_column_of_a_snapshot_says_what_it_is(tmp_path):
         "coverage",
         "pro_scores",
         "enrolment",
+        "snapshot",
         *(f"observations_{kind}" for kind in KINDS),
     }
 
