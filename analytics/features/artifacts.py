@@ -196,10 +196,10 @@ def _classify(intervals: Any, classes: Any) -> None:
     # exactly, and rounding then decides as it did there.
     rr = np.empty(count)
     rr[1:] = intervals / 1000
-    rr[0] = rr[1:].mean()
+    rr[0] = _mean_of_rest(rr)
     steps = np.empty(count)
     steps[1:] = rr[1:] - rr[:-1]
-    steps[0] = steps[1:].mean()
+    steps[0] = _mean_of_rest(steps)
     median = np.empty(count)
     _medians(rr, median)
     off = rr - median
@@ -224,6 +224,15 @@ def _classify(intervals: Any, classes: Any) -> None:
                 if j > 0:
                     classes[j - 1] = _long_or_short(rr, steps, off, median, threshold, j)
             i += candidates
+
+
+@_compiled
+def _mean_of_rest(values: Any) -> float:
+    """Mean of all but the first."""
+    total = 0.0
+    for i in range(1, len(values)):
+        total += values[i]
+    return total / (len(values) - 1)
 
 
 @_compiled

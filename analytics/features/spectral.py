@@ -13,6 +13,7 @@ frequencies the bands hold 92: the transform is sixteen of 64 points side by sid
 together at those only.
 """
 
+import math
 from typing import Any, Final
 
 import numba
@@ -63,9 +64,9 @@ _TURN_SINE: Final = np.sin(_TURNS)
 Numbers = NDArray[Any]
 
 #: numba's decorator has no types; the tests hold it against scipy's Welch and a Lomb-Scargle periodogram.
+#: Never fastmath: code from the cache is optimised once more than code just compiled, and where sums may
+#: be reordered the two differ in the last bit. The same night would not be the same night.
 _compiled: Any = numba.njit(cache=True, nogil=True)
-#: The same, sums in any order: what differs is rounding.
-_compiled_sums: Any = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
 
 def spectra(
@@ -200,39 +201,60 @@ def _welch(points: Any, work: Any) -> tuple[float, float]:
     length = min(count, POINTS)
     # at least half overlapping, the last one ending at the last point
     segments = 1 + (count - length + _HALF - 1) // _HALF
-    window = _HANN if length == POINTS else 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    window = _HANN if length == POINTS else _hann(length)
     lf = hf = 0.0
     for s in range(0, segments, 2):
         for part in range(2):
             work[part, length if s + part < segments else 0 :] = 0
         for part in range(min(2, segments - s)):
             first = (s + part) * (count - length) // max(segments - 1, 1)
-            mean = points[first : first + length].mean()
+            mean = 0.0
+            for i in range(length):
+                mean += points[first + i]
+            mean /= length
             for i in range(length):
                 work[part, i] = (points[first + i] - mean) * window[i]
         lf_part, hf_part = _power(work)
         lf += lf_part
         hf += hf_part
-    scale = 2 * _HZ / (RATE_HZ * (window**2).sum() * segments)
+    squares = 0.0
+    for i in range(length):
+        squares += window[i] * window[i]
+    scale = 2 * _HZ / (RATE_HZ * squares * segments)
     return lf * scale, hf * scale
 
 
-@_compiled_sums
+@_compiled
+def _hann(length: int) -> Any:
+    window = np.empty(length)
+    for i in range(length):
+        window[i] = 0.5 - 0.5 * math.cos(2 * math.pi * i / length)
+    return window
+
+
+@_compiled
 def _power(work: Any) -> tuple[float, float]:
     """Sum of squared magnitudes over the bands, of the real and the imaginary series together."""
     real, imaginary = _transform(work)
+    parts = np.empty((4, _LANES))
     lf = hf = 0.0
     for k in range(_LF_FIRST, _HF_END):
         # frequency k and its mirror image, from the small transforms' frequencies
         at, mirror = (k % _SMALL) * _LANES, (-k % _SMALL) * _LANES
-        a = b = c = d = 0.0
         for r in range(_LANES):
             cosine, sine = _TURN_COSINE[k - _LF_FIRST, r], _TURN_SINE[k - _LF_FIRST, r]
-            a += real[at + r] * cosine - imaginary[at + r] * sine
-            b += real[at + r] * sine + imaginary[at + r] * cosine
-            c += real[mirror + r] * cosine + imaginary[mirror + r] * sine
-            d += imaginary[mirror + r] * cosine - real[mirror + r] * sine
-        both = a * a + b * b + c * c + d * d
+            parts[0, r] = real[at + r] * cosine - imaginary[at + r] * sine
+            parts[1, r] = real[at + r] * sine + imaginary[at + r] * cosine
+            parts[2, r] = real[mirror + r] * cosine + imaginary[mirror + r] * sine
+            parts[3, r] = imaginary[mirror + r] * cosine - real[mirror + r] * sine
+        # halves added to halves: an order of its own, the same for every compiler, that vectors can follow
+        width = _LANES
+        while width > 1:
+            width //= 2
+            for part in range(4):
+                for r in range(width):
+                    parts[part, r] += parts[part, r + width]
+        both = parts[0, 0] ** 2 + parts[1, 0] ** 2 + parts[2, 0] ** 2 + parts[3, 0] ** 2
         if k < _HF_FIRST:
             lf += both / 2
         else:
@@ -240,7 +262,7 @@ def _power(work: Any) -> tuple[float, float]:
     return lf, hf
 
 
-@_compiled_sums
+@_compiled
 def _transform(work: Any) -> tuple[Any, Any]:
     """Sixteen Fourier transforms of 64 points side by side (Stockham, radix 4: in order).
 
