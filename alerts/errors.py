@@ -19,27 +19,3 @@ class StaleAlertError(JournalError):
 
 class ChannelError(AlertsError):
     """A channel that is set up wrongly."""
-
-
-class DeliveryFailure(AlertsError):
-    """A message that did not arrive; the outbox decides what follows."""
-
-
-class TransientFailure(DeliveryFailure):
-    """Worth another attempt.
-
-    Parameters
-    ----------
-    reason : str
-        Short, without body, address or secret: it is stored and logged.
-    retry_after_s : float, optional
-        What the receiver asked for, in seconds.
-    """
-
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
-class PermanentFailure(DeliveryFailure):
-    """The same message will never be accepted by this channel."""

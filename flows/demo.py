@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from alerts.delivery.receiver import Receiver
-from alerts.delivery.render import EVENTS
+from alerts.engine.journal import Journal
 from devices.clock import system_clock, to_utc
 from devices.sim.cohort import simulate
 from devices.sim.people import enrolment_rows, make_people
@@ -30,8 +31,8 @@ from flows.settings import Settings
 
 #: A marker, so that the demo never deletes a folder it did not make.
 MARKER = ".flarecast-demo"
-OPENED = EVENTS["open"]
-#: The rule whose latest alert is shown, as the care team got it.
+OPENED = "alert.opened"
+#: The rule whose latest alert is shown.
 EXAMPLE_RULE = "deviation-3d"
 
 
@@ -64,11 +65,23 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     page = write_page(clinic, last, clock=system_clock, is_synthetic=clinic.is_synthetic)
     summary = demo_summary.summarise(clinic, homes, report)
     summary |= {"people": people, "days": days, "page": str(page)}
-    summary["alerts_delivered"] = len({alert["alert"] for alert in opened})
-    summary["last_alert"] = next((a for a in reversed(opened) if a["rule"] == EXAMPLE_RULE), None)
+    told = {message["reference"] for message in opened}
+    summary["alerts_delivered"] = len(told)
+    summary["last_alert"] = last_alert(clinic, told)
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
     return 0 if summary["missing"] == 0 else 1
+
+
+def last_alert(clinic: Clinic, told: set[str]) -> dict[str, Any] | None:
+    """The latest alert of the example rule among those told, as the console opens it by its reference."""
+    with Journal(clinic.journal_path, system_clock) as journal:
+        alerts = journal.to_table().to_pylist()
+    ours = [alert for alert in alerts if alert["alert"] in told and alert["rule"] == EXAMPLE_RULE]
+    if not ours:
+        return None
+    shown = ("alert", "rule", "severity", "zone", "sentence")
+    return {name: ours[-1][name] for name in shown} | {"local_date": ours[-1]["local_date"].isoformat()}
 
 
 def fresh_folder(out: Path) -> Path:

@@ -76,7 +76,7 @@ def _last_alert(alert: Mapping[str, Any] | None) -> list[str]:
         return []
     said = f"night of {alert['local_date']} ({alert['zone']}), {alert['severity']}: {alert['sentence']}"
     return [
-        "the last one, as the care team's webhook got it:",
+        f"the last one: the webhook was told the reference {alert['alert']} only; behind it stands",
         *textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="  "),
     ]
 

@@ -47,6 +47,11 @@ def from_environment() -> Settings:
     )
 
 
+def secret(name: str) -> str:
+    """Value of a variable that a file of the site names as the place of a secret; empty when not set."""
+    return os.environ.get(name, "")
+
+
 def _default_home() -> str:
     """`flarecast-home`; the demo's folder where there is only that, so that a first look needs no setting."""
     return (

@@ -1,25 +1,25 @@
-"""What a message says. No name, no patient id: the reference opens the rest at the clinic."""
+"""Bodies of webhooks: thin, or with the alerts themselves where the channel is clinical."""
 
 import msgspec
 
-from alerts.engine.outbox import Message
+from alerts.delivery.notice import ClinicalAlert, Notice
+from alerts.rules.rule import Severity
 from devices.clock import from_utc
 
-#: Type of the event, as the receiver sees it.
-EVENTS = {"open": "alert.opened", "resolved": "alert.resolved"}
 
+class ThinData(msgspec.Struct, frozen=True, kw_only=True):
+    """What anybody may see on the way: a reference to ask the console for, and how urgent it is."""
 
-class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What the care team's system is told about an alert."""
-
-    alert: str
+    reference: str
     recipient: str
-    rule: str
-    rule_version: int
-    severity: str
-    local_date: str
-    zone: str | None
-    sentence: str
+    severity: Severity | None
+    counts: dict[Severity, int]
+
+
+class ClinicalData(ThinData, frozen=True, kw_only=True):
+    """The alerts themselves."""
+
+    alerts: tuple[ClinicalAlert, ...]
 
 
 class WebhookBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,28 +27,34 @@ class WebhookBody(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     timestamp: str
-    data: AlertBody
+    data: ThinData | ClinicalData
 
 
-def webhook_body(message: Message, attempt_utc: int) -> bytes:
+def event_type(notice: Notice) -> str:
+    """Type of the event as a receiver sees it, `alert.opened`."""
+    return f"alert.{notice.event}"
+
+
+def webhook_body(notice: Notice, attempt_utc: int, *, is_clinical: bool) -> bytes:
     """JSON body of a webhook.
 
     Parameters
     ----------
-    message : Message
+    notice : Notice
         What to tell.
     attempt_utc : int
         When this attempt is made, microseconds UTC.
+    is_clinical : bool
+        Whether the alerts themselves may be told.
     """
-    told = AlertBody(
-        alert=message.alert,
-        recipient=message.recipient,
-        rule=message.rule,
-        rule_version=message.rule_version,
-        severity=message.severity,
-        local_date=message.local_date,
-        zone=message.zone,
-        sentence=message.sentence,
+    thin = ThinData(
+        reference=notice.reference,
+        recipient=notice.recipient,
+        severity=notice.severity,
+        counts=dict(notice.counts),
+    )
+    told = (
+        ClinicalData(**msgspec.structs.asdict(thin), alerts=tuple(notice.clinical)) if is_clinical else thin
     )
     moment = from_utc(attempt_utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return msgspec.json.encode(WebhookBody(type=EVENTS[message.step], timestamp=moment, data=told))
+    return msgspec.json.encode(WebhookBody(type=event_type(notice), timestamp=moment, data=told))

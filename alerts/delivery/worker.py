@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerts.delivery.channels.channel import Channel
+from alerts.delivery.notice import ClinicalAlert, Event, Notice
 from alerts.engine.journal import Journal
 from alerts.engine.outbox import Message
-from alerts.errors import PermanentFailure, TransientFailure
 from devices.clock import HOUR, SECOND, Clock
 
 LOG = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ FIRST_WAIT = 15 * SECOND
 LONGEST_WAIT = HOUR
 #: Up to half of the wait is left to chance, so that a receiver that comes back is not stormed.
 JITTER = 0.5
+#: Step of the outbox -> what a channel is told.
+EVENTS: dict[str, Event] = {"open": "opened", "resolved": "resolved"}
 
 
 @dataclass(slots=True)
@@ -84,21 +86,46 @@ def deliver_due(
 def _attempt(
     journal: Journal, channel: Channel, message: Message, clock: Clock, chance: random.Random, done: Delivered
 ) -> None:
-    try:
-        channel.send(message, clock())
-    except PermanentFailure as fault:
-        _bury(journal, message, str(fault), done)
-    except TransientFailure as fault:
-        due = clock() + wait_before(message.attempt, fault.retry_after_s, chance)
-        if due > message.deadline_utc:
-            _bury(journal, message, f"deadline passed: {fault}", done)
-            return
-        journal.outbox.retry(message.key, str(fault), due)
-        done.failed += 1
-        LOG.warning("delivery failed key=%s attempt=%d reason=%s", message.key, message.attempt, fault)
-    else:
+    outcome = channel.send(notice_of(message, is_clinical=channel.is_clinical), clock())
+    if outcome.kind == "sent":
         journal.outbox.mark_sent(message.key)
         done.sent += 1
+        return
+    due = clock() + wait_before(message.attempt, outcome.retry_after_s, chance)
+    if outcome.kind == "permanent":
+        _bury(journal, message, outcome.reason, done)
+    elif due > message.deadline_utc:
+        _bury(journal, message, f"deadline passed: {outcome.reason}", done)
+    else:
+        journal.outbox.retry(message.key, outcome.reason, due)
+        done.failed += 1
+        LOG.warning(
+            "delivery failed key=%s attempt=%d reason=%s", message.key, message.attempt, outcome.reason
+        )
+
+
+def notice_of(message: Message, *, is_clinical: bool) -> Notice:
+    """What a channel is told of a message; who and why only if it is clinical."""
+    told = ClinicalAlert(
+        alert=message.alert,
+        patient=message.patient,
+        rule=message.rule,
+        rule_version=message.rule_version,
+        severity=message.severity,
+        status=message.status,
+        local_date=message.local_date,
+        zone=message.zone,
+        sentence=message.sentence,
+        opened_utc=message.opened_utc,
+    )
+    return Notice(
+        key=message.key,
+        event=EVENTS[message.step],
+        reference=message.alert,
+        counts={message.severity: 1},
+        recipient=message.recipient,
+        clinical=(told,) if is_clinical else (),
+    )
 
 
 def _bury(journal: Journal, message: Message, reason: str, done: Delivered) -> None:

@@ -175,7 +175,7 @@ class Journal:
             When the patient has an active alert of the rule.
         """
         rule, route = opening.rule, opening.route
-        alert = "A-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
+        alert = new_reference()
         with self.transaction() as con:
             now = self._clock()
             try:
@@ -270,6 +270,11 @@ class Journal:
     def first_audit_fault(self) -> int | None:
         """Number of the first audit row that was tampered with; None when the chain is whole."""
         return audit.first_fault(self._con)
+
+
+def new_reference() -> str:
+    """Random name of an alert: what is sent, and what the console asks for."""
+    return "A-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

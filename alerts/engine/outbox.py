@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alerts.rules.rule import Severity
 from devices.clock import HOUR, MINUTE, Clock
 
 Step = Literal["open", "resolved"]
@@ -23,7 +24,7 @@ DEADLINE = {"low": 72 * HOUR, "medium": 24 * HOUR, "high": 4 * HOUR, "critical":
 
 _DUE = """
     select o.key, o.alert, o.step, o.recipient, o.channel, o.attempt_count, o.deadline_utc,
-           a.status, a.rule, a.rule_version, a.severity, a.night, a.zone, a.sentence
+           a.status, a.patient, a.rule, a.rule_version, a.severity, a.night, a.zone, a.sentence, a.opened_utc
     from outbox o join alert a using (alert)
     where o.channel in ({channels})
       and ((o.status = 'queued' and o.not_before_utc <= :now)
@@ -35,7 +36,7 @@ _DUE = """
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to one recipient by one channel: what an attempt needs, and no patient id."""
+    """One message to one recipient by one channel: what an attempt needs."""
 
     key: str
     alert: str
@@ -44,12 +45,15 @@ class Message:
     channel: str
     attempt: int
     deadline_utc: int
+    status: str
+    patient: str
     rule: str
     rule_version: int
-    severity: str
+    severity: Severity
     local_date: str
     zone: str | None
     sentence: str
+    opened_utc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +224,13 @@ def _message(row: Any) -> Message:
         channel=row["channel"],
         attempt=row["attempt_count"] + 1,
         deadline_utc=row["deadline_utc"],
+        status=row["status"],
+        patient=row["patient"],
         rule=row["rule"],
         rule_version=row["rule_version"],
         severity=row["severity"],
         local_date=row["night"],
         zone=row["zone"],
         sentence=row["sentence"],
+        opened_utc=row["opened_utc"],
     )

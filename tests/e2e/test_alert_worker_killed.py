@@ -28,11 +28,11 @@ WORKER = textwrap.dedent(
     path, url, secret, now = sys.argv[1:]
 
     class Killed:
-        name = "webhook"
+        name, is_clinical, recipients = "webhook", False, ()
         def __init__(self):
             self.inner = Webhook(url, secret, allow_hosts=["127.0.0.1"])
-        def send(self, message, attempt_utc):
-            self.inner.send(message, attempt_utc)
+        def send(self, notice, attempt_utc):
+            self.inner.send(notice, attempt_utc)
             os.kill(os.getpid(), signal.SIGKILL)
 
     with Journal(Path(path), lambda: int(now)) as journal:

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerts.delivery.channels.channel import SENT, transient
 from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
-from alerts.errors import TransientFailure
 from alerts.rules.pack import load_pack
 from devices.clock import HOUR
 from tests.fixtures_alerts import NIGHT, Hands, tables
@@ -50,18 +50,19 @@ class Unreliable:
     """Accepts, fails before accepting, or fails after: at random."""
 
     name = "webhook"
+    is_clinical = False
+    recipients = ()
 
     def __init__(self, chance):
         self.chance = chance
         self.accepted = []
 
-    def send(self, message, attempt_utc):
+    def send(self, notice, attempt_utc):
         turn = self.chance.random()
         if turn < 0.3:
-            raise TransientFailure("HTTP 500")
-        self.accepted.append(message.key)
-        if turn < 0.5:
-            raise TransientFailure("ReadTimeout")
+            return transient("HTTP 500")
+        self.accepted.append(notice.key)
+        return transient("ReadTimeout") if turn < 0.5 else SENT
 
 
 @settings(max_examples=60)

@@ -3,25 +3,26 @@
 import base64
 import json
 import random
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from alerts.delivery.channels.channel import SENT, permanent, retry_after_s, transient
 from alerts.delivery.channels.webhook import Webhook
+from alerts.delivery.notice import Notice
 from alerts.delivery.receiver import Receiver
-from alerts.delivery.worker import FIRST_WAIT, LONGEST_WAIT, deliver_due, wait_before
+from alerts.delivery.worker import FIRST_WAIT, LONGEST_WAIT, deliver_due, notice_of, wait_before
 from alerts.engine.journal import Journal
 from alerts.engine.night import CONDITION_ENDED, run_night
 from alerts.engine.outbox import DEADLINE, LEASE
-from alerts.errors import ChannelError, PermanentFailure, TransientFailure
+from alerts.errors import ChannelError
 from alerts.rules.pack import load_pack
-from devices.clock import HOUR, MINUTE, SECOND, system_clock
+from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
 from tests.fixtures_alerts import NIGHT, Hands, tables
+from tests.fixtures_delivery import answering
 
 PACK = load_pack()
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
@@ -29,18 +30,19 @@ OTHER_SECRET = "whsec_" + base64.b64encode(b"quite another secret here").decode(
 
 
 class Scripted:
-    """Channel that fails as told, then accepts."""
+    """Channel that answers as told, then accepts."""
 
     name = "webhook"
+    is_clinical = False
+    recipients = ()
 
-    def __init__(self, *faults):
-        self.faults = list(faults)
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
         self.keys = []
 
-    def send(self, message, attempt_utc):
-        self.keys.append(message.key)
-        if self.faults and (fault := self.faults.pop(0)) is not None:
-            raise fault
+    def send(self, notice, attempt_utc):
+        self.keys.append(notice.key)
+        return self.outcomes.pop(0) if self.outcomes else SENT
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_an_open_alert_is_told_once(journal, clock):
 
 def test_every_attempt_carries_the_same_key(journal, clock):
     breach(journal)
-    channel = Scripted(TransientFailure("HTTP 500"), TransientFailure("ConnectError"), None)
+    channel = Scripted(transient("HTTP 500"), transient("ConnectError"))
     for attempt in range(1, 4):
         done = deliver_due(journal, [channel], clock)
         assert (done.failed, done.sent) == ((1, 0) if attempt < 3 else (0, 1))
@@ -86,7 +88,7 @@ def test_every_attempt_carries_the_same_key(journal, clock):
 
 def test_a_permanent_refusal_is_a_dead_letter_at_once(journal, clock):
     breach(journal)
-    assert deliver_due(journal, [Scripted(PermanentFailure("HTTP 400"))], clock).dead == 1
+    assert deliver_due(journal, [Scripted(permanent("HTTP 400"))], clock).dead == 1
     (letter,) = journal.outbox.dead_letters()
     assert (letter.channel, letter.attempt_count, letter.last_error) == ("webhook", 1, "HTTP 400")
     assert deliver_due(journal, [Scripted()], clock).sent == 0
@@ -94,7 +96,7 @@ def test_a_permanent_refusal_is_a_dead_letter_at_once(journal, clock):
 
 def test_a_receiver_that_stays_away_is_given_up_at_the_deadline_and_not_before(journal, clock):
     breach(journal)
-    channel = Scripted(*(TransientFailure("HTTP 503") for _ in range(500)))
+    channel = Scripted(*(transient("HTTP 503") for _ in range(500)))
     began = clock()
     while not journal.outbox.dead_letters():
         deliver_due(journal, [channel], clock)
@@ -108,7 +110,7 @@ def test_a_receiver_that_stays_away_is_given_up_at_the_deadline_and_not_before(j
 
 def test_the_receivers_wish_is_heeded(journal, clock):
     breach(journal)
-    channel = Scripted(TransientFailure("HTTP 429", retry_after_s=600.0))
+    channel = Scripted(transient("HTTP 429", retry_after_s=600.0))
     deliver_due(journal, [channel], clock)
     clock.forward(599 * SECOND)
     assert deliver_due(journal, [channel], clock).sent == 0
@@ -127,7 +129,7 @@ def test_waits_double_within_their_jitter():
 @pytest.mark.parametrize("settle", ["acknowledge", "resolve"])
 def test_the_first_and_every_later_attempt_looks_whether_it_is_still_needed(journal, clock, settle):
     alert = breach(journal)
-    channel = Scripted(TransientFailure("HTTP 500"))
+    channel = Scripted(transient("HTTP 500"))
     deliver_due(journal, [channel], clock)
     if settle == "acknowledge":
         journal.acknowledge(alert.alert, "nurse-1", 1)
@@ -194,19 +196,33 @@ def test_signed_sent_verified_and_received_once(journal, clock):
     with Receiver(SECRET, clock=clock) as receiver:
         assert deliver_due(journal, [webhook(receiver.url)], clock).sent == 1
     (received,) = receiver.received
-    assert received.key == f"{alert.alert}:open:care-team:webhook"
     assert received.body["type"] == "alert.opened"
     assert received.body["data"] == {
-        "alert": alert.alert,
+        "reference": alert.alert,
         "recipient": "care-team",
-        "rule": "deviation-3d",
-        "rule_version": 1,
         "severity": "medium",
-        "local_date": NIGHT.isoformat(),
-        "zone": "Europe/Berlin",
-        "sentence": alert.sentence,
+        "counts": {"medium": 1},
     }
-    assert "secret-name" not in json.dumps(received.body) + received.key
+
+
+def test_a_clinical_webhook_is_told_who_and_why(journal, clock):
+    alert = breach(journal, "p-7")
+    seen = []
+
+    class Wire(httpx.BaseTransport):
+        def handle_request(self, request):
+            seen.append(json.loads(request.content))
+            return httpx.Response(204)
+
+    with httpx.Client(transport=Wire()) as client:
+        channel = Webhook(
+            "https://clinic.example/a", SECRET, ["clinic.example"], is_clinical=True, client=client
+        )
+        deliver_due(journal, [channel], system_clock)
+    (told,) = seen[0]["data"]["alerts"]
+    assert (told["alert"], told["patient"], told["rule"]) == (alert.alert, "p-7", "deviation-3d")
+    assert (told["local_date"], told["zone"]) == (NIGHT.isoformat(), "Europe/Berlin")
+    assert told["sentence"] == alert.sentence
 
 
 def webhook(url, secret=SECRET):
@@ -240,99 +256,73 @@ def test_the_receiver_refuses_a_wrong_signature_an_old_one_and_a_changed_body(jo
         assert deliver_due(journal, [webhook(receiver.url, OTHER_SECRET)], clock).dead == 1
         assert receiver.refused_count == 1
         late = Hands(clock() + 6 * MINUTE)
-        message = _message(journal)
-        with pytest.raises(PermanentFailure, match="401"):
-            webhook(receiver.url).send(message, late())
-        webhook(receiver.url).send(message, clock() + 4 * MINUTE)
+        notice = _notice(journal)
+        assert webhook(receiver.url).send(notice, late()) == permanent("HTTP 401")
+        assert webhook(receiver.url).send(notice, clock() + 4 * MINUTE) == SENT
         headers = {"webhook-id": "x", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
         assert httpx.post(receiver.url, content=b"{}", headers=headers, trust_env=False).status_code == 401
         assert httpx.post(receiver.url, content=b"\xff\xfe", trust_env=False).status_code == 401
     assert len(receiver.received) == 1
 
 
-def _message(journal):
+def _notice(journal, *, is_clinical=False):
+    """What a channel is told of the message, claimed anew."""
     with journal.transaction() as con:
         con.execute("update outbox set status = 'queued'")
-    return journal.outbox.claim(["webhook"]).message
+    return notice_of(journal.outbox.claim(["webhook"]).message, is_clinical=is_clinical)
 
 
 def test_the_receiver_keeps_a_repeat_out(journal, clock):
     breach(journal)
-    message = journal.outbox.claim(["webhook"]).message
+    notice = _notice(journal)
     with Receiver(SECRET, clock=clock) as receiver:
         for _ in range(3):
-            webhook(receiver.url).send(message, clock())
+            webhook(receiver.url).send(notice, clock())
     assert (len(receiver.received), receiver.repeat_count) == (1, 2)
-
-
-@contextmanager
-def answering(status, **headers):
-    """A server that gives one answer to everything and remembers who asked."""
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append(("POST", self.path))
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def do_GET(self):
-            asked.append(("GET", self.path))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/in", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed_and_not_taken_for_success(journal, status):
     breach(journal)
-    message = journal.outbox.claim(["webhook"]).message
-    with (
-        answering(status, location="/elsewhere") as (url, asked),
-        pytest.raises(PermanentFailure, match=str(status)),
-    ):
-        webhook(url).send(message, system_clock())
-    assert asked == [("POST", "/in")]
+    with answering(status, location="/elsewhere") as (url, asked):
+        assert webhook(url).send(_notice(journal), system_clock()) == permanent(f"HTTP {status}")
+    assert [(one.method, one.path) for one in asked] == [("POST", "/in")]
 
 
 @pytest.mark.parametrize(
-    ("status", "fault"),
-    [(400, PermanentFailure), (404, PermanentFailure), (410, PermanentFailure)]
-    + [(status, TransientFailure) for status in (408, 425, 429, 500, 502, 503)],
+    ("status", "outcome"),
+    [(status, permanent(f"HTTP {status}")) for status in (400, 404, 410)]
+    + [(status, transient(f"HTTP {status}", 7.0)) for status in (408, 425, 429, 500, 502, 503)],
 )
-def test_what_an_answer_means(journal, status, fault):
+def test_what_an_answer_means(journal, status, outcome):
     breach(journal)
-    message = journal.outbox.claim(["webhook"]).message
-    with answering(status, retry_after="7") as (url, _), pytest.raises(fault) as raised:
-        webhook(url).send(message, system_clock())
-    assert str(raised.value) == f"HTTP {status}"
-    if fault is TransientFailure:
-        assert raised.value.retry_after_s == 7.0
+    with answering(status, retry_after="7") as (url, _):
+        assert webhook(url).send(_notice(journal), system_clock()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("Tue, 24 Nov 2026 10:02:00 GMT", 120.0),
+        ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 10:02:00 -0000", None),
+        ("soon", None),
+        ("-5", None),
+        ("٣", None),
+        (None, None),
+    ],
+)
+def test_how_long_to_wait_is_a_number_or_a_date(value, seconds):
+    assert retry_after_s(value, to_utc(datetime(2026, 11, 24, 10, tzinfo=UTC))) == seconds
 
 
 def test_nobody_there_is_worth_another_attempt(journal):
     breach(journal)
     with answering(204) as (url, _):
         pass
-    with pytest.raises(TransientFailure, match="ConnectError"):
-        webhook(url).send(journal.outbox.claim(["webhook"]).message, system_clock())
+    assert webhook(url).send(_notice(journal), system_clock()) == transient("ConnectError")
 
 
 @pytest.mark.parametrize(
@@ -342,6 +332,8 @@ def test_nobody_there_is_worth_another_attempt(journal):
         ("http://clinic.example/x", SECRET, "https"),
         ("ftp://clinic.example/x", SECRET, "not an http"),
         ("clinic.example", SECRET, "not an http"),
+        ("https://clinic.example:port/x", SECRET, "not an http"),
+        ("https://me:pass@clinic.example/x", SECRET, "credentials"),
         ("https://clinic.example/x", "whsec_", "secret"),
         ("https://clinic.example/x", "whsec_!", "secret"),
     ],
@@ -350,3 +342,25 @@ def test_a_channel_that_is_set_up_wrongly_is_refused(url, secret, words):
     with pytest.raises(ChannelError, match=words) as fault:
         Webhook(url, secret, allow_hosts=["clinic.example"])
     assert secret == "whsec_" or secret not in str(fault.value)
+    assert "me:pass" not in str(fault.value)
+
+
+def test_what_is_clinical_never_goes_in_the_clear():
+    with pytest.raises(ChannelError, match="https"):
+        Webhook("http://127.0.0.1:1/x", SECRET, ["127.0.0.1"], is_clinical=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("event", "opened by J. Doe"),
+        ("reference", "J. Doe"),
+        ("reference", "A-2345\n"),
+        ("counts", {"back pain": 1}),
+    ],
+)
+def test_a_notice_holds_nothing_else(field, value):
+    fields = {"key": "k", "event": "opened", "reference": "A-2345", "counts": {"high": 1}, "recipient": "r"}
+    Notice(**fields)
+    with pytest.raises(ChannelError):
+        Notice(**fields | {field: value})

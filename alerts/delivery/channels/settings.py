@@ -1,0 +1,96 @@
+"""What a site says about its channels, in `channels.toml`: typed, unknown fields refused.
+
+Secrets never stand in the file: it says from which variable or file they come.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from alerts.errors import ChannelError
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+NAME = "channels.toml"
+
+
+class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret comes from: a variable of the environment, or a file (relative to channels.toml)."""
+
+    env: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("a secret comes from either env or file")
+
+
+class _Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+    name: Name
+
+
+class EmailSettings(_Channel, frozen=True, tag="email"):
+    """Mail by SMTP."""
+
+    host: str
+    sender: str
+    addresses: dict[str, str]
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password: Secret | None = None
+    ca: str | None = None
+
+
+class WebhookSettings(_Channel, frozen=True, tag="webhook"):
+    """Signed webhook; `clinical` tells patient, values and reason and needs https."""
+
+    url: str
+    secret: Secret
+    allow_hosts: tuple[str, ...]
+    clinical: bool = False
+    ca: str | None = None
+
+
+class AppriseSettings(_Channel, frozen=True, tag="apprise"):
+    """Text message, push or chat by Apprise: recipient -> address of one service, a secret."""
+
+    addresses: dict[str, Secret]
+
+
+ChannelSettings: TypeAlias = EmailSettings | WebhookSettings | AppriseSettings
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    channel: tuple[dict[str, Any], ...] = ()
+
+
+def read_channels(path: Path) -> tuple[ChannelSettings, ...]:
+    """Channels of a site.
+
+    Raises
+    ------
+    ChannelError
+        One line with file, channel and field of the first fault.
+    """
+    try:
+        document = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _Document)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ChannelError(f"{path}: cannot be read: {fault}") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as fault:
+        raise ChannelError(f"{path}: {fault}") from None
+    channels = tuple(_typed(entry, path) for entry in document.channel)
+    names = [channel.name for channel in channels]
+    for name in names:
+        if names.count(name) > 1:
+            raise ChannelError(f"{path}: channel {name!r}: name: stands {names.count(name)} times")
+    return channels
+
+
+def _typed(entry: dict[str, Any], path: Path) -> ChannelSettings:
+    try:
+        return msgspec.convert(entry, ChannelSettings)
+    except msgspec.ValidationError as fault:
+        raise ChannelError(f"{path}: channel {entry.get('name', 'without name')!r}: {fault}") from None

@@ -1,0 +1,120 @@
+"""Whatever is known of a patient, nothing of it is in anything a thin channel lets out.
+
+Everything that leaves is searched: request line, headers and body, the mail as the
+server gets it, and every line logged on the way at DEBUG.
+"""
+
+import base64
+import logging
+import quopri
+import re
+import string
+from email import message_from_bytes
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alerts.delivery.channels.apprise import Apprise
+from alerts.delivery.channels.email import Email, Server
+from alerts.delivery.channels.webhook import Webhook
+from alerts.delivery.worker import EVENTS, notice_of
+from alerts.engine.journal import new_reference
+from alerts.engine.outbox import Message
+from tests.fixtures_alerts import Hands
+from tests.fixtures_delivery import answering, mail_server
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
+#: Long and odd enough not to stand in a message by chance; upper case is the references'.
+WORD = st.text(string.ascii_lowercase + "äéßж-", min_size=6, max_size=24).filter(
+    lambda word: word.strip("-") == word and not re.fullmatch(r"[a-z]+", word)
+)
+VALUE = st.floats(1e3, 1e9, allow_nan=False).map(lambda value: f"{value:.5f}")
+FIELDS = st.fixed_dictionaries(
+    {
+        "patient": WORD,
+        "rule": WORD,
+        "zone": WORD,
+        "sentence": st.builds("{} fell to {} {}".format, WORD, VALUE, WORD),
+        "local_date": st.dates().map(str),
+    }
+)
+
+
+def message(fields, step, severity):
+    """A row of the outbox, full of what must stay inside."""
+    reference = new_reference()
+    return Message(
+        key=f"{reference}:{step}:nurse-1:mail",
+        alert=reference,
+        step=step,
+        recipient="nurse-1",
+        channel="mail",
+        attempt=1,
+        deadline_utc=0,
+        status="open",
+        rule_version=7,
+        severity=severity,
+        opened_utc=1,
+        **fields,
+    )
+
+
+class Wire(httpx.BaseTransport):
+    """Takes every request whole."""
+
+    def __init__(self):
+        self.bytes = b""
+
+    def handle_request(self, request):
+        head = f"{request.method} {request.url}\n{dict(request.headers)}\n".encode()
+        self.bytes += head + request.content
+        return httpx.Response(204)
+
+
+def secrets_of(fields):
+    """What is looked for: every field, and every word and number of the sentence."""
+    words = {word for word in fields["sentence"].split() if len(word) > 5}
+    return {*words, *fields.values()}
+
+
+def readable(raw):
+    """Bytes as text, and whatever an encoding of mail could hide in them."""
+    texts = [raw.decode("utf-8", "replace"), quopri.decodestring(raw).decode("utf-8", "replace")]
+    mail = message_from_bytes(raw)
+    texts += [str(value) for value in mail.values()]
+    payload = mail.get_payload(decode=True)
+    return "\n".join([*texts, payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""])
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=FIELDS, step=st.sampled_from(sorted(EVENTS)), severity=st.sampled_from(["low", "critical"]))
+def test_nothing_of_the_patient_leaves(caplog, fields, step, severity):
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    wire, now = Wire(), Hands()()
+    with (
+        httpx.Client(transport=wire) as client,
+        answering(200) as (url, asked),
+        mail_server() as box,
+    ):
+        channels = [
+            Webhook("https://care.example/in", SECRET, ["care.example"], client=client),
+            Apprise({"nurse-1": url.replace("http", "json")}, name="push"),
+            Email(
+                Server("127.0.0.1", box.port, "none"),
+                sender="rpm@clinic.example",
+                addresses={"nurse-1": "nurse@clinic.example"},
+            ),
+        ]
+        one = message(fields, step, severity)
+        for channel in channels:
+            assert not channel.is_clinical
+            assert channel.send(notice_of(one, is_clinical=channel.is_clinical), now).kind == "sent"
+    push = "\n".join(f"{one.method} {one.path} {one.headers} {one.body.decode()}" for one in asked)
+    left = {"webhook": wire.bytes.decode(), "push": push, "mail": readable(box.mails[0]), "log": caplog.text}
+    for where, text in left.items():
+        if where != "log":
+            assert one.alert in text, "the reference is what they say"
+        for secret in secrets_of(fields):
+            assert secret not in text, f"{where} says {secret!r}"
