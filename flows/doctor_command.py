@@ -21,7 +21,6 @@ from flows.doctor_gateway import report
 from flows.errors import UserError
 from ingest.errors import IngestError
 from ingest.lake.compaction import orphan_parts
-from ingest.lake.manifest import read_manifest
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 
 #: An MQTT 5 CONNECT with an empty client id and a clean start; any broker answers CONNACK or an error.
@@ -129,7 +128,7 @@ def _lake(clinic: Clinic, now: int) -> Findings:
         yield "lake", f"{len(left)} half-written files of {names}: they go when it starts again"
     for kind in KINDS:
         try:
-            manifest = read_manifest(lake.root, kind)
+            manifest = lake.manifest(kind)
         except IngestError as error:
             yield "lake", f"{error}: restore it from a backup"
             continue

@@ -36,6 +36,10 @@ class LakeError(IngestError):
     """A lake file, manifest or import that cannot be used; the text says which and why."""
 
 
+class StoreUnreachableError(LakeError, OSError):
+    """Object storage that does not answer or refuses; like a full disk it may come back."""
+
+
 class SpoolError(IngestError):
     """A gateway's spool that cannot be opened or used."""
 

@@ -28,7 +28,7 @@ from ingest.errors import LakeError
 from ingest.lake.columns import read_rows
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import WRITER_OPTIONS, Lake
-from ingest.lake.manifest import Manifest, Part, manifest_path, read_manifest, write_manifest
+from ingest.lake.manifest import Manifest, Part, manifest_path
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +99,14 @@ def _compact_kind(
     lake: Lake, enrolment: Enrolment, kind: str, clock: Clock, keep_us: int, batch_bytes: int
 ) -> Compacted:
     done = Compacted(kind)
-    manifest = read_manifest(lake.root, kind)
+    manifest = lake.manifest(kind)
     done.files_deleted = _delete_old(lake, manifest, clock() - keep_us)
     for paths in _batches(lake.landed(kind, manifest), batch_bytes):
         tables = [read_rows(path, kind, as_codes=True) for path in paths]
         _compact_batch(lake, enrolment, manifest, tables, done, clock())
         for path in paths:
             manifest.retired[path.relative_to(lake.root).as_posix()] = clock()
-        write_manifest(lake.root, manifest)
+        lake.publish(manifest)
         done.landing_files += len(paths)
         logger.info("compacted kind=%s files=%d generation=%d", kind, len(paths), manifest.generation)
     return done
@@ -116,14 +116,11 @@ def _delete_old(lake: Lake, manifest: Manifest, before_utc: int) -> int:
     """Delete what readers no longer hold, and parts that a killed run left without a manifest."""
     old = [path for path, since in manifest.retired.items() if since <= before_utc]
     doomed = [lake.root / path for path in old] + orphan_parts(lake, manifest)
-    for path in doomed:
-        path.unlink(missing_ok=True)
-    for folder in {path.parent for path in doomed if path.parent.is_dir()}:
-        sync_folder(folder)
+    lake.remove(doomed)
     if old:
         for path in old:
             del manifest.retired[path]
-        write_manifest(lake.root, manifest)
+        lake.publish(manifest)
     return len(doomed)
 
 
@@ -337,7 +334,7 @@ def _write_part(
         revision=1 if old is None else old.revision + 1,
         written_utc=now,
     )
-    staged.replace(target)
+    lake.place(staged, target)
     sync_folder(folder)
     return part
 

@@ -1,6 +1,5 @@
 """Release: what waits in quarantine for an enrolment goes to the lake once its device is enrolled."""
 
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import Clock, to_utc
-from devices.durable import sync_folder
 from devices.tables import QUARANTINE
 from ingest.errors import MessageError
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import Enrolment
-from ingest.lake.files import REFUSED, WRITER_OPTIONS, Lake
+from ingest.lake.files import REFUSED, Lake
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 from ingest.wire.messages import decode_batch
 
@@ -81,13 +79,7 @@ def _store(lake: Lake, arrived: dict[tuple[str, int], list[Arrived]], now: int) 
 
 def _replace(lake: Lake, path: Path, kept: list[dict[str, Any]]) -> None:
     if kept:
-        staged = lake.folder(lake.staging(WRITER)) / path.name
-        with staged.open("wb") as stream:
-            table = pa.Table.from_pylist(kept, schema=QUARANTINE)
-            pq.write_table(table, stream, **WRITER_OPTIONS[REFUSED])
-            stream.flush()
-            os.fsync(stream.fileno())
-        staged.replace(path)
+        table = pa.Table.from_pylist(kept, schema=QUARANTINE)
+        lake.replace_files(REFUSED, table, [path], writer=WRITER)
     else:
-        path.unlink()
-    sync_folder(path.parent)
+        lake.remove([path])

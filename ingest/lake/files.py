@@ -11,7 +11,7 @@ anything acknowledged.
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from devices.clock import from_utc
 from devices.durable import replace_file, sync_folder
 from devices.tables import BATCH, QUARANTINE, RAW, TABLES, UTC
-from ingest.lake.manifest import Manifest, only_one, read_manifest
+from ingest.lake.manifest import Manifest, only_one, read_manifest, write_manifest
 
 _COUNTER = count()
 #: Kinds of the tables of refused samples, of batches and of messages as they came.
@@ -63,8 +63,22 @@ class Lake:
             When the manifest cannot be read or names files of a later schema.
         """
         # the manifest first: a file that is retired after this look is still on disk
-        manifest = read_manifest(self.root, kind)
+        manifest = self.manifest(kind)
         return [*(self.root / path for path in sorted(manifest.parts)), *self.landed(kind, manifest)]
+
+    def manifest(self, kind: str) -> Manifest:
+        """Manifest of a kind; an empty one before the first compaction.
+
+        Raises
+        ------
+        LakeError
+            As of :func:`ingest.lake.manifest.read_manifest`.
+        """
+        return read_manifest(self.root, kind)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Replace the manifest; from here on readers see its files."""
+        write_manifest(self.root, manifest)
 
     def landed(self, kind: str, manifest: Manifest) -> list[Path]:
         """Landing files the manifest does not know yet, oldest first within a day."""
@@ -89,13 +103,28 @@ class Lake:
         """Every file of clocks and zones of messages."""
         return sorted((self.root / BATCHES).glob("dt=*/*.parquet"))
 
+    def raw_files(self) -> list[Path]:
+        """Every file of messages as they came."""
+        return sorted((self.root / RAW_MESSAGES).glob("dt=*/*.parquet"))
+
     def replace_files(self, kind: str, table: pa.Table, files: Sequence[Path], *, writer: str) -> None:
         """Put one file in the place of several of a folder; killed on the way, it leaves both."""
         staged = self._stage(kind, table, writer)
-        staged.rename(files[0].with_name(f"{files[0].stem}-merged.parquet"))
+        self.place(staged, files[0].with_name(f"{files[0].stem}-merged.parquet"))
         sync_folder(files[0].parent)
-        for path in files:
-            path.unlink()
+        self.remove(files)
+
+    def place(self, staged: Path, target: Path) -> None:
+        """Make a staged file visible; its folder is synced by who calls."""
+        staged.replace(target)
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Delete files; those that are not there are no fault."""
+        doomed = list(paths)
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in doomed if path.parent.is_dir()}:
+            sync_folder(folder)
 
     def quarantined(self) -> dict[str, int]:
         """Samples in quarantine by reason."""
@@ -126,7 +155,7 @@ class Lake:
             if table.num_rows
         ]
         for staged, target in moves:
-            staged.rename(target)
+            self.place(staged, target)
         for folder in {target.parent for _, target in moves}:
             sync_folder(folder)
         return [target for _, target in moves]

@@ -7,6 +7,7 @@ for a while, for readers that hold their names.
 """
 
 import fcntl
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,16 @@ class Manifest(msgspec.Struct, kw_only=True):
     kind: str
     format: int = FORMAT
     generation: int = 0
+    #: Another one in every version: equal content must not look like the same version (A, B, A).
+    version_id: str = ""
     parts: dict[str, Part] = {}
     retired: dict[str, int] = {}
+
+    def next_content(self) -> bytes:
+        """The next version of it, as it is stored."""
+        self.generation += 1
+        self.version_id = secrets.token_hex(8)
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1)
 
     def reopened(self) -> list[Part]:
         """Days that changed after they were first compacted."""
@@ -89,9 +98,7 @@ def read_manifest(root: Path, kind: str) -> Manifest:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Replace the manifest; from here on readers see its files."""
-    path = manifest_path(root, manifest.kind)
-    manifest.generation += 1
-    replace_file(path, msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1))
+    replace_file(manifest_path(root, manifest.kind), manifest.next_content())
 
 
 def check_version(path: Path, version: int) -> None:

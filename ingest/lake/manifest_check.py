@@ -11,7 +11,7 @@ from ingest.errors import LakeError
 from ingest.lake.columns import read_rows
 from ingest.lake.compaction import count_samples, orphan_parts
 from ingest.lake.files import Lake
-from ingest.lake.manifest import Part, read_manifest
+from ingest.lake.manifest import Part
 
 
 def verify(lake: Lake) -> list[str]:
@@ -23,7 +23,7 @@ def verify(lake: Lake) -> list[str]:
     found: list[str] = []
     for kind in KINDS:
         try:
-            manifest = read_manifest(lake.root, kind)
+            manifest = lake.manifest(kind)
         except LakeError as error:
             found.append(str(error))
             continue

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import DAY, from_utc, to_utc
-from devices.durable import replace_file, sync_folder
+from devices.durable import replace_file
 from devices.tables import RAW
 from ingest.errors import TopicError
 from ingest.lake.enrolment import Enrolment
-from ingest.lake.files import RAW_MESSAGES, REFUSED, Lake
+from ingest.lake.files import REFUSED, Lake
 from ingest.lake.intake import Flush, Intake, Received
 from ingest.wire.topics import ROOT, parse
 
@@ -53,10 +53,9 @@ def is_worth_keeping(message: Received) -> bool:
 
 def raw_files(lake: Lake, first: date | None = None, last: date | None = None) -> list[Path]:
     """Files of messages that arrived from `first` to `last` (UTC dates, both included), oldest first."""
-    found = sorted((lake.root / RAW_MESSAGES).glob("dt=*/*.parquet"))
     return [
         path
-        for path in found
+        for path in lake.raw_files()
         if (first is None or first <= _day(path)) and (last is None or _day(path) <= last)
     ]
 
@@ -68,8 +67,7 @@ def _day(path: Path) -> date:
 def forget(lake: Lake, *, before: date) -> int:
     """Delete messages that arrived before a UTC date; returns files deleted."""
     old = [path for path in raw_files(lake) if _day(path) < before]
-    for path in old:
-        path.unlink()
+    lake.remove(old)
     for folder in {path.parent for path in old}:
         if not any(folder.iterdir()):
             folder.rmdir()
@@ -195,5 +193,4 @@ def _release(
         if kept.num_rows:
             lake.replace_files(REFUSED, kept, [path], writer=WRITER)
         else:
-            path.unlink()
-            sync_folder(path.parent)
+            lake.remove([path])

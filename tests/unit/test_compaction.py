@@ -243,7 +243,7 @@ def test_a_crash_before_the_manifest_leaves_the_old_files_visible(tmp_path, enro
     land(lake, [steps(T0, [1])])
     before = lake.files("step_count")
     with monkeypatch.context() as patch:
-        patch.setattr(compaction, "write_manifest", lambda *_: 1 / 0)
+        patch.setattr(Lake, "publish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             compact(lake, enrolment, clock=clock)
     assert lake.files("step_count") == before

@@ -1,0 +1,56 @@
+"""An S3 server from a package (moto): real HTTP on loopback, a new bucket for every test."""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
+
+from ingest.lake.broker import free_port
+from ingest.lake.objects import S3Objects
+
+PATIENCE_S = 60
+ACCESS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+_BUCKETS = count(1)
+
+
+@contextmanager
+def s3_server() -> Generator[str]:
+    """Address of a running server; its buckets are in memory."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    port = endpoint.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not _answers(endpoint):
+            assert process.poll() is None, "the S3 server ended"
+            assert time.monotonic() < deadline, "the S3 server did not start"
+            time.sleep(0.05)
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def new_bucket(endpoint: str) -> str:
+    """Name of an empty bucket."""
+    name = f"bucket-{next(_BUCKETS)}"
+    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=10):
+        return name
+
+
+def objects(endpoint: str, bucket: str, prefix: str = "lake") -> S3Objects:
+    """Objects of a bucket, below a prefix."""
+    return S3Objects(bucket, prefix, endpoint=endpoint, **ACCESS)
