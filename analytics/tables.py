@@ -61,7 +61,7 @@ HRV_WINDOW = pa.schema(
 NIGHT = pa.schema(
     [
         *_DAY,
-        _text("sleep_source", "recorded, assumed_night (00:00-06:00 local, no sleep record) or null"),
+        _text("sleep_source", "recorded, assumed_night (00:00-06:00 local, no sleep believed) or null"),
         field("sleep_start_utc", UTC, units.NONE, "sleep onset of the main sleep (UTC)", nullable=True),
         field("sleep_end_utc", UTC, units.NONE, "final awakening of the main sleep (UTC)", nullable=True),
         _real("tst_min", units.MINUTE, "total sleep time of the main sleep"),

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analytics.features.sleep import REACH_AFTER, REACH_BEFORE
 from devices.clock import DAY, HOUR, from_utc, to_utc
 from devices.durable import replace_file
 from flows.clinic import read_json
@@ -25,10 +26,10 @@ from ingest.lake.manifest import check_version
 
 #: The widest offsets of any zone, UTC+14 and UTC-12.
 EAST, WEST = 14 * HOUR, 12 * HOUR
-#: A date reads sleep from 20 h before its local midnight (a day sleeper's episode begins before noon)
-#: until an hour after its end (an episode is over once an hour is awake). A file is known by the starts
-#: of its rows: an epoch of sleep or a run of beats lasts up to three hours more, a step interval a day.
-BEFORE, AFTER = max(20 * HOUR + 3 * HOUR, DAY), 2 * HOUR
+#: A date reads sleep from a day before its local midnight (the longest sleep and the time awake in bed
+#: before it) until some hours after its end. A file is known by the starts of its rows: an epoch of sleep
+#: or a run of beats lasts up to three hours more, a step interval a day.
+BEFORE, AFTER = max(REACH_BEFORE + 3 * HOUR, DAY), REACH_AFTER
 
 Span = tuple[int, int]
 

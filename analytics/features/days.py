@@ -14,7 +14,7 @@ from analytics.features.activity import Activity, daily_activity
 from analytics.features.calendar import Calendar, calendar
 from analytics.features.nights import CohortNights, cohort_nights
 from analytics.features.questionnaires import Answers, daily_answers
-from analytics.features.sleep import NO_RECORD, Sleep, main_sleep
+from analytics.features.sleep import Sleep, main_sleep
 from analytics.tables import HRV_WINDOW, NIGHT, PATIENT_DAY
 from devices.clock import MINUTE
 
@@ -131,7 +131,7 @@ def _hrv_values(slept: Sleep, found: CohortNights, row: int) -> dict[str, Any]:
     values = own.values
     reason = values.quality
     # a nap of ten windows is no night: a recorded sleep that is too short takes its HRV with it
-    if reason is None and slept.quality[row] not in (None, NO_RECORD):
+    if reason is None and slept.is_recorded[row]:
         reason = slept.quality[row]
     stands = reason is None
     rmssd = values.rmssd_ms if stands else np.nan

@@ -74,6 +74,8 @@ def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high:
         con.unregister("wearing")
         con.unregister("chunk_patient")
     pair, what, first, span, steps = (rows[name].to_numpy().astype(np.int64) for name in rows.column_names)
+    order = _slots_last(pair, what, first, span, steps)
+    pair, what, first, span, steps = (values[order] for values in (pair, what, first, span, steps))
     owner = np.searchsorted(patients, worn["patient"].to_numpy(zero_copy_only=False).astype(str))
     start, end = days["start_minute"].to_numpy(), days["end_minute"].to_numpy()
     which = np.repeat(np.arange(len(span)), span) if (span > 1).any() else np.arange(len(span))
@@ -86,6 +88,14 @@ def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high:
         days.num_rows, worn["device"].to_pylist(), row, pair[which], minute - start[row], what[which],
         steps[which] / span[which], span[which],
     )  # fmt: skip
+
+
+def _slots_last(pair: Array, what: Array, first: Array, span: Array, steps: Array) -> Array:
+    """Order of the rows: counts of one minute, whole numbers, add up in any; shares of slots in theirs."""
+    is_slot = (what == _STEPS) & (span > 1)
+    slots = np.flatnonzero(is_slot)
+    slots = slots[np.lexsort((steps[slots], span[slots], first[slots], pair[slots]))]
+    return np.concatenate([np.flatnonzero(~is_slot), slots])
 
 
 def _merge(

@@ -3,8 +3,9 @@
 An episode belongs to the local date on which its last sleep ends, whenever it
 began: sleep that runs past local noon is one. The main sleep of a date is the
 episode with the most sleep of the device that tells most of it; the other
-episodes of that device are naps. Vendors' summaries are never read: what they
-call efficiency is not TST over time in bed.
+episodes of that device are naps. An episode of more than 18 h is no record.
+Vendors' summaries are never read: what they call efficiency is not TST over time
+in bed.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.features.calendar import Calendar
-from analytics.features.episodes import MAX_BREAK, Episodes, find_episodes
+from analytics.features.episodes import MAX_AWAKE_IN_BED, MAX_BREAK, Episodes, find_episodes
 from analytics.features.statements import select
 from devices.clock import DAY, HOUR, MINUTE, from_utc, offset_minutes
 
@@ -26,12 +27,16 @@ from devices.clock import DAY, HOUR, MINUTE, from_utc, offset_minutes
 MIN_MAIN_SLEEP_MIN: Final = 180
 #: Nobody sleeps longer; a device that says so was left lying.
 MAX_SLEEP: Final = 18 * HOUR
+#: What lies further from a date than the longest sleep that is believed and the longest time awake in bed
+#: around it changes nothing of the date: its numbers do not depend on the dates computed with it.
+REACH_BEFORE: Final = MAX_SLEEP + MAX_AWAKE_IN_BED + 2 * MAX_BREAK
+REACH_AFTER: Final = MAX_AWAKE_IN_BED + MAX_BREAK + MINUTE
 #: More than this share of unknown stage leaves TST and WASO open.
 MAX_UNKNOWN_SHARE: Final = 0.2
 #: Fewer nights on work days, or on free ones, say nothing about social jetlag.
 MIN_JETLAG_NIGHTS: Final = 2
 
-NO_RECORD: Final = "no sleep record"
+_NO_RECORD: Final = "no sleep record"
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -60,13 +65,12 @@ class Sleep:
 def main_sleep(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Sleep:
     """Main sleep and naps of every date of the calendar (table `local_day` of the connection)."""
     day = calendar.day_arguments()
-    reach = MAX_SLEEP + 2 * MAX_BREAK
     epochs = select(
         con,
         "select_sleep",
         {
-            "first_utc": from_utc(max(_instant(day["first_utc"]) - reach, 0)),
-            "last_utc": from_utc(_instant(day["last_utc"]) + MAX_BREAK + MINUTE),
+            "first_utc": from_utc(max(_instant(day["first_utc"]) - REACH_BEFORE, 0)),
+            "last_utc": from_utc(_instant(day["last_utc"]) + REACH_AFTER),
         },
     )
     patients, devices = (epochs[name].combine_chunks().dictionary_encode() for name in ("patient", "device"))
@@ -102,6 +106,10 @@ def _rows(calendar: Calendar, found: Episodes, owners: Texts) -> Ints:
 
 def _by_date(calendar: Calendar, found: Episodes, owners: Texts, names: Texts) -> Sleep:
     row = _rows(calendar, found, owners)
+    # how long such a record is cannot be told from what was read: it is none
+    is_endless = found.final_us - found.onset_us > MAX_SLEEP
+    has_endless = np.isin(np.arange(calendar.count), row[is_endless])
+    row[is_endless] = -1
     some = np.flatnonzero(row >= 0)
     _, pair = np.unique(np.stack([found.group[some], row[some]]), axis=1, return_inverse=True)
     told = np.bincount(pair, found.tst_min[some])[pair]
@@ -139,7 +147,7 @@ def _by_date(calendar: Calendar, found: Episodes, owners: Texts, names: Texts) -
         )
     }
     told_of["awakening_count"] = spread(found.awakening_count.astype(np.float64), np.nan)
-    quality = _quality(is_recorded, (end - start) / MINUTE, told_of["unknown_min"])
+    quality = _quality(is_recorded, has_endless, (end - start) / MINUTE, told_of["unknown_min"])
     values = _values(
         calendar, start, end, told_of, np.array([reason is None for reason in quality], np.bool_)
     )
@@ -217,13 +225,14 @@ def social_jetlag(
     return float(abs((middle[1] - middle[0] + 12) % 24 - 12)), None
 
 
-def _quality(is_recorded: NDArray[np.bool_], episode_min: Floats, unknown_min: Floats) -> Texts:
+def _quality(
+    is_recorded: NDArray[np.bool_], has_endless: NDArray[np.bool_], episode_min: Floats, unknown_min: Floats
+) -> Texts:
     reasons: list[Any] = []
-    for recorded, minutes, unknown in zip(is_recorded, episode_min, unknown_min, strict=True):
+    facts = zip(is_recorded, has_endless, episode_min, unknown_min, strict=True)
+    for recorded, endless, minutes, unknown in facts:
         if not recorded:
-            reasons.append(NO_RECORD)
-        elif minutes * MINUTE > MAX_SLEEP:
-            reasons.append("sleep of more than 18 h is not believed")
+            reasons.append("sleep of more than 18 h is not believed" if endless else _NO_RECORD)
         elif minutes < MIN_MAIN_SLEEP_MIN:
             reasons.append(f"main sleep of {minutes:.0f} min, at least {MIN_MAIN_SLEEP_MIN} needed")
         elif unknown > MAX_UNKNOWN_SHARE * minutes:

@@ -115,19 +115,38 @@ def test_sleep_past_noon_is_one_and_belongs_to_the_date_it_ends_on(tmp_path):
         assert night_of(tmp_path, rows, other)["tst_min"] is None
 
 
-def test_a_date_does_not_depend_on_which_dates_are_computed_with_it(tmp_path):
+@pytest.mark.parametrize(
+    ("chances", "longest"),
+    [
+        ((0.3, 0.7), 90),
+        # somebody asleep at all hours, somebody awake in bed for hours before and after
+        ((0.02, 0.98), 90),
+        ((0.7, 0.3), 240),
+    ],
+)
+def test_a_date_does_not_depend_on_which_dates_are_computed_with_it(tmp_path, chances, longest):
     rng = np.random.default_rng(8)
-    stages = np.repeat(rng.choice([1, 1, 2, 3, 4], 120), rng.integers(20, 90, 120))
+    awake, asleep = chances
+    stages = np.repeat(
+        rng.choice([1, 2, 3, 4], 600, p=[awake, *[asleep / 3] * 3]), rng.integers(20, longest, 600)
+    )
     files = {
         "sleep_stage": write(
-            tmp_path, "sleep_stage", minutes(utc("2026-05-18T00:00"), stages.tolist(), "stage")
+            tmp_path, "sleep_stage", minutes(utc("2026-05-08T00:00"), stages.tolist(), "stage")
         )
     }
     with warehouse.connect(files, enrolment({})) as con:
-        together = days.compute(con, DAY - timedelta(days=1), DAY + timedelta(days=1))["night"].to_pylist()
+        together = days.compute(con, DAY - timedelta(days=5), DAY + timedelta(days=1))["night"].to_pylist()
         for row in together:
             alone = days.compute(con, row["local_date"], row["local_date"])["night"].to_pylist()
             assert alone == [row]
+
+
+def test_the_longest_night_with_the_longest_wait_for_it_is_seen_whole(tmp_path):
+    # Berlin: in bed from 03:30, asleep from 07:00 to half past midnight, awake until 04:00
+    rows = minutes(utc("2026-05-19T01:30"), [1] * 210 + [2] * 1050 + [1] * 210, "stage")
+    night = night_of(tmp_path, rows)
+    assert (night["latency_min"], night["tst_min"], night["in_bed_min"]) == (210, 1050, 1470)
 
 
 def test_naps_are_the_other_episodes_of_the_date(tmp_path):
@@ -147,6 +166,18 @@ def test_naps_are_the_other_episodes_of_the_date(tmp_path):
 def test_a_device_that_sleeps_for_days_is_not_believed(tmp_path, length, reason):
     night = night_of(tmp_path, minutes(utc("2026-05-19T12:00"), [2] * length, "stage"))
     assert night["sleep_quality"] == reason
+    assert night["sleep_source"] == (None if reason else "recorded")
+
+
+def test_a_device_that_sleeps_for_days_takes_nothing_from_another(tmp_path):
+    rows = minutes(utc("2026-05-19T08:00"), [2] * 1200, "stage")
+    rows += minutes(utc("2026-05-19T22:00"), [2] * 400, "stage", device="ring-1")
+    assert night_of(tmp_path, rows)["tst_min"] == 400
+    beats = [run(utc("2026-05-19T20:00"), [1000] * 30_000)]
+    more = {"rr_interval": write(tmp_path, "rr_interval", beats)}
+    night = night_of(tmp_path, rows[:1200], more=more, strap="strap-1")
+    assert (night["sleep_source"], night["tst_min"]) == ("assumed_night", None)
+    assert (night["mean_nn_ms"], night["hrv_quality"]) == (1000, None)
 
 
 def test_clock_times_on_the_circle():

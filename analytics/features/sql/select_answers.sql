@@ -15,8 +15,9 @@ score as (
     select
         patient,
         local_date,
-        avg(value) filter (instrument = 'nrs') as nrs,
-        avg(value) filter (instrument = 'mood') as mood
+        -- in an order of their own: a sum of rounded numbers depends on it
+        avg(value order by value) filter (instrument = 'nrs') as nrs,
+        avg(value order by value) filter (instrument = 'mood') as mood
     from answer
     group by all
 ),
