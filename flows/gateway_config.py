@@ -122,6 +122,10 @@ def _config(path: Path, content: dict[str, Any]) -> GatewayConfig:
     for name in ("pull_every_s", "reconnect_s"):
         if name in content and not content[name] > 0:
             raise ValueError(f"{name} = {content[name]} is not more than 0")
+    # a held link leaves none for visits
+    least = max(1, len({find_driver(device.driver).plan for device in devices}))
+    if not content.get("max_links", MAX_LINKS) >= least:
+        raise ValueError(f"max_links = {content['max_links']} is less than {least}")
     return GatewayConfig(
         path=path,
         gateway=GatewayId(check_id(content.pop("gateway"), "gateway")),

@@ -64,6 +64,9 @@ class Home:
     def __init__(self, air: Air, clock: SimulatedClock) -> None:
         self.air = air
         self.clock = clock
+        #: How far the gateway's own clock is ahead, microseconds; the wearables do not go by it.
+        self.gateway_ahead_us = 0
+        self.was_wrong = False
         self.spool = ListSpool()
         self.rejected: list[tuple[str, str, str, bytes]] = []
         self.gateways: list[Gateway] = []
@@ -93,7 +96,7 @@ class Home:
             GatewayId("gw-1"),
             self.radio,
             self.spool,
-            clock=self.clock,
+            clock=lambda: self.clock() + self.gateway_ahead_us,
             devices=devices,
             on_rejected=lambda *what: self.rejected.append(what),
             timing=timing,

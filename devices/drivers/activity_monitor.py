@@ -2,7 +2,7 @@
 
 Summaries count up within a session; what lies between two of them is one interval
 of steps. The service knows seconds since a session began: a session is placed on
-the gateway's time once, by the arrival of its first frame, and stays there.
+the gateway's time once, by the arrival of its first frame, and stays there until the gateway's clock is set.
 """
 
 from collections.abc import AsyncGenerator
@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from devices.blobs import pack_u16
-from devices.clock import SECOND
+from devices.clock import MINUTE, SECOND
 from devices.codec import physical_activity as pams
 from devices.codec.physical_activity import Head, SleepInstant, StepSummary
 from devices.drivers.merge import Labelled, subscribed
 from devices.drivers.readings import read_battery
-from devices.drivers.session import Harvest, Item, Plan, Rejected, Session
+from devices.drivers.session import Gap, Harvest, Item, Plan, Rejected, Session
 from devices.errors import DecodeError, ObservationError
 from devices.observations import HeartRate, SleepStage, StepCount, Wear
 
@@ -23,6 +23,9 @@ from devices.observations import HeartRate, SleepStage, StepCount, Wear
 LOGS: Final = ("session", "session-start", "sub-session", "summary-s", "steps-so-far", "worn-so-far-s")
 #: An instant speaks for the time since the one before, if that is no longer ago; more is a gap.
 LONGEST_EPOCH_S: Final = 300
+#: No link stalls for longer: the gateway's clock was set, and the session is placed anew.
+CLOCK_STEP_US: Final = 5 * MINUTE
+CLOCK_SET: Final = "clock of the gateway was set"
 _DAY_S: Final = 86_400
 _GATHER_S: Final = 0.05
 #: Stage bits, the most certain first -> codes of ``STAGES``; what is not here is unknown.
@@ -85,6 +88,7 @@ class _Monitor:
         known = [session.cursor(log) for log in LOGS]
         self._place = _Place() if None in known else _Place(*(value or 0 for value in known))
         self._slept: Head | None = None
+        self._gaps: list[Gap] = []
 
     def read(self, labelled: Labelled) -> Harvest:
         payload, arrival = labelled.frame
@@ -97,14 +101,18 @@ class _Monitor:
         except (DecodeError, ObservationError) as error:
             kind = StepCount.kind if is_summary else SleepStage.kind
             items = [Rejected(kind, str(error), payload)]
-        return Harvest(tuple(items), self._place.cursors(), notifications=1)
+        gaps, self._gaps = tuple(self._gaps), []
+        return Harvest(tuple(items), self._place.cursors(), notifications=1, gaps=gaps)
 
     def _enter(self, head: Head, arrival: int, since_s: int) -> None:
         """Begin a session: a new one, or one whose time went back because the wearable restarted."""
+        start = (arrival // SECOND - head.time_s) * SECOND
         if head.session != self._place.session or head.time_s < since_s:
-            start = (arrival // SECOND - head.time_s) * SECOND
             self._place = _Place(head.session, start, head.sub_session)
             self._slept = None
+        elif abs(start - self._place.start_utc) > CLOCK_STEP_US:
+            self._place, self._slept = replace(self._place, start_utc=start), None
+            self._gaps.append(Gap(arrival, arrival, CLOCK_SET))
 
     def _summary(self, summary: StepSummary, arrival: int) -> list[Item]:
         head = summary.head

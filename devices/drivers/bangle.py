@@ -18,8 +18,9 @@ from devices.observations import HeartRate, Observation, SleepStage, StepCount, 
 
 #: How far the history has been read: the end of its last block.
 HISTORY_LOG: Final = "history"
-#: Milliseconds the watch was ahead of the gateway before it was set, and when that was.
+#: Milliseconds the watch was ahead of the gateway before it was set, and after, and when that was.
 DRIFT_LOG: Final = "clock-drift-ms"
+AFTER_LOG: Final = "clock-drift-after-ms"
 CLOCK_SET_LOG: Final = "clock-set"
 
 MEMORY_DAYS: Final = 31
@@ -62,19 +63,29 @@ class _Visit:
         self._rejected: list[Rejected] = []
 
     async def set_clock(self) -> Harvest:
-        """Set the clock where it is off, and say how far it was."""
+        """Set the clock where it is off, and say how far it was, and is."""
+        before = await self._ahead_ms()
+        now = self._session.now()
+        if before is not None and abs(before) <= CLOCK_SLACK_MS:
+            return Harvest(self._take_rejected(), {DRIFT_LOG: before, AFTER_LOG: before, CLOCK_SET_LOG: now})
+        # a watch that does not tell its time is set all the same
+        await self._send(SetTime(now // 1000))
+        cursors = {CLOCK_SET_LOG: now}
+        if before is not None:
+            cursors[DRIFT_LOG] = before
+            if (after := await self._ahead_ms()) is not None:
+                cursors[AFTER_LOG] = after
+        return Harvest(self._take_rejected(), cursors)
+
+    async def _ahead_ms(self) -> int | None:
+        """Milliseconds that the watch is ahead; ``None`` when it does not tell its time."""
         await self._send(AskTime())
         try:
             while not isinstance(message := await self._next(), Clock):
                 pass
         except TimeoutError:
-            # a watch that does not tell its time is set all the same
-            message = None
-        now = self._session.now()
-        drift = {} if message is None else {DRIFT_LOG: message.ms - now // 1000}
-        if message is None or abs(drift[DRIFT_LOG]) > CLOCK_SLACK_MS:
-            await self._send(SetTime(now // 1000))
-        return Harvest(self._take_rejected(), {**drift, CLOCK_SET_LOG: now})
+            return None
+        return message.ms - self._session.now() // 1000
 
     async def history(self) -> Harvest:
         """Everything since one day before the cursor."""

@@ -11,6 +11,7 @@ is ended by setting the clock at every visit.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -54,6 +55,7 @@ ANSWER_TIMEOUT_S: Final = 5.0
 #: After a broken answer: this long without a frame and the rest of it is over.
 QUIET_S: Final = 0.5
 FORGOTTEN: Final = "ring: older than its memory"
+NO_SLEEP: Final = "ring: without the service that tells sleep"
 
 SET_BACK: Final = "ring: its clock was set back, and it wrote over what it held"
 LOST_CLOCK: Final = "ring: its clock was lost, and what it wrote then has no time"
@@ -78,10 +80,12 @@ class ColmiRing:
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Pull what is new, oldest day first."""
-        async with (
-            session.notifications(colmi.NOTIFY) as small,
-            session.notifications(colmi.BIG_NOTIFY) as big,
-        ):
+        async with AsyncExitStack() as stack:
+            small = await stack.enter_async_context(session.notifications(colmi.NOTIFY))
+            has_big = session.has(colmi.BIG_NOTIFY) and session.has(colmi.BIG_WRITE)
+            big = (
+                await stack.enter_async_context(session.notifications(colmi.BIG_NOTIFY)) if has_big else None
+            )
             visit = _Visit(session, small, big)
             await visit.find_offset()
             yield await visit.set_clock()
@@ -98,7 +102,7 @@ class ColmiRing:
 class _Visit:
     """One connection to the ring."""
 
-    def __init__(self, session: Session, small: Stream, big: Stream) -> None:
+    def __init__(self, session: Session, small: Stream, big: Stream | None) -> None:
         self._session = session
         self._small = small
         self._big = big
@@ -144,7 +148,11 @@ class _Visit:
         if not is_ahead and found_s >= self._clock.offset_s:
             return
         self._found_s = found_s
-        self._clock = self._clock.set_to(found_s, self._visited)
+        changed = self._visited
+        if changed is not None and changed > now:
+            # the gateway's own clock was ahead at that visit, and set the ring by it: the true time follows
+            changed += (self._clock.offset_s - found_s) * SECOND
+        self._clock = self._clock.set_to(found_s, changed)
         if (over := self._clock.overwritten_us()) and self._visited is not None:
             self._gaps.append(Gap(self._visited, min(now, self._visited + over), SET_BACK))
         self._midnight = self._ring_midnight()
@@ -249,6 +257,9 @@ class _Visit:
         return self._harvest(RATES_LOG, rejected, found)
 
     async def sleep(self) -> Harvest:
+        if self._big is None:
+            # its steps are worth a visit all the same
+            return Harvest((Rejected(SLEEP_LOG, NO_SLEEP, b""),))
         answer = colmi.BigAnswer(colmi.SLEEP)
         request = colmi.encode_sleep_request()
         rejected = await self._ask(colmi.BIG_WRITE, request, self._big, answer, SLEEP_LOG)

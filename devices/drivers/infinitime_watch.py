@@ -125,7 +125,10 @@ class _Watch:
     def _settle(self, now: int) -> Harvest | None:
         """The minutes that are over, as one interval; a minute goes on until its steps fit into it."""
         counter, minute = self._counter, now // MINUTE * MINUTE
-        if counter is None or not counter.is_ripe(minute):
+        if counter is None:
+            return None
+        counter.heed_clock(now)
+        if not counter.is_ripe(minute):
             return None
         harvest = counter.settle(minute, is_worn=self._has_pulse)
         self._has_pulse = False

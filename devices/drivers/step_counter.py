@@ -23,6 +23,7 @@ VALUE_LOG: Final = "step-counter"
 STALL_US: Final = 5 * MINUTE
 RESTARTED: Final = "step counter restarted: steps before are lost"
 MIDNIGHT: Final = "step counter began a new day: steps before are lost"
+CLOCK_BACK: Final = "clock of the gateway set back"
 
 
 @dataclass(slots=True)
@@ -80,9 +81,8 @@ class StepCounter:
             since = start if midnight is None else min(midnight, start)
             return cls(device, source, since, reading, 0 if midnight is None else reading)
         until, value = settled
-        if until > now + SECOND:
-            # the gateway's clock was set back
-            until = start
+        is_back = until > now + SECOND
+        until = start if is_back else until
         if midnight is not None and until < midnight:
             counter = cls(device, source, midnight, reading, reading)
             counter.gaps.append(Gap(until, midnight, MIDNIGHT))
@@ -94,7 +94,15 @@ class StepCounter:
             if reading < value:
                 counter.gaps.append(Gap(until, start, RESTARTED))
             counter.read(reading)
+        if is_back:
+            counter.gaps.append(Gap(start, start, CLOCK_BACK))
         return counter
+
+    def heed_clock(self, now: int) -> None:
+        """Steps are settled from now on where the gateway's clock was set back: else they wait for it."""
+        if self.settled_utc > now + SECOND:
+            self.settled_utc = now // SECOND * SECOND
+            self.gaps.append(Gap(self.settled_utc, self.settled_utc, CLOCK_BACK))
 
     def read(self, reading: int) -> None:
         """Take a reading: a lower one began at 0, after the reading before."""

@@ -14,9 +14,10 @@ from devices.codec.current_time import MANUAL, WallTime
 from devices.drivers.session import Rejected, Session, UnansweredError
 from devices.errors import DecodeError
 
-#: Seconds the wearable is ahead of UTC as set; milliseconds it had drifted; when it was set.
+#: Seconds the wearable is ahead of UTC as set; milliseconds it was off that before, and after; when set.
 OFFSET_LOG: Final = "clock-offset-s"
 DRIFT_LOG: Final = "clock-drift-ms"
+AFTER_LOG: Final = "clock-drift-after-ms"
 CLOCK_SET_LOG: Final = "clock-set"
 KIND: Final = "clock"
 
@@ -44,14 +45,13 @@ def zone_of(ahead_us: int) -> int | None:
 
 
 async def set_clock(session: Session) -> ClockSet:
-    """Read the clock, set it right in its zone, and say how far it was off."""
+    """Read the clock, set it right in its zone, and say how far it was off before and after."""
     if not session.has(current_time.CURRENT_TIME):
         return ClockSet(None, {})
     cursors: dict[str, int] = {}
     midnight = None
     try:
-        wall = to_utc(current_time.decode(await session.read(current_time.CURRENT_TIME)).moment)
-        now = session.now()
+        wall, now = await _read_clock(session), session.now()
         offset = zone_of(wall - now)
         if offset is None:
             offset = (session.cursor(OFFSET_LOG) or 0) * SECOND
@@ -60,8 +60,15 @@ async def set_clock(session: Session) -> ClockSet:
         cursors[DRIFT_LOG] = (wall - now - offset) // 1000
         right = WallTime(from_utc(now + offset), MANUAL)
         await session.write(current_time.CURRENT_TIME, current_time.encode(right))
+        cursors |= {OFFSET_LOG: offset // SECOND, CLOCK_SET_LOG: now}
+        cursors[AFTER_LOG] = (await _read_clock(session) - session.now() - offset) // 1000
     except UnansweredError as error:
         return ClockSet(midnight, cursors, (Rejected(KIND, f"clock not set: {error}", b""),))
     except DecodeError as error:
         return ClockSet(midnight, cursors, (Rejected(KIND, str(error), b""),))
-    return ClockSet(midnight, {**cursors, OFFSET_LOG: offset // SECOND, CLOCK_SET_LOG: now})
+    return ClockSet(midnight, cursors)
+
+
+async def _read_clock(session: Session) -> int:
+    """Wall time of the wearable, microseconds as if UTC."""
+    return to_utc(current_time.decode(await session.read(current_time.CURRENT_TIME)).moment)

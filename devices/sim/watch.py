@@ -74,10 +74,10 @@ class Watch(Wearable):
             return
         self.offset_us = to_utc(moment) - self._clock()
 
-    async def walk(self, steps: int) -> None:
-        """Make steps; the counter is notified."""
+    async def walk(self, steps: int) -> bool:
+        """Make steps; the counter is notified; False when nobody listens."""
         self._steps = self.steps + steps
-        await self._say_steps()
+        return await self._say_steps()
 
     async def pass_midnight(self) -> None:
         """Notify the counter of the new day, as the watch does of its own accord."""
@@ -93,5 +93,5 @@ class Watch(Wearable):
         """Notify a heart rate."""
         await self.notify(heart_rate.MEASUREMENT, heart_rate.encode(Measurement(bpm)))
 
-    async def _say_steps(self) -> None:
-        await self.notify(infinitime.STEPS, infinitime.encode_steps(self._steps))
+    async def _say_steps(self) -> bool:
+        return await self.notify(infinitime.STEPS, infinitime.encode_steps(self._steps))

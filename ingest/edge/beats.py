@@ -299,8 +299,9 @@ class BeatClock:
             return self._end + correction, 0
         silence = begin - self._end
         self._floor.forget()
-        if self._is_chained:
-            self._backlog_us, self._backlog_until = silence, self._arrival + BACKLOG_US
+        if self._is_chained or self._beats == 0:
+            # also before the first beat: a link may stand still as soon as it is subscribed
+            self._backlog_us, self._backlog_until = max(0, silence), self._arrival + BACKLOG_US
         if self._beats == 0:
             # beats that the strap had stored before we subscribed are not a gap
             return begin, self._gap_ms(begin, SILENT) if silence >= 1000 else 0

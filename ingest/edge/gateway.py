@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 from devices.clock import Clock
 from devices.drivers.registry import find_driver
-from devices.drivers.session import Driver, Gap
+from devices.drivers.session import Driver
 from devices.ids import DeviceId, GatewayId
 from ingest.edge.errors import EdgeError, IdentityError, LinkError, NotSeenError, RadioError
-from ingest.edge.keeper import Keeper, RejectedCallback, SpoolWriter, cursor_name
+from ingest.edge.keeper import HEARD_LOG, Keeper, RejectedCallback, SpoolWriter, cursor_name
+from ingest.edge.outage import NOT_RUNNING, NOT_YET, STOPPED, Outage
 from ingest.edge.progress import GapCallback, Progress
 from ingest.edge.radio import Radio
 from ingest.edge.session import BleSession, Timing, open_session
@@ -30,10 +31,11 @@ logger = logging.getLogger(__name__)
 
 #: Visits to a wearable with a memory before it is left for the next round.
 PULL_ATTEMPTS: Final = 4
-NOT_YET: Final = "not yet connected"
-STOPPED: Final = "gateway stopped"
+#: Until when it is on record what came from a wearable, or why nothing did (microseconds UTC).
+ACCOUNTED_LOG: Final = "accounted"
 #: One wording for every size and disk: gaps are counted by their reason.
 SPOOL_FULL: Final = "spool full: nothing new is kept"
+NO_LINK_FREE: Final = "no link is free: the adapter holds as many as it may"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,30 @@ class Gateway:
         held = radio.max_links - 1 if self._history else radio.max_links
         self._held_links = asyncio.Semaphore(max(1, held))
         self._next_visit = 0
-        self._began_utc = clock()
+        self._outages = {device.device_id: self._first_outage(device.device_id) for device in devices}
         self._sessions: dict[DeviceId, BleSession] = {}
         self._connections = 0
         radio.on_loss.append(self._on_radio_loss)
+
+    def _first_outage(self, device: DeviceId) -> Outage:
+        """From what is on record of the process before until this one hears it."""
+        now, known = self._clock(), self._on_record_until(device)
+        return Outage(now, NOT_YET) if known is None else Outage(min(known, now), NOT_RUNNING)
+
+    def _on_record_until(self, device: DeviceId) -> int | None:
+        """Until when it is known what came, or why nothing did; ``None`` for a new wearable."""
+        logs = (self._spool.cursor(cursor_name(device, log)) for log in (HEARD_LOG, ACCOUNTED_LOG))
+        return max((at for at in logs if at is not None), default=None)
+
+    def _silent_since(self, device: DeviceId) -> int:
+        """Since when nothing is known of a wearable that was lost just now."""
+        now, heard = self._clock(), self.progress[device].heard_utc
+        known = [at for at in (heard, self._on_record_until(device)) if at is not None and at <= now]
+        return max(known, default=now)
+
+    def reason_of_silence(self, device: DeviceId) -> str | None:
+        """Why a wearable is not heard now, in words; ``None`` while it is."""
+        return self._outages[device].reason
 
     def _on_radio_loss(self, reason: str) -> None:
         for session in list(self._sessions.values()):
@@ -186,7 +208,7 @@ class Gateway:
                 raise end
 
     async def _pull(self, device: PairedDevice, driver: Driver) -> PullResult:
-        progress = self.progress[device.device_id]
+        progress, outage = self.progress[device.device_id], self._outages[device.device_id]
         before, began = progress.samples, self._clock()
         error: EdgeError | str | None = None
         for attempt in range(PULL_ATTEMPTS):
@@ -194,6 +216,8 @@ class Gateway:
                 await asyncio.sleep(self._pause_s(attempt))
             try:
                 await self._connect_and_run(device, driver)
+                # it remembers what happened meanwhile: a time without a visit is no gap
+                outage.end(self._clock())
                 return PullResult(device.device_id, progress.samples - before, None)
             except EdgeError as caught:
                 error = caught
@@ -203,29 +227,41 @@ class Gateway:
                 logger.error("pull ended device=%s error=%s", device.device_id, caught)
                 error = SPOOL_FULL
                 break
-        last = self._began_utc if progress.heard_utc is None else progress.heard_utc
-        progress.on_gap(device.device_id, Gap(last, max(last, began), str(error)))
+        # each failed visit puts the time since the one before on record, and no time twice
+        outage.begin(self._silent_since(device.device_id), str(error))
+        self._close(device.device_id, outage, began)
+        outage.begin(max(began, progress.heard_utc or began), str(error))
         return PullResult(device.device_id, progress.samples - before, str(error))
 
     async def _hold(self, device: PairedDevice, driver: Driver, until: asyncio.Event) -> None:
+        outage = self._outages[device.device_id]
+        if outage.reason is None:
+            # held before, and let go
+            outage.begin(self._silent_since(device.device_id), NOT_RUNNING)
+        try:
+            await self._keep_holding(device, driver, until, outage)
+        finally:
+            # what is not known when the gateway ends is on record, not only when it is known again
+            self._close(device.device_id, outage, self._clock())
+
+    async def _keep_holding(
+        self, device: PairedDevice, driver: Driver, until: asyncio.Event, outage: Outage
+    ) -> None:
         failures = 0
         progress = self.progress[device.device_id]
-        lost_utc, reasons = self._clock(), list[str]()
         while not until.is_set():
             before = progress.samples
+            if self._held_links.locked():
+                outage.note(NO_LINK_FREE)
             try:
                 async with self._held_links:
-                    await self._connect_and_run(device, driver, lost=(lost_utc, reasons))
+                    await self._connect_and_run(device, driver, outage)
             except EdgeError as error:
                 # a link that brought something was a good one: try again at once
-                has_brought = progress.samples > before
-                failures = 1 if has_brought else failures + 1
-                if has_brought:
-                    lost_utc = progress.heard_utc or lost_utc
-                if str(error) not in reasons:
-                    reasons.append(str(error))
+                failures = 1 if progress.samples > before else failures + 1
                 if until.is_set():
                     return
+                outage.begin(self._silent_since(device.device_id), str(error))
                 logger.info("link ended device=%s failures=%d error=%s", device.device_id, failures, error)
                 # looking for an absent wearable is waiting already
                 if isinstance(error, NotSeenError):
@@ -233,17 +269,22 @@ class Gateway:
             except SpoolFullError as error:
                 # what a stream said is gone: on record at once, for the box may be stopped while it is full
                 failures = 1 if progress.samples > before else failures + 1
-                lost_utc = self._lose(device.device_id, max(lost_utc, progress.heard_utc or lost_utc), error)
-                reasons[:] = [SPOOL_FULL]
+                logger.error("observations_not_kept device=%s error=%s", device.device_id, error)
+                outage.begin(self._silent_since(device.device_id), SPOOL_FULL)
+                self._close(device.device_id, outage, self._clock())
+                outage.begin(self._clock(), SPOOL_FULL)
             with suppress(TimeoutError):
                 await asyncio.wait_for(until.wait(), self._pause_s(max(1, failures)))
 
-    def _lose(self, device: DeviceId, since_utc: int, error: SpoolFullError) -> int:
-        """Put on record that nothing was kept since then; returns until when."""
-        now = max(since_utc, self._clock())
-        logger.error("observations_not_kept device=%s error=%s", device, error)
-        self.progress[device].on_gap(device, Gap(since_utc, now, SPOOL_FULL))
-        return now
+    def _close(self, device: DeviceId, outage: Outage, at_utc: int) -> None:
+        """Put an outage on record; the next gap begins where it ends."""
+        gap = outage.end(at_utc)
+        if gap is None:
+            return
+        self.progress[device].on_gap(device, gap)
+        # a full spool takes no cursor: after a restart the time is on record twice
+        with suppress(SpoolFullError):
+            self._spool.append((), cursors={cursor_name(device, ACCOUNTED_LOG): gap.end_utc})
 
     def _pause_s(self, failures: int) -> float:
         """Back-off, doubled with each failure; jittered so that a ward does not reconnect in step."""
@@ -251,7 +292,7 @@ class Gateway:
         return whole * random.uniform(0.5, 1.0)
 
     async def _connect_and_run(
-        self, device: PairedDevice, driver: Driver, *, lost: tuple[int, list[str]] | None = None
+        self, device: PairedDevice, driver: Driver, outage: Outage | None = None
     ) -> None:
         progress = self.progress[device.device_id]
         async with self._open(device) as session:
@@ -263,13 +304,8 @@ class Gateway:
                     keeper = Keeper(session, self._spool, progress, self._on_rejected)
                     async for harvest in harvests:
                         keeper.keep(harvest)
-                        if lost is not None:
-                            start, reasons = lost
-                            end = max(start, session.subscribed_utc)
-                            why = "; ".join(reasons) or NOT_YET
-                            progress.on_gap(device.device_id, Gap(start, end, why))
-                            reasons.clear()
-                            lost = None
+                        if outage is not None:
+                            self._close(device.device_id, outage, session.subscribed_utc)
             finally:
                 watch.cancel()
                 del self._sessions[device.device_id]

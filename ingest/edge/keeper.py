@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: Cursors that tell of a wearable's clock: how far it was off, and when it was set.
 CLOCK_PREFIX: Final = "clock-"
+#: Cursor of when something last came, microseconds UTC.
+HEARD_LOG: Final = "heard"
 #: Called with device, kind, reason and the refused bytes.
 RejectedCallback = Callable[[DeviceId, str, str, bytes], None]
 

@@ -20,7 +20,7 @@ from devices.clock import SECOND, Clock
 from devices.drivers.session import Gap
 from devices.ids import DeviceId
 from devices.observations import Observation
-from ingest.edge.keeper import CLOCK_PREFIX, SpoolWriter, cursor_name
+from ingest.edge.keeper import CLOCK_PREFIX, HEARD_LOG, SpoolWriter, cursor_name
 from ingest.edge.spool_cipher import Cipher
 from ingest.edge.spool_reader import DeviceSamples, open_to_read
 from ingest.errors import MessageError, SpoolError
@@ -34,7 +34,6 @@ GAPS_KEPT: Final = 10_000
 #: No notification is longer; what is refused of a stored log is shortened to this.
 FRAME_BYTES: Final = 512
 KEPT_LOG: Final = "kept"
-HEARD_LOG: Final = "heard"
 #: Frames and gaps that wait in memory while the disk is full.
 UNWRITTEN_KEPT: Final = 10_000
 #: A refusal costs at most so many writes in vain.

@@ -10,7 +10,7 @@ from devices.blobs import unpack_u16
 from devices.clock import SECOND
 from devices.drivers.session import Gap
 from devices.ids import DeviceId
-from devices.observations import HeartRate, Observation, SleepStage, StepCount
+from devices.observations import DeviceHrv, HeartRate, Observation, SleepStage, StepCount, Wear
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,10 @@ def _slots(observation: Observation) -> Iterator[tuple[int, int]]:
             values, period_s = list(observation.stages), observation.epoch_s
         case HeartRate():
             values, period_s = list(observation.bpm), observation.period_s
+        case DeviceHrv():
+            values, period_s = [observation.value_ms], observation.period_s
+        case Wear():
+            values, period_s = [int(observation.is_worn)], observation.duration_s
         case _:
             return
     for index, value in enumerate(values):

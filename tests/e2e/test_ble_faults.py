@@ -4,6 +4,7 @@ and the reason of every gap on record."""
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,12 @@ from devices.observations import Battery, HeartRate, SleepStage, StepCount
 from devices.sim.ring import Ring
 from devices.sim.strap import Strap
 from ingest.edge.beats import CLOCK_BACK, COPY, REFUSED, SILENT
-from ingest.edge.gateway import PairedDevice
+from ingest.edge.gateway import NO_LINK_FREE, PairedDevice
+from ingest.edge.ledger import Ledger
+from ingest.edge.radio import MAX_LINKS
+from ingest.edge.spool import Spool
 from ingest.edge.virtual_radio import VirtualAdapter
-from ingest.edge.virtual_radio_air import ReadFault
+from ingest.edge.virtual_radio_air import HostedWearable, ReadFault
 from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import (
     RING,
@@ -24,6 +28,7 @@ from tests.fixtures_ble import (
     STRAP,
     TIMING,
     Home,
+    ListSpool,
     a_home,
     assert_account,
     listening,
@@ -267,7 +272,7 @@ async def test_characteristics_missing(home: Home) -> None:
     strap, paired = strap_with(home)
     await home.put_on_air(strap, missing=[battery.LEVEL])
     ring, ring_pair = ring_with(home)
-    await home.put_on_air(ring, missing=[colmi.BIG_NOTIFY])
+    await home.put_on_air(ring, missing=[colmi.NOTIFY])
     await home.open_gateway(paired, ring_pair)
     async with home.streaming():
         await listening(home)
@@ -275,7 +280,7 @@ async def test_characteristics_missing(home: Home) -> None:
         (result,) = await home.gateway.pull_history()
     assert home.spool.beats() == heard
     assert result.error is not None
-    assert "de5bf729" in result.error
+    assert "6e400003" in result.error
     assert reasons(home, RING) == [result.error]
 
 
@@ -285,9 +290,10 @@ async def test_pairing_refused(home: Home) -> None:
     await home.open_gateway(replace(paired, is_bonded=True))
     progress = home.gateway.progress[STRAP]
     async with home.streaming():
-        await asyncio.sleep(0.5)
+        await until(lambda: "did not pair" in (home.gateway.reason_of_silence(STRAP) or ""))
         assert not progress.is_listening
         assert progress.connections == 0
+    assert "did not pair" in reasons(home)[0]
 
 
 @pytest.mark.parametrize("quirks", [Quirks(), BLUEZ], ids=["plain", "bluez"])
@@ -543,3 +549,93 @@ async def test_change_to_summer_time_changes_nothing(home: Home) -> None:
         truth |= {start + slot * 15 * MINUTE: count for slot, count in enumerate(counts)}
         await gateway.pull_history()
     assert samples(home.spool.observations, keep=StepCount) == truth
+
+
+async def test_what_a_stopped_gateway_missed_is_on_record(home: Home, tmp_path: Path) -> None:
+    """Stopped while it heard, then while the strap was away: no time twice, each with its reason."""
+    strap, paired = strap_with(home)
+    hosted = await home.put_on_air(strap)
+    spool = Spool(tmp_path / "spool.db", clock=home.clock)
+    ledger = Ledger(tmp_path / "ledger.db", spool, clock=home.clock)
+    home.spool = ledger  # type: ignore[assignment]
+    found: list[tuple[int, int, str]] = []
+
+    async def run(*, hears: bool) -> None:
+        hosted.set_in_range(hears)
+        gateway = await home.open_gateway(paired)
+        async with home.streaming():
+            if hears:
+                await listening(home)
+                await play_beats(home, strap, 800)
+            else:
+                await asyncio.sleep(0.8)
+            home.clock.now += MINUTE if not hears else 0
+        found.extend(
+            ((gap.start_utc - START) // SECOND, (gap.end_utc - START) // SECOND, gap.reason)
+            for gap in gateway.progress[STRAP].gaps
+        )
+        await home.adapter.set_present(False)
+
+    try:
+        for hears in (True, False, True):
+            await run(hears=hears)
+            home.clock.now += HOUR
+    finally:
+        ledger.close()
+        spool.close()
+        home.spool = ListSpool()
+        home.told, home.gateways = [], []
+    heard_s = 8
+    assert found == [
+        (0, 0, "not yet connected"),
+        (heard_s, heard_s + 3660, "gateway was not running; strap-1 not seen within 0.6 s"),
+        (heard_s + 3660, heard_s + 7260, "gateway was not running"),
+    ]
+
+
+async def test_failed_visits_tile_the_time(home: Home) -> None:
+    """An absent ring: each time is on record once, however often it is looked for in vain."""
+    ring, paired = ring_with(home)
+    hosted = await home.put_on_air(ring)
+    gateway = await home.open_gateway(paired, timing=replace(TIMING, scan_s=0.1))
+    await gateway.pull_history()
+    hosted.set_in_range(False)
+    for _ in range(3):
+        home.clock.now += 30 * MINUTE
+        (result,) = await gateway.pull_history()
+        assert gateway.reason_of_silence(RING) == result.error == "ring-1 not seen within 0.1 s"
+    gaps = [
+        ((gap.start_utc - START) // MINUTE, (gap.end_utc - START) // MINUTE)
+        for gap in gateway.progress[RING].gaps
+    ]
+    assert gaps == [(0, 30), (30, 60), (60, 90)]
+    hosted.set_in_range(True)
+    await gateway.pull_history()
+    assert len(gateway.progress[RING].gaps) == 3
+    assert gateway.reason_of_silence(RING) is None
+
+
+async def test_more_straps_than_links(home: Home) -> None:
+    """Five links by default; who waits for one has that reason, and gets the first that is free."""
+    pairs: list[PairedDevice] = []
+    hosted: list[HostedWearable] = []
+    for number in range(6):
+        address = f"F0:00:00:00:02:0{number}"
+        hosted.append(await home.put_on_air(Strap(f"strap {number}", address)))
+        pairs.append(PairedDevice(DeviceId(f"strap-{number}"), address, "hr_strap"))
+    gateway = await home.open_gateway(*pairs, max_links=MAX_LINKS)
+    assert MAX_LINKS == 5
+
+    def waiting() -> list[DeviceId]:
+        return [name for name in gateway.progress if gateway.reason_of_silence(name) is not None]
+
+    async with home.streaming():
+        await until(lambda: len(waiting()) == 1)
+        await asyncio.sleep(0.3)
+        (left,) = waiting()
+        assert sum(each.is_connected for each in hosted) == 5
+        assert gateway.reason_of_silence(left) == NO_LINK_FREE
+        for each in hosted[:3]:
+            each.set_in_range(False)
+        await until(lambda: gateway.reason_of_silence(left) is None)
+    assert [gap.reason for gap in gateway.progress[left].gaps] == [NO_LINK_FREE]

@@ -76,6 +76,7 @@ async def test_yesterday_is_pulled_again_and_a_later_reading_wins(home: Home) ->
     heard = samples(home.spool.observations, keep=DeviceHrv)
     assert min(heard) >= TODAY - DAY
     assert heard[TODAY + 2 * HOUR] == 99
+    assert home.gateway.progress[RING].revised == 1
 
 
 async def test_firmware_without_the_log_costs_one_wait_and_nothing_else(

@@ -233,6 +233,13 @@ def test_pairing_again_offers_only_strangers(tmp_path: Path, capsys: pytest.Capt
         ('gateway="g"\nsite="s"\ncolour=1\n[broker]\nhost="h"\nport=1', "colour"),
         ('gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1', "no device is paired yet"),
         ('gateway="g"\nsite="s"\nreconnect_s=0\n[broker]\nhost="h"\nport=1', "reconnect_s = 0 is not more"),
+        ('gateway="g"\nsite="s"\nmax_links=0\n[broker]\nhost="h"\nport=1', "max_links = 0 is less than 1"),
+        (
+            'gateway="g"\nsite="s"\nmax_links=1\n[broker]\nhost="h"\nport=1\n'
+            '[[device]]\nid="d"\naddress="a"\ndriver="hr_strap"\n'
+            '[[device]]\nid="e"\naddress="b"\ndriver="colmi_ring"\n',
+            "max_links = 1 is less than 2",
+        ),
         (
             'gateway="g"\nsite="s"\n[broker]\nhost="h"\nport=1\n[[device]]\nid="d"\naddress="a"\ndriver="x"',
             "no driver 'x'",

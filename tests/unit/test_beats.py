@@ -215,6 +215,17 @@ def test_the_first_frame_of_a_connection_after_a_silence_is_not_doubled() -> Non
     assert reason(clock, T0 + 30 * SECOND + 2000, 800) == COPY
 
 
+@pytest.mark.parametrize("pieces", [[20], [1, 19], [4, 8, 8]])
+def test_a_link_that_stands_still_once_it_is_subscribed_costs_no_beat(pieces: list[int]) -> None:
+    """Sixteen seconds of beats, all held back, come in pieces: each is kept, none before the subscription."""
+    clock, arrival, beat = clock_from(), T0 + 17 * SECOND, 0
+    for count in pieces:
+        placed = clock.place([frame(arrival, 800 + beat + each) for each in range(count)])
+        assert not [one for one in placed if isinstance(one, Refusal)]
+        arrival, beat = arrival + SECOND // 5, beat + count
+    assert reason(clock, arrival + BACKLOG_US, *[900] * 60) == AHEAD
+
+
 @pytest.mark.parametrize("is_together", [True, False])
 def test_clock_recovers_after_a_stall(is_together: bool) -> None:
     """Ten seconds of silence, then all that was held back: nothing refused, nothing ahead for long."""

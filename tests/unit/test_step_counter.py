@@ -5,7 +5,7 @@ import pytest
 from devices.blobs import unpack_u16
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 from devices.drivers.session import Gap, Harvest
-from devices.drivers.step_counter import MIDNIGHT, RESTARTED, StepCounter
+from devices.drivers.step_counter import CLOCK_BACK, MIDNIGHT, RESTARTED, StepCounter
 from devices.ids import DeviceId
 from devices.observations import StepCount
 
@@ -39,7 +39,7 @@ def said(harvest: Harvest) -> list[tuple[int, int, int]]:
         # so it did in any day, but nobody knows when
         (900, (-DAY, 800), None, [], [Gap(-DAY, 0, MIDNIGHT)]),
         # the gateway's clock was set back: the steps count, the time does not
-        (900, (2 * HOUR, 800), -9 * HOUR, [(0, MINUTE, 100)], []),
+        (900, (2 * HOUR, 800), -9 * HOUR, [(0, MINUTE, 100)], [Gap(0, 0, CLOCK_BACK)]),
     ],
 )
 def test_resume(
@@ -75,3 +75,18 @@ def test_steps_held_back_wait_for_their_time() -> None:
 def test_a_day_of_25_hours_fits() -> None:
     counter = resumed(9000, None, -25 * HOUR + NOW)
     assert said(counter.settle(NOW, is_worn=False)) == [(-DAY, 0, 9000)]
+
+
+def test_a_clock_set_back_while_the_link_stands_makes_no_steps_wait() -> None:
+    """They would wait for hours, and then not fit into a minute."""
+    counter = resumed(0, (NOW, 0), None)
+    counter.read(3000)
+    counter.heed_clock(NOW - 3 * HOUR)
+    assert not counter.is_ripe(NOW - 3 * HOUR + MINUTE)
+    counter.read(3040)
+    assert counter.is_ripe(NOW - 2 * HOUR)
+    harvest = counter.settle(NOW - 2 * HOUR, is_worn=False)
+    assert said(harvest) == [(-3 * HOUR, -2 * HOUR, 3040)]
+    assert [gap.reason for gap in harvest.gaps] == [CLOCK_BACK]
+    counter.heed_clock(NOW - 2 * HOUR)
+    assert counter.gaps == []
