@@ -4,8 +4,9 @@ Everything goes along a row in a fixed order: a patient's numbers are the same t
 the last bit whoever else is computed, and however long the past in the matrix is.
 """
 
+from dataclasses import fields, is_dataclass, replace
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,30 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
+#: A dataclass of matrices.
+Record = TypeVar("Record", bound=Any)
+
 EPOCH: Final = date(1970, 1, 1)
 #: Streams of wearables; a segment of one is what may be compared with itself.
 STREAMS: Final = tuple(sorted({metric.stream for metric in METRICS.values() if metric.stream}))
+
+
+def cut(record: Record, rows: slice, columns: slice) -> Record:
+    """Some patients and days of every matrix in a record; whatever is no matrix stays."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value[rows, columns]
+        if isinstance(value, dict):
+            return {name: part(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return cut(value, rows, columns) if is_dataclass(value) else value
+
+    return replace(record, **{one.name: part(getattr(record, one.name)) for one in fields(record)})
+
+
+def since(record: Record, column: int) -> Record:
+    """The days from `column` on of every matrix in a record."""
+    return cut(record, slice(None), slice(column, None))
 
 
 def lagged(values: Floats, lag: int) -> Floats:
@@ -62,9 +84,10 @@ def recent(marks: Marks, days: int) -> Marks:
     return found
 
 
-def days_since(marks: Marks, known_after: int) -> Floats:
-    """Days since the last mark that is known by now; infinite when there is none."""
-    columns = np.arange(marks.shape[1])
-    last = np.maximum.accumulate(np.where(marks, columns, -1), axis=1).astype(np.float64)
-    known = lagged(np.where(last < 0, np.nan, last), known_after)
-    return np.where(np.isnan(known), np.inf, columns - known)
+def last_marked(marks: Marks, known_after: int) -> Floats:
+    """Column of the last mark that is known by each day, `known_after` days late; -inf for none."""
+    columns = np.arange(marks.shape[1], dtype=np.float64)
+    last = np.maximum.accumulate(np.where(marks, columns, -np.inf), axis=1)
+    known = np.full(marks.shape, -np.inf)
+    known[:, known_after:] = last[:, : max(0, marks.shape[1] - known_after)]
+    return known

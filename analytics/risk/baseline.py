@@ -43,7 +43,7 @@ def deviations(panel: Panel, scales: Scales = DEFAULT_SCALES, *, first: int = 0)
     scales : Scales
         Usual within-person spreads.
     first : int
-        Columns before it are not computed (NaN): a night needs the last fifteen.
+        Columns before it are not computed (NaN).
     """
     values = panel.comparable()
     return {

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from analytics.risk.arrays import Floats, days_since, highest, lagged, mean, sum_and_count
+from analytics.risk.arrays import Array, Floats, Marks, highest, lagged, last_marked, mean, sum_and_count
 from analytics.risk.baseline import Deviation
 from analytics.risk.labels import KNOWN_AFTER, Labels
 from analytics.risk.panel import Panel
+from analytics.risk.past import FEATURE_DAYS, PAST_DAYS, Past
 
 #: Nights a mean over a week needs, pairs of days a swing, scores a spread.
 LEAST_NIGHTS, LEAST_PAIRS, LEAST_SCORES = 3, 4, 5
@@ -40,15 +41,23 @@ FEATURES: Final[dict[str, str | None]] = {
     "nrs_sd": "nrs",
     "recent": None,
 }
-#: Days the longest feature looks back: z of that many days are needed.
-LOOK_BACK: Final = 14
 
 
-def features(panel: Panel, labels: Labels, deviations: dict[str, Deviation]) -> dict[str, Floats]:
-    """Features of every day: name of :data:`FEATURES` -> matrix (patients, days), nowhere NaN."""
+def features(
+    panel: Panel, labels: Labels, deviations: dict[str, Deviation], past: Past | None = None
+) -> dict[str, Floats]:
+    """Features of every day: name of :data:`FEATURES` -> matrix (patients, days), nowhere NaN.
+
+    Parameters
+    ----------
+    past : Past, optional
+        What was known before; then only columns from :data:`analytics.risk.past.PAST_DAYS` on stand.
+    """
     z = {name: deviation.z for name, deviation in deviations.items()}
     rhr, lnr, pain = z["resting_hr_bpm"], z["rmssd_ms"], z["nrs"]
-    recency = np.exp(-days_since(labels.is_flare_day, KNOWN_AFTER) / FORGETTING_DAYS) - USUAL_RECENT
+    before = None if past is None else past.last_flare
+    since = np.arange(panel.shape[1]) - last_known(labels.is_flare_day, before)
+    recency = np.exp(-since / FORGETTING_DAYS) - USUAL_RECENT
     found = {
         "tst_3": -mean(z["tst_min"], 3),
         "waso_3": mean(z["waso_min"], 3),
@@ -70,6 +79,19 @@ def features(panel: Panel, labels: Labels, deviations: dict[str, Deviation]) -> 
     return {name: np.where(np.isnan(values), 0.0, values) for name, values in found.items()}
 
 
+def last_known(marks: Marks, before: Array | None) -> Floats:
+    """Column of the last flare day (or onset) known by each day, -inf for none.
+
+    `before` is that of the day before column :data:`analytics.risk.past.PAST_DAYS`; what it
+    covers is not looked at again.
+    """
+    if before is None:
+        return last_marked(marks, KNOWN_AFTER)
+    young = marks.copy()
+    young[:, : PAST_DAYS - KNOWN_AFTER] = False
+    return np.maximum(last_marked(young, KNOWN_AFTER), before[:, None])
+
+
 def _swing(z: Floats) -> Floats:
     """Mean change of steps from one day to the next over a week, as seen on usual weeks: 0."""
     return mean(np.abs(z - lagged(z, 1)), 7, least=LEAST_PAIRS) - USUAL_SWING
@@ -84,10 +106,10 @@ def _irregularity(z: Floats) -> Floats:
 
 def _spread(z: Floats) -> Floats:
     """Standard deviation (ddof 1) of pain's deviations over a fortnight."""
-    total, count = sum_and_count(z, 0, LOOK_BACK - 1)
+    total, count = sum_and_count(z, 0, FEATURE_DAYS - 1)
     center = total / np.maximum(count, 1)
     squares: Floats = np.zeros(z.shape)
-    for lag in range(min(LOOK_BACK, z.shape[1])):
+    for lag in range(min(FEATURE_DAYS, z.shape[1])):
         distance = lagged(z, lag) - center
         squares += np.where(np.isnan(distance), 0.0, distance * distance)
     spread = np.sqrt(squares / np.maximum(count - 1, 1))

@@ -11,13 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.risk.arrays import Array, Floats, Marks, lagged, mean
+from analytics.risk.arrays import Array, Floats, Marks, lagged, mean, since
 from analytics.risk.baseline import Deviation
-from analytics.risk.features import features
+from analytics.risk.baseline import deviations as deviations_of
+from analytics.risk.features import features, last_known
 from analytics.risk.hazard import contributions, own_history, risk_within
-from analytics.risk.labels import Labels
+from analytics.risk.labels import Labels, flare_labels
 from analytics.risk.model import HORIZON, SHIPPED, Model
 from analytics.risk.panel import Panel, carried
+from analytics.risk.past import PAST_DAYS, Past
+from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.status import Standing, standing
 
 #: Deviation: nine cells (3 metrics x 3 days), of which five must be there.
@@ -28,6 +31,8 @@ LEAST_CELLS: Final = 5
 REFRACTORY_DAYS: Final = 7
 #: A new segment's heart values alert nobody in its first days.
 SETTLING_DAYS: Final = 21
+#: After so long a silence there is no baseline that a new segment would differ from.
+FORGOTTEN_DAYS: Final = 30
 _HEART: Final = ("rhr_3", "rhr_7", "lnr_3", "lnr_7")
 
 
@@ -45,8 +50,12 @@ class Scores:
         Chance of an onset.
     onsets, expected : matrix
         Onsets known, and expected, behind the own history.
+    last_flare, last_onset : matrix
+        Days since the last flare day and onset that are known, infinite for none.
     would_alert : matrix of bool
         The model passes its threshold, outside the refractory days.
+    last_alert : matrix
+        Days since the last of these, infinite for none.
     contributions : dict of str to matrix
         Log-odds per feature (mean over the next three days), and of ``own_history``.
     """
@@ -59,69 +68,169 @@ class Scores:
     risk_7d: Floats
     onsets: Floats
     expected: Floats
+    last_flare: Floats
+    last_onset: Floats
     would_alert: Marks
+    last_alert: Floats
     contributions: dict[str, Floats]
 
 
 def score(panel: Panel, labels: Labels, deviations: dict[str, Deviation], model: Model = SHIPPED) -> Scores:
-    """Score every day of the panel; `deviations` cover all its columns."""
+    """Score every day of a panel that holds the patients' whole past."""
+    stand = standing(panel, labels, deviations, model)
+    return _score(panel, labels, deviations, stand, is_settling(panel), model, None)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything about the days of a panel from one column on."""
+
+    panel: Panel
+    labels: Labels
+    deviations: dict[str, Deviation]
+    scores: Scores
+
+
+def judge(
+    panel: Panel,
+    first: int,
+    *,
+    model: Model = SHIPPED,
+    scales: Scales = DEFAULT_SCALES,
+    past: Past | None = None,
+) -> Judged:
+    """Labels, deviations and scores of the columns from `first` on.
+
+    Parameters
+    ----------
+    panel : Panel
+        With the whole past; or, with a `past`, with at least :data:`RAW_DAYS` columns before
+        `first` as far as there are any.
+    past : Past, optional
+        What was known on the day before `first`. The result is the same to the last bit.
+    """
+    if past is not None and first < PAST_DAYS:
+        raise ValueError(f"a past needs {PAST_DAYS} columns before the first one scored, not {first}")
+    start = 0 if past is None else first - PAST_DAYS
+    against = deviations_of(panel, scales, first=start)
+    labels = flare_labels(panel)
+    monitored = None
+    if past is not None:
+        monitored = np.where(past.monitored_days > 0, past.monitored_days - first, np.nan)
+    stand = standing(panel, labels, against, model, monitored)
+    parts = (
+        panel.since(start),
+        since(labels, start),
+        {name: since(one, start) for name, one in against.items()},
+    )
+    settling = is_settling(panel)[:, start:]
+    scores = _score(*parts, since(stand, start), settling, model, past)
+    low = first - start
+    return Judged(
+        parts[0].since(low),
+        since(parts[1], low),
+        {name: since(one, low) for name, one in parts[2].items()},
+        since(scores, low),
+    )
+
+
+def _score(
+    panel: Panel,
+    labels: Labels,
+    deviations: dict[str, Deviation],
+    stand: Standing,
+    settling: Marks,
+    model: Model,
+    past: Past | None,
+) -> Scores:
     z = {name: deviation.z for name, deviation in deviations.items()}
     deviation, cells = _combined(z)
-    stand = standing(panel, labels, deviations, model)
-    found = features(panel, labels, deviations)
-    history, onsets, expected = own_history(found, labels, labels.is_at_risk & stand.is_sufficient, model)
-    shown = stand.is_scored
-    risk_7d = np.where(shown, risk_within(found, model, HORIZON, history), np.nan)
+    found = features(panel, labels, deviations, past)
+    is_counted = labels.is_at_risk & stand.is_sufficient
+    history, onsets, expected = own_history(found, labels, is_counted, model, past)
+    risk_3d, risk_7d = (
+        np.where(stand.is_scored, risk, np.nan) for risk in risk_within(found, model, (3, HORIZON), history)
+    )
     parts = contributions(found, model, history)
+    would_alert, last_alert = alerts(risk_7d, model.theta, settling & is_heart_led(parts), past)
     return Scores(
         standing=stand,
         deviation=deviation,
         cell_count=cells,
         mean_z={name: mean(values, DEVIATION_DAYS) for name, values in z.items()},
-        risk_3d=np.where(shown, risk_within(found, model, 3, history), np.nan),
+        risk_3d=risk_3d,
         risk_7d=risk_7d,
         onsets=onsets,
         expected=expected,
-        would_alert=alerts(risk_7d, model.theta, is_held_back(panel, parts)),
+        last_flare=_age(last_known(labels.is_flare_day, None if past is None else past.last_flare)),
+        last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),
+        would_alert=would_alert,
+        last_alert=_age(last_alert),
         contributions=parts,
     )
 
 
-def alerts(risk_7d: Floats, theta: float | None, is_held_back: Marks) -> Marks:
-    """Days on which the risk passes `theta`, each at least 7 days after the one before."""
-    found: Marks = np.zeros(risk_7d.shape, np.bool_)
-    if theta is None:
-        return found
-    wait = np.zeros(len(found), np.int64)
-    for column in range(found.shape[1]):
-        with np.errstate(invalid="ignore"):
-            passes = (risk_7d[:, column] > theta) & ~is_held_back[:, column]
-        found[:, column] = passes & (wait == 0)
-        wait = np.where(found[:, column], REFRACTORY_DAYS - 1, np.maximum(wait - 1, 0))
-    return found
+def _age(last: Floats) -> Floats:
+    """Days since the column named; infinite for none."""
+    return np.arange(last.shape[1]) - last
 
 
-def is_held_back(panel: Panel, parts: dict[str, Floats]) -> Marks:
-    """Days whose risk rests on heart values of a segment younger than 21 days.
+def alerts(
+    risk_7d: Floats, theta: float | None, is_held_back: Marks, past: Past | None = None
+) -> tuple[Marks, Floats]:
+    """Days on which the risk passes `theta`, each at least 7 days after the one before.
 
-    They dominate when they raise the log-odds by more than all other features together.
+    Returns
+    -------
+    would_alert : matrix of bool
+    last_alert : matrix
+        Column of the last one up to each day, -inf for none.
     """
+    found: Marks = np.zeros(risk_7d.shape, np.bool_)
+    latest = np.full(risk_7d.shape, -np.inf)
+    last = np.full(len(found), -np.inf) if past is None else past.last_alert.copy()
+    with np.errstate(invalid="ignore"):
+        passes = (risk_7d > (np.inf if theta is None else theta)) & ~is_held_back
+    for column in range(0 if past is None else PAST_DAYS, found.shape[1]):
+        found[:, column] = passes[:, column] & (column - last >= REFRACTORY_DAYS)
+        last = np.where(found[:, column], column, last)
+        latest[:, column] = last
+    return found, latest
+
+
+def is_heart_led(parts: dict[str, Floats]) -> Marks:
+    """Days on which heart values raise the log-odds by more than all other features together."""
     rising = {name: np.maximum(values, 0) for name, values in parts.items() if name != "own_history"}
-    heart = sum((rising[name] for name in _HEART), np.zeros(panel.shape))
-    other = sum((values for name, values in rising.items() if name not in _HEART), np.zeros(panel.shape))
-    is_young = np.zeros(panel.shape, np.bool_)
+    shape = next(iter(rising.values())).shape
+    heart, other = np.zeros(shape), np.zeros(shape)
+    for name, values in rising.items():
+        if name in _HEART:
+            heart += values
+        else:
+            other += values
+    return heart > other
+
+
+def is_settling(panel: Panel) -> Marks:
+    """Days within 21 of a new segment of heart values."""
+    young = np.zeros(panel.shape, np.bool_)
     for stream in ("hrv", "pulse"):
-        is_young |= _segment_age(carried(panel.segments[stream])) < SETTLING_DAYS
-    return is_young & (heart > other)
+        young |= _segment_age(panel.segments[stream]) < SETTLING_DAYS
+    return young
 
 
-def _segment_age(segment: Array) -> Array:
-    """Days since the present segment began; the first segment of a patient has always been."""
-    columns = np.arange(segment.shape[1])
+def _segment_age(segment: Array) -> Floats:
+    """Days since the present segment began; infinite where none has gone before it within 30 days."""
+    columns = np.arange(segment.shape[1], dtype=np.float64)
+    spoke = segment >= 0
+    last = np.maximum.accumulate(np.where(spoke, columns, -np.inf), axis=1)
+    before = np.full(segment.shape, -np.inf)
+    before[:, 1:] = last[:, :-1]
+    held = carried(segment)
     begins = np.zeros(segment.shape, np.bool_)
-    begins[:, 1:] = (segment[:, 1:] != segment[:, :-1]) & (segment[:, :-1] >= 0)
-    last = np.maximum.accumulate(np.where(begins, columns, -SETTLING_DAYS), axis=1)
-    return columns - last
+    begins[:, 1:] = (held[:, 1:] != held[:, :-1]) & (columns[1:] - before[:, 1:] <= FORGOTTEN_DAYS)
+    began = np.maximum.accumulate(np.where(begins, columns, -np.inf), axis=1)
+    return columns - began
 
 
 def _combined(z: dict[str, Floats]) -> tuple[Floats, NDArray[np.int64]]:

@@ -5,19 +5,19 @@ rises with K by construction. Sums run over the features in their registered ord
 the same patient gets the same bits whoever else is computed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from analytics.risk.arrays import Floats, Marks, lagged
 from analytics.risk.features import FEATURES
-from analytics.risk.labels import KNOWN_AFTER, Labels
-from analytics.risk.model import Model, ReferenceClass
+from analytics.risk.labels import Labels
+from analytics.risk.model import HORIZON, Model, ReferenceClass
+from analytics.risk.past import HISTORY_LAG, PAST_DAYS, Past
 
 #: Contributions are means over the next three days: the weight two days ahead.
 MIDDLE_AHEAD: Final = 2
-#: Days until onsets count against those expected.
-HISTORY_LAG: Final = KNOWN_AFTER + 1
 #: A class of similar days with fewer of them says nothing.
 LEAST_REFERENCE_DAYS: Final = 100
 
@@ -32,26 +32,43 @@ def hazard(features: dict[str, Floats], model: Model, ahead: int, history: Float
     history : matrix or float
         ln M of :func:`own_history`; 0 leaves the personal rate out.
     """
-    logit = model.intercepts[ahead - 1] + history
-    for name in FEATURES:
-        weight = model.weight(name, ahead)
-        if weight:
-            logit = logit + features[name] * weight
-    return 1 / (1 + np.exp(-logit))
+    near, change = _predictor(features, model)
+    return _chance(near, change, model, ahead, history)
 
 
 def risk_within(
-    features: dict[str, Floats], model: Model, days: int, history: Floats | float = 0.0
-) -> Floats:
-    """Chance of an onset within the next `days` days."""
+    features: dict[str, Floats], model: Model, days: Sequence[int], history: Floats | float = 0.0
+) -> list[Floats]:
+    """Chance of an onset within each number of `days` (rising)."""
+    near, change = _predictor(features, model)
     none: Floats | float = 1.0
-    for ahead in range(1, days + 1):
-        none = none * (1 - hazard(features, model, ahead, history))
-    return 1 - np.asarray(none)
+    found: list[Floats] = []
+    for ahead in range(1, days[-1] + 1):
+        none = none * (1 - _chance(near, change, model, ahead, history))
+        if ahead in days:
+            found.append(1 - np.asarray(none))
+    return found
+
+
+def _predictor(features: dict[str, Floats], model: Model) -> tuple[Floats, Floats]:
+    """Log-odds of the features one day ahead, and how much they change up to seven days ahead."""
+    shape = next(iter(features.values())).shape
+    near, change = np.zeros(shape), np.zeros(shape)
+    for name in FEATURES:
+        if model.weights.get(name):
+            near += features[name] * model.weights[name]
+        if model.slopes.get(name):
+            change += features[name] * model.slopes[name]
+    return near, change
+
+
+def _chance(near: Floats, change: Floats, model: Model, ahead: int, history: Floats | float) -> Floats:
+    logit = model.intercepts[ahead - 1] + near + change * ((ahead - 1) / (HORIZON - 1)) + history
+    return 1 / (1 + np.exp(-logit))
 
 
 def own_history(
-    features: dict[str, Floats], labels: Labels, is_counted: Marks, model: Model
+    features: dict[str, Floats], labels: Labels, is_counted: Marks, model: Model, past: Past | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """ln M of every day, ``M = (a + onsets known) / (a + onsets expected)``, with a lag of 3 days.
 
@@ -62,6 +79,8 @@ def own_history(
     ----------
     is_counted : matrix of bool
         At risk and with enough data to be scored.
+    past : Past, optional
+        With it the sums go on from there, and columns before :data:`PAST_DAYS` have none.
 
     Returns
     -------
@@ -69,8 +88,13 @@ def own_history(
         ln M, and the two sums behind it.
     """
     day_ahead = np.where(is_counted, hazard(features, model, 1), 0.0)
-    expected = _before(np.cumsum(day_ahead, axis=1))
-    onsets = _before(np.cumsum(labels.is_onset, axis=1).astype(np.float64))
+    seen = labels.is_onset.astype(np.float64)
+    if past is not None:
+        # the day before the first one scored knows what happened up to three days earlier
+        for values, before in ((day_ahead, past.expected), (seen, past.onsets)):
+            values[:, 0] = before
+            values[:, 1 : PAST_DAYS - HISTORY_LAG] = 0
+    expected, onsets = _before(np.cumsum(day_ahead, axis=1)), _before(np.cumsum(seen, axis=1))
     return np.log((model.rate_prior + onsets) / (model.rate_prior + expected)), onsets, expected
 
 

@@ -21,6 +21,8 @@ LABEL_VERSION: Final = "label-1"
 #: Two points are "much worse" (Farrar 2001).
 EXCESS: Final = 2.0
 LEAST_EXCESS: Final = 1.0
+#: Means of thirds must not decide what is equal.
+TIE: Final = 1e-9
 #: From here on the scale has no room above the own mean.
 NO_ROOM: Final = 9.0
 #: Days until a label is known: the second day of excess may come two days later.
@@ -69,8 +71,8 @@ def flare_labels(panel: Panel) -> Labels:
     mean = _recent_mean(nrs)
     with np.errstate(invalid="ignore"):
         # near the top of the scale less has to do; above a mean of 9 nothing can, and only the tap speaks
-        exceeds = nrs - mean >= np.minimum(EXCESS, np.maximum(10 - mean - 0.5, LEAST_EXCESS))
-        unavailable = np.where(np.isnan(mean), TOO_FEW, np.where(mean > NO_ROOM, CEILING, 0))
+        exceeds = nrs - mean >= np.minimum(EXCESS, np.maximum(10 - mean - 0.5, LEAST_EXCESS)) - TIE
+        unavailable = np.where(np.isnan(mean), TOO_FEW, np.where(mean > NO_ROOM + TIE, CEILING, 0))
     paired = np.zeros_like(exceeds)
     for lag in range(1, min(KNOWN_AFTER, exceeds.shape[1] - 1) + 1):
         both = exceeds[:, lag:] & exceeds[:, :-lag]

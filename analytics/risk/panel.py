@@ -1,7 +1,7 @@
 """Patient-days as matrices: patients down, consecutive dates across."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.metrics import METRICS, Metric
-from analytics.risk.arrays import EPOCH, STREAMS, Array, Floats, Marks
+from analytics.risk.arrays import EPOCH, STREAMS, Array, Floats, Marks, cut
 from analytics.risk.context import breaks_of, suspensions_of
 
 
@@ -53,6 +53,15 @@ class Panel:
     def day(self, column: int) -> date:
         """Date of a column."""
         return self.first + timedelta(days=column)
+
+    def rows(self, start: int, stop: int) -> "Panel":
+        """The patients `start` to `stop` (exclusive) alone."""
+        part = cut(self, slice(start, stop), slice(None))
+        return replace(part, patients=self.patients[start:stop])
+
+    def since(self, column: int) -> "Panel":
+        """The days from `column` on alone."""
+        return replace(cut(self, slice(None), slice(column, None)), first=self.day(column))
 
     def is_suspended(self) -> Marks:
         """Days on which scoring is suspended, whatever the reason."""

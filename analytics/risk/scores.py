@@ -122,7 +122,7 @@ def _risk_rows(
     ]
     at = rows, columns
     columns_: list[Any] = [
-        pa.array(scores.standing.status[at], pa.string()),
+        pa.array([scores.standing.word(*cell) for cell in cells], pa.string()),
         pa.array(reasons, pa.string()),
         pa.array(scores.risk_3d[at], from_pandas=True),
         pa.array(scores.risk_7d[at], from_pandas=True),

@@ -21,8 +21,8 @@ LEARNING_DAYS: Final = 14
 INSUFFICIENT, LEARNING = "insufficient_data", "learning"
 IN_FLARE, POSSIBLE_FLARE = "in_flare", "possible_flare"
 UNCALIBRATED, OK = "uncalibrated", "ok"
-#: Statuses with a risk.
-SCORED: Final = (UNCALIBRATED, OK)
+#: By their code in a matrix.
+STATUSES: Final = (INSUFFICIENT, LEARNING, IN_FLARE, POSSIBLE_FLARE, UNCALIBRATED, OK)
 
 #: Wearable metrics of which two must be there.
 WEARABLE: Final = ("steps", "tst_min", "resting_hr_bpm", "rmssd_ms")
@@ -36,7 +36,8 @@ class Standing:
 
     Parameters
     ----------
-    status : matrix of str
+    status : matrix of int
+        Index into :data:`STATUSES`.
     is_sufficient : matrix of bool
         Enough data, whatever else is the case.
     is_scored : matrix of bool
@@ -56,28 +57,50 @@ class Standing:
     stream_count: NDArray[np.int64]
     score_count: NDArray[np.int64]
 
+    def word(self, row: int, column: int) -> str:
+        """Status of one day."""
+        return STATUSES[int(self.status[row, column])]
 
-def standing(panel: Panel, labels: Labels, deviations: dict[str, Deviation], model: Model) -> Standing:
-    """Status of every day."""
-    monitored = _monitored_days(panel)
+
+def standing(
+    panel: Panel,
+    labels: Labels,
+    deviations: dict[str, Deviation],
+    model: Model,
+    monitored_before: Array | None = None,
+) -> Standing:
+    """Status of every day.
+
+    Parameters
+    ----------
+    monitored_before : array (patients,), optional
+        Days monitored before the matrices begin; NaN where the first one is in them.
+    """
+    monitored = _monitored_days(panel, monitored_before)
     streams, scores, has_recent_score = _there(panel, deviations)
     is_sufficient = (streams >= LEAST_STREAMS) | ((scores >= LEAST_SCORES) & has_recent_score)
     is_sufficient &= ~panel.is_suspended()
-    status = np.full(panel.shape, OK if model.standing == "approved" else UNCALIBRATED, np.object_)
-    status[~is_sufficient] = INSUFFICIENT
-    status[monitored < LEARNING_DAYS] = LEARNING
+    scored = STATUSES.index(OK if model.standing == "approved" else UNCALIBRATED)
+    status = np.where(is_sufficient, scored, STATUSES.index(INSUFFICIENT)).astype(np.int8)
+    status[monitored < LEARNING_DAYS] = STATUSES.index(LEARNING)
     days = KNOWN_AFTER + 1
-    exceeding = sum_and_count(labels.exceeds.astype(np.float64), 0, days - 1)[0]
-    status[exceeding == 1] = POSSIBLE_FLARE
-    status[(exceeding > 1) | recent(labels.is_tapped, days)] = IN_FLARE
-    return Standing(status, is_sufficient, np.isin(status, SCORED), monitored, streams, scores)
+    exceeding = labels.exceeds.astype(np.int8)
+    for lag in range(1, min(days, panel.shape[1])):
+        exceeding[:, lag:] += labels.exceeds[:, :-lag]
+    status[exceeding == 1] = STATUSES.index(POSSIBLE_FLARE)
+    status[(exceeding > 1) | recent(labels.is_tapped, days)] = STATUSES.index(IN_FLARE)
+    return Standing(status, is_sufficient, status == scored, monitored, streams, scores)
 
 
-def _monitored_days(panel: Panel) -> NDArray[np.int64]:
+def _monitored_days(panel: Panel, before: Array | None) -> NDArray[np.int64]:
     has_any = panel.is_flare_reported.copy()
     for values in panel.values.values():
         has_any |= ~np.isnan(values)
-    return np.cumsum(np.maximum.accumulate(has_any, axis=1), axis=1).astype(np.int64)
+    days = np.cumsum(np.maximum.accumulate(has_any, axis=1), axis=1)
+    if before is not None:
+        known = before[:, None] + np.arange(panel.shape[1]) + 1
+        days = np.where(np.isnan(known), days, known)
+    return days.astype(np.int64)
 
 
 def _there(

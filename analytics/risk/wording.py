@@ -43,7 +43,7 @@ def drivers(scores: Scores, row: int, column: int) -> list[tuple[str, float]]:
 
 def reason(panel: Panel, labels: Labels, scores: Scores, row: int, column: int) -> str:
     """Why the status is what it is."""
-    state = scores.standing.status[row, column]
+    state = scores.standing.word(row, column)
     if state == status.LEARNING:
         return f"day {scores.standing.monitored_days[row, column]} of {status.LEARNING_DAYS}"
     if state == status.INSUFFICIENT:
@@ -65,7 +65,7 @@ def reason(panel: Panel, labels: Labels, scores: Scores, row: int, column: int) 
 
 def sentence(scores: Scores, deviations: dict[str, Deviation], why: str, row: int, column: int) -> str:
     """One sentence for the care team."""
-    state = scores.standing.status[row, column]
+    state = scores.standing.word(row, column)
     usual = _comparison(scores, deviations, row, column)
     if state == status.LEARNING:
         return f"Learning what is usual for this patient: {why}."
