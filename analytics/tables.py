@@ -35,6 +35,10 @@ def _flag(name: str, doc: str) -> pa.Field:
     return field(name, pa.bool_(), units.NONE, doc, nullable=True)
 
 
+def _date(name: str, doc: str) -> pa.Field:
+    return field(name, pa.date32(), units.NONE, doc, nullable=True)
+
+
 HRV_WINDOW = pa.schema(
     [
         *_DAY,
@@ -121,6 +125,9 @@ PATIENT_DAY = pa.schema(
         _real("sedentary_min", units.MINUTE, "worn minutes awake and without a step"),
         _count("sedentary_bout_count", "runs of such minutes"),
         _count("sedentary_long_bout_count", "runs of at least 30 such minutes"),
+        _flag("is_harder_to_tolerate", "with a reported flare: harder to tolerate than usual?"),
+        _flag("has_stopped_activities", "with a reported flare: stopped you doing things?"),
+        _real("practice_min", units.MINUTE, "home practice logged, by the date it began"),
     ]
 )
 
@@ -131,51 +138,83 @@ BASELINE = pa.schema(
         _real("value", units.NONE, "value of the day, on the metric's baseline scale"),
         _real("center", units.NONE, "median of the patient's own baseline days"),
         _real("scale", units.NONE, "shrunken robust spread of the patient's own baseline days"),
-        _count("baseline_count", "baseline days used"),
+        _count("baseline_count", "baseline days used, all of the day's device segment"),
         _real("z", "{SD}", "deviation from the patient's own baseline, clipped to -4..4"),
         _text("quality", "why z is null; null when it stands"),
+        field("scales_version", pa.string(), units.NONE, "version of the usual within-person spreads"),
     ]
+)
+
+_MESSAGE = (
+    field("message", pa.string(), units.NONE, "id of the sentence; renders in several languages"),
+    field("parameters", pa.string(), units.NONE, "JSON: what the sentence is made of"),
+    field("sentence", pa.string(), units.NONE, "the sentence in English"),
 )
 
 TREND = pa.schema(
     [
         *_DAY,
         field("metric", pa.string(), units.NONE, "metric id of analytics.metrics"),
-        _count("valid_day_count", "valid days in the look-back"),
-        _real("change_pct", units.PERCENT, "change per 4 weeks (Theil-Sen)"),
+        _count("valid_day_count", "valid days in the look-back of 56"),
+        _real("level", units.STEPS, "median of these days"),
+        _real("change_pct", units.PERCENT, "change per 4 weeks (Theil-Sen over 56 days, without weekends)"),
         _real("change_low_pct", units.PERCENT, "lower end of the 95 % interval"),
         _real("change_high_pct", units.PERCENT, "upper end of the 95 % interval"),
         _real("p_value", units.NONE, "Mann-Kendall, corrected for autocorrelation"),
+        _date("shift_date", "first day of a new level; null: none"),
+        _real("shift_pct", units.PERCENT, "change of level from that day on"),
+        _real("shift_p_value", units.NONE, "Pettitt, corrected for autocorrelation; of the largest shift"),
+        _real("variability", units.NONE, "pacing: SD of ln steps over 56 days"),
+        _real("variability_before", units.NONE, "the same over the 84 days before"),
+        _count("paired_day_count", "days with steps and pain of the day before"),
+        _real("good_day_pct", units.PERCENT, "pacing: steps per point of less pain the day before"),
+        _real("good_day_low_pct", units.PERCENT, "lower end of the 95 % interval"),
+        _real("good_day_high_pct", units.PERCENT, "upper end of the 95 % interval"),
+        _real("bad_day_pct", units.PERCENT, "pacing: steps per point of more pain the day before"),
+        _real("bad_day_low_pct", units.PERCENT, "lower end of the 95 % interval"),
+        _real("bad_day_high_pct", units.PERCENT, "upper end of the 95 % interval"),
+        _count("high_day_count", "pacing: days of at least 1 SD more steps than usual"),
+        _count("followed_count", "of them followed by a pain rise or a slump within 2 days"),
+        _real("followed_by_chance", units.COUNT, "as many expected by chance (permutation within weekdays)"),
+        _text("pacing_quality", "why the pacing numbers are null; null when they stand"),
+        _count("wear_day_count", "wear-valid days of the last 28"),
+        _count("night_count", "nights with sleep of the last 28"),
+        _count("report_day_count", "days with a pain score of the last 28"),
+        _count("practice_day_count", "days with practice of the last 7"),
+        _count("longest_gap_days", "longest run of days of the last 28 without a valid one"),
+        _text("gap_reason", "why that run was not valid, as far as known"),
         _text("quality", "why there is no trend; null when it stands"),
-        field("sentence", pa.string(), units.NONE, "the trend in one sentence"),
+        *_MESSAGE,
     ]
 )
+
+_STATUSES = "insufficient_data, learning, in_flare, possible_flare, uncalibrated or ok"
 
 FLARE_RISK = pa.schema(
     [
         *_DAY,
-        field(
-            "status",
-            pa.string(),
-            units.NONE,
-            "insufficient_data, learning, in_flare, possible_flare, uncalibrated or ok",
-        ),
+        field("status", pa.string(), units.NONE, _STATUSES),
         _text("reason", "why that status"),
-        _real(
-            "risk_3d",
-            units.NONE,
-            "chance of a reported onset within 3 days; shadow if uncalibrated",
-        ),
-        _real(
-            "risk_7d",
-            units.NONE,
-            "chance of a reported onset within 7 days; shadow if uncalibrated",
-        ),
+        _real("risk_3d", units.NONE, "chance of a reported onset within 3 days; shadow if uncalibrated"),
+        _real("risk_7d", units.NONE, "chance of a reported onset within 7 days; shadow if uncalibrated"),
+        _flag("would_alert", "risk_7d passes the model's threshold; told to nobody unless the status is ok"),
+        _count("reference_per_100", "of 100 similar days at this site so many were followed by an onset"),
+        _count("reference_day_count", "days behind it; null: nobody has counted"),
         _real("deviation", "{SD}", "combined three-day deviation from the patient's own baseline"),
         _count("cell_count", "cells of the nine (3 metrics x 3 days) present", units.COUNT),
-        _text("drivers", "JSON: [[metric, contribution], ...], largest first"),
+        _text("drivers", "JSON: [[feature, contribution], ...], the three largest and own_history"),
+        _text("contributions", "JSON: feature -> contribution to the log-odds, where not 0"),
+        _count("monitored_days", "days since the first one with anything in it"),
+        _real("onset_count", units.COUNT, "onsets known 3 days ago, of the personal rate"),
+        _real("onsets_expected", units.COUNT, "onsets expected by then without the personal rate"),
+        _date("last_flare_date", "last flare day known"),
+        _date("last_onset_date", "onset of the last flare known"),
+        _text("last_flare_source", "what made it a flare: tap, nrs, or nrs and tap"),
+        _date("last_alert_date", "last day on which would_alert holds"),
+        _real("usual_nrs", units.SCORE, "own recent mean pain, from which a flare is judged"),
+        _text("label_quality", "why pain scores cannot tell a flare; null when they can"),
         field("model_version", pa.string(), units.NONE, "version of the risk model"),
-        field("sentence", pa.string(), units.NONE, "the reason in one sentence"),
+        *_MESSAGE,
     ]
 )
 

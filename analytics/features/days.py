@@ -176,6 +176,8 @@ def _patient_days(
         "nrs": pa.array(answers.nrs, from_pandas=True),
         "mood": pa.array(answers.mood, from_pandas=True),
         "is_flare_reported": pa.array(answers.is_flare_reported),
+        "practice_min": pa.array(answers.practice_min, from_pandas=True),
+        **answers.flare_items,
         **{name: night[name] for name in ("tst_min", "waso_min", "midpoint_h", "resting_hr_bpm", "rmssd_ms")},
         "not_worn_min": pa.array(activity.not_worn_min),
         **{

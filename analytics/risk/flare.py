@@ -52,6 +52,8 @@ class Scores:
         Onsets known, and expected, behind the own history.
     last_flare, last_onset : matrix
         Days since the last flare day and onset that are known, infinite for none.
+    last_source : matrix of int
+        What made the last flare day one (:data:`analytics.risk.labels.SOURCES`).
     would_alert : matrix of bool
         The model passes its threshold, outside the refractory days.
     last_alert : matrix
@@ -69,6 +71,7 @@ class Scores:
     onsets: Floats
     expected: Floats
     last_flare: Floats
+    last_source: Array
     last_onset: Floats
     would_alert: Marks
     last_alert: Floats
@@ -83,12 +86,13 @@ def score(panel: Panel, labels: Labels, deviations: dict[str, Deviation], model:
 
 @dataclass(frozen=True)
 class Judged:
-    """Everything about the days of a panel from one column on."""
+    """Everything about the days of a panel; columns before `first` only lead up to it."""
 
     panel: Panel
     labels: Labels
     deviations: dict[str, Deviation]
     scores: Scores
+    first: int
 
 
 def judge(
@@ -125,13 +129,7 @@ def judge(
     )
     settling = is_settling(panel)[:, start:]
     scores = _score(*parts, since(stand, start), settling, model, past)
-    low = first - start
-    return Judged(
-        parts[0].since(low),
-        since(parts[1], low),
-        {name: since(one, low) for name, one in parts[2].items()},
-        since(scores, low),
-    )
+    return Judged(*parts, scores, first - start)
 
 
 def _score(
@@ -152,6 +150,7 @@ def _score(
         np.where(stand.is_scored, risk, np.nan) for risk in risk_within(found, model, (3, HORIZON), history)
     )
     parts = contributions(found, model, history)
+    last_flare = last_known(labels.is_flare_day, None if past is None else past.last_flare)
     would_alert, last_alert = alerts(risk_7d, model.theta, settling & is_heart_led(parts), past)
     return Scores(
         standing=stand,
@@ -162,12 +161,23 @@ def _score(
         risk_7d=risk_7d,
         onsets=onsets,
         expected=expected,
-        last_flare=_age(last_known(labels.is_flare_day, None if past is None else past.last_flare)),
+        last_flare=_age(last_flare),
+        last_source=_source(labels, last_flare, past),
         last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),
         would_alert=would_alert,
         last_alert=_age(last_alert),
         contributions=parts,
     )
+
+
+def _source(labels: Labels, last_flare: Floats, past: Past | None) -> Array:
+    """Source of the last flare day known; from before the matrices what was known then."""
+    at = np.maximum(last_flare, 0).astype(np.int64)
+    found = np.where(last_flare >= 0, np.take_along_axis(labels.source, at, axis=1), 0)
+    if past is None:
+        return found
+    is_covered = last_flare <= past.last_flare[:, None]
+    return np.where(is_covered, past.last_source[:, None], found)
 
 
 def _age(last: Floats) -> Floats:

@@ -31,6 +31,11 @@ class Panel:
         The patient (or caregiver) tapped.
     suspended : dict of str to matrix of bool
         Why scoring is suspended -> days on which it is.
+    is_practised : matrix of bool
+        Home practice was logged; empty where nobody asks.
+    quality : matrix of int
+        Index into `qualities` of why there are no steps, -1 where they stand; empty where
+        nobody asks.
     """
 
     patients: list[str]
@@ -40,6 +45,9 @@ class Panel:
     segments: dict[str, Array]
     is_flare_reported: Marks
     suspended: dict[str, Marks] = field(default_factory=dict[str, Marks])
+    is_practised: Marks = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    quality: Array = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    qualities: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,6 +61,12 @@ class Panel:
     def day(self, column: int) -> date:
         """Date of a column."""
         return self.first + timedelta(days=column)
+
+    def key(self, rows: Array, columns: Array) -> list[pa.Array]:
+        """The columns patient and local_date of some cells."""
+        days = (columns + (self.first - EPOCH).days).astype(np.int32)
+        names = pa.array(self.patients, pa.string()).take(pa.array(rows))
+        return [names, pa.array(days).cast(pa.date32())]
 
     def rows(self, start: int, stop: int) -> "Panel":
         """The patients `start` to `stop` (exclusive) alone."""
@@ -129,6 +143,9 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
     }
     patients = [names[number] for number in order]
     first = EPOCH + timedelta(days=start)
+    has_log = "practice_min" in rows.column_names
+    practice = rows["practice_min"] if has_log else pa.nulls(rows.num_rows, pa.float64())
+    reasons = rows["quality"].combine_chunks().dictionary_encode()
     breaks = breaks_of(context, patients, first, shape)
     return Panel(
         patients=patients,
@@ -145,6 +162,9 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
             np.bool_,
         ),
         suspended=suspensions_of(context, patients, first, shape),
+        is_practised=spread(practice.to_numpy() > 0, False, np.bool_),
+        quality=spread(reasons.indices.fill_null(-1).to_numpy(), -1, np.int32),
+        qualities=tuple(reasons.dictionary.to_pylist()),
     )
 
 

@@ -28,6 +28,8 @@ class Past:
     last_flare, last_onset, last_alert : array
         Columns of the last flare day and onset known by then, and of the last (shadow)
         alert, counted from the first column of :data:`PAST_DAYS`; -inf for none.
+    last_source : array of int
+        What made the last flare day one (:data:`analytics.risk.labels.SOURCES`).
     monitored_days : array
         Days monitored.
     """
@@ -37,4 +39,5 @@ class Past:
     last_flare: Array
     last_onset: Array
     last_alert: Array
+    last_source: Array
     monitored_days: Array

@@ -2,34 +2,56 @@
 
 import json
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from analytics.risk import trend as trends
 from analytics.risk import wording
 from analytics.risk.arrays import EPOCH, Array
-from analytics.risk.baseline import Deviation, deviations
 from analytics.risk.baseline_kernel import LEAST
-from analytics.risk.flare import Scores, score
-from analytics.risk.labels import Labels, flare_labels
-from analytics.risk.model import SHIPPED
+from analytics.risk.flare import Judged, judge
+from analytics.risk.hazard import reference_class
+from analytics.risk.labels import SOURCES
+from analytics.risk.languages import render
+from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import Panel, make_panel
+from analytics.risk.past import PAST_DAYS, Past
+from analytics.risk.scales import DEFAULT_SCALES, Scales
+from analytics.risk.trend_rows import trend_rows
 from analytics.tables import BASELINE, FLARE_RISK, TREND
 
+#: Patients worked through together: their matrices stay in the processor's cache.
+SHARE: Final = 4096
 
-def compute(patient_days: pa.Table, first: date, last: date) -> dict[str, pa.Table]:
+
+def compute(
+    patient_days: pa.Table,
+    first: date,
+    last: date,
+    *,
+    context: pa.Table | None = None,
+    model: Model = SHIPPED,
+    scales: Scales = DEFAULT_SCALES,
+    before: pa.Table | None = None,
+) -> dict[str, pa.Table]:
     """Score the local dates `first` to `last`.
 
     Parameters
     ----------
     patient_days : Table
-        Rows of :data:`analytics.tables.PATIENT_DAY`, the look-back included (35 days for
-        baselines, 56 for trends, everything for the personal rate). Rows after a day never
-        change that day's scores.
+        Rows of :data:`analytics.tables.PATIENT_DAY`, the look-back included: everything, or
+        with `before` the 140 days before `first` (52 for baseline and risk). Rows after a day
+        never change that day's scores.
     first, last : date
         Local dates, inclusive.
+    context : Table, optional
+        What suspends or segments scoring (:data:`analytics.risk.context.CONTEXT`).
+    model, scales : Model, Scales
+        Versions in force.
+    before : Table, optional
+        flare_risk of the day before `first`, of the same versions (:func:`can_go_on`). The
+        result is the same to the last bit.
 
     Returns
     -------
@@ -37,99 +59,144 @@ def compute(patient_days: pa.Table, first: date, last: date) -> dict[str, pa.Tab
         "baseline", "trend" and "flare_risk", a row per patient-day that has one in
         `patient_days` (and per metric).
     """
-    panel = make_panel(patient_days, last)
+    panel = make_panel(patient_days, last, context)
     low = max(0, panel.column(first))
-    rows, columns = np.nonzero(panel.is_present[:, low:])
-    columns = columns + low
-    if not len(rows):
-        schemas = {"baseline": BASELINE, "trend": TREND, "flare_risk": FLARE_RISK}
-        return {name: schema.empty_table() for name, schema in schemas.items()}
-    against = deviations(panel)
-    labels = flare_labels(panel)
-    scores = score(panel, labels, against, SHIPPED)
-    return {
-        "baseline": _baseline_rows(panel, against, rows, columns),
-        "trend": _trend_rows(panel, rows, columns),
-        "flare_risk": _risk_rows(panel, labels, against, scores, rows, columns),
+    known = None if before is None else {row["patient"]: row for row in before.to_pylist()}
+    parts: dict[str, list[pa.Table]] = {"baseline": [], "trend": [], "flare_risk": []}
+    for start in range(0, len(panel.patients), SHARE):
+        share = panel.rows(start, start + SHARE)
+        # the matrices must reach back far enough, whether or not anything is there
+        past = _past(known, share, low) if known is not None and low >= PAST_DAYS else None
+        judged = judge(share, low, model=model, scales=scales, past=past)
+        rows, columns = np.nonzero(judged.panel.is_present[:, judged.first :])
+        at = rows, columns + judged.first
+        parts["baseline"].append(_baseline_rows(judged, scales, at))
+        parts["flare_risk"].append(_risk_rows(judged, model, at))
+        parts["trend"].append(trend_rows(share, rows, columns + low))
+    schemas = {"baseline": BASELINE, "trend": TREND, "flare_risk": FLARE_RISK}
+    tables = {
+        name: pa.concat_tables([schema.empty_table(), *parts[name]]) for name, schema in schemas.items()
     }
-
-
-def _key(panel: Panel, rows: Array, columns: Array) -> list[pa.Array]:
-    days = (columns + (panel.first - EPOCH).days).astype(np.int32)
-    return [pa.array(panel.patients, pa.string()).take(pa.array(rows)), pa.array(days).cast(pa.date32())]
-
-
-def _baseline_rows(panel: Panel, against: dict[str, Deviation], rows: Array, columns: Array) -> pa.Table:
-    key = _key(panel, rows, columns)
-    parts: list[pa.Table] = []
-    for name, own in against.items():
-        at = rows, columns
-        reasons = [
-            None if not np.isnan(z) else _why_no_z(np.isnan(value), int(count))
-            for z, value, count in zip(own.z[at], own.value[at], own.count[at], strict=True)
-        ]
-        values = [
-            pa.array([name] * len(rows), pa.string()),
-            *(pa.array(matrix[at], from_pandas=True) for matrix in (own.value, own.center, own.scale)),
-            pa.array(own.count[at], pa.int32()),
-            pa.array(own.z[at], from_pandas=True),
-            pa.array(reasons, pa.string()),
-        ]
-        parts.append(pa.table([*key, *values], schema=BASELINE))
     order = [(name, "ascending") for name in ("patient", "local_date", "metric")]
-    return pa.concat_tables(parts).sort_by(order)
+    return tables | {"baseline": tables["baseline"].sort_by(order)}
 
 
-def _why_no_z(is_missing: bool, count: int) -> str:
-    if is_missing:
-        return "no value on this day"
-    return f"{count} baseline days, at least {LEAST} needed"
+def can_go_on(
+    patient_days: pa.Table, first: date, before: pa.Table, *, model: Model, scales_version: str
+) -> bool:
+    """Whether a night may take over from the rows of the day before.
+
+    They must be of the same model and scales, and there must be one of every patient who has
+    earlier days: whoever was away needs the whole past read.
+    """
+    same = set(before["model_version"].to_pylist()) <= {model.version}
+    own = model.scales_version == scales_version
+    days = patient_days["local_date"].to_pylist()
+    names = patient_days["patient"].to_pylist()
+    earlier = {name for name, day in zip(names, days, strict=True) if day < first}
+    return same and own and earlier <= set(before["patient"].to_pylist())
 
 
-def _trend_rows(panel: Panel, rows: Array, columns: Array) -> pa.Table:
-    found = {int(column): trends.trend_on(panel, int(column)) for column in np.unique(columns)}
-    cells = [(found[column], row) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+def _past(known: dict[str, dict[str, Any]], panel: Panel, first: int) -> Past:
+    """What the rows of the day before say, patients in the order of the panel."""
+    rows = [known.get(patient, {}) for patient in panel.patients]
+    # columns are counted from the first of the days that lead up to the first one scored
+    origin = panel.day(first - PAST_DAYS)
 
-    def real(name: str) -> pa.Array:
-        return pa.array(np.array([getattr(own, name)[row] for own, row in cells]), from_pandas=True)
+    def numbers(name: str) -> Array:
+        return np.array([row.get(name) or 0 for row in rows], np.float64)
 
-    counts = [int(own.count[row]) for own, row in cells]
-    reasons = [
-        None if count >= trends.LEAST_DAYS else f"{count} valid days, at least {trends.LEAST_DAYS} needed"
-        for count in counts
-    ]
-    return pa.table(
-        [
-            *_key(panel, rows, columns),
-            pa.array([trends.METRIC] * len(cells), pa.string()),
-            pa.array(counts, pa.int32()),
-            *(real(name) for name in ("change_pct", "low_pct", "high_pct", "p_value")),
-            pa.array(reasons, pa.string()),
-            pa.array([trends.sentence(own, row) for own, row in cells], pa.string()),
-        ],
-        schema=TREND,
+    def columns(name: str) -> Array:
+        days = [row.get(name) for row in rows]
+        return np.array([-np.inf if day is None else (day - origin).days for day in days], np.float64)
+
+    return Past(
+        onsets=numbers("onset_count"),
+        expected=numbers("onsets_expected"),
+        last_flare=columns("last_flare_date"),
+        last_onset=columns("last_onset_date"),
+        last_alert=columns("last_alert_date"),
+        last_source=np.array([SOURCES.index(row.get("last_flare_source") or "") for row in rows], np.int8),
+        monitored_days=numbers("monitored_days"),
     )
 
 
-def _risk_rows(
-    panel: Panel, labels: Labels, against: dict[str, Deviation], scores: Scores, rows: Array, columns: Array
-) -> pa.Table:
-    cells = list(zip(rows.tolist(), columns.tolist(), strict=True))
-    reasons = [wording.reason(panel, labels, scores, row, column) for row, column in cells]
-    sentences = [
-        wording.sentence(scores, against, why, row, column)
-        for why, (row, column) in zip(reasons, cells, strict=True)
+def _baseline_rows(judged: Judged, scales: Scales, at: tuple[Array, Array]) -> pa.Table:
+    key = judged.panel.key(*at)
+    count = len(at[0])
+    parts: list[pa.Table] = []
+    for name, own in judged.deviations.items():
+        numbers = own.count[at]
+        # -1: z stands, -2: no value, else too few days
+        why = np.where(~np.isnan(own.z[at]), -1, np.where(np.isnan(own.value[at]), -2, numbers))
+        values = [
+            pa.repeat(name, count),
+            *(pa.array(matrix[at], from_pandas=True) for matrix in (own.value, own.center, own.scale)),
+            pa.array(numbers, pa.int32()),
+            pa.array(own.z[at], from_pandas=True),
+            _WHY_NO_Z.take(pa.array(why + 2)),
+            pa.repeat(scales.version, count),
+        ]
+        parts.append(pa.table([*key, *values], schema=BASELINE))
+    return pa.concat_tables(parts)
+
+
+#: Reasons by code + 2: none, no value, and 0 to 35 baseline days.
+_WHY_NO_Z: Final = pa.array(
+    [
+        "no value on this day",
+        None,
+        *(f"{days} baseline days, at least {LEAST} needed" for days in range(36)),
     ]
-    at = rows, columns
-    columns_: list[Any] = [
-        pa.array([scores.standing.word(*cell) for cell in cells], pa.string()),
-        pa.array(reasons, pa.string()),
-        pa.array(scores.risk_3d[at], from_pandas=True),
-        pa.array(scores.risk_7d[at], from_pandas=True),
-        pa.array(scores.deviation[at], from_pandas=True),
-        pa.array(scores.cell_count[at], pa.int32()),
-        pa.array([json.dumps(wording.drivers(scores, row, column)) for row, column in cells], pa.string()),
-        pa.array([SHIPPED.version] * len(cells), pa.string()),
-        pa.array(sentences, pa.string()),
-    ]
-    return pa.table([*_key(panel, rows, columns), *columns_], schema=FLARE_RISK)
+)
+
+
+def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Table:
+    scores, panel = judged.scores, judged.panel
+    cells = list(zip(at[0].tolist(), at[1].tolist(), strict=True))
+    said = [wording.say(judged, model, row, column) for row, column in cells]
+    numbers = {name: values[at].tolist() for name, values in scores.contributions.items()}
+    similar = [reference_class(model, risk) if risk == risk else None for risk in scores.risk_7d[at].tolist()]
+
+    def real(matrix: Array) -> pa.Array:
+        return pa.array(matrix[at], from_pandas=True)
+
+    columns: dict[str, Any] = {
+        "status": [scores.standing.word(*cell) for cell in cells],
+        "reason": [one.reason for one in said],
+        "risk_3d": real(scores.risk_3d),
+        "risk_7d": real(scores.risk_7d),
+        "would_alert": scores.would_alert[at],
+        "reference_per_100": [round(100 * one.followed / one.days) if one else None for one in similar],
+        "reference_day_count": [one.days if one else None for one in similar],
+        "deviation": real(scores.deviation),
+        "cell_count": scores.cell_count[at].astype(np.int32),
+        "drivers": [json.dumps(one.drivers) for one in said],
+        "contributions": [
+            json.dumps({name: values[i] for name, values in numbers.items() if values[i]})
+            for i in range(len(cells))
+        ],
+        "monitored_days": scores.standing.monitored_days[at].astype(np.int32),
+        "onset_count": real(scores.onsets),
+        "onsets_expected": real(scores.expected),
+        "last_flare_date": _ago(panel, at, scores.last_flare),
+        "last_onset_date": _ago(panel, at, scores.last_onset),
+        "last_flare_source": [SOURCES[code] or None for code in scores.last_source[at].tolist()],
+        "last_alert_date": _ago(panel, at, scores.last_alert),
+        "usual_nrs": real(judged.labels.mean_nrs),
+        "label_quality": [wording.LABEL_QUALITY.get(code) for code in judged.labels.unavailable[at].tolist()],
+        "model_version": pa.repeat(model.version, len(cells)),
+        "message": [one.message for one in said],
+        "parameters": [json.dumps(one.parameters, sort_keys=True) for one in said],
+        "sentence": [render(one.message, one.parameters) for one in said],
+    }
+    key = dict(zip(("patient", "local_date"), panel.key(*at), strict=True))
+    arrays = [pa.array((key | columns)[field.name], field.type) for field in FLARE_RISK]
+    return pa.table(arrays, schema=FLARE_RISK)
+
+
+def _ago(panel: Panel, at: tuple[Array, Array], ages: Array) -> pa.Array:
+    """Dates of an age in days; null where it is infinite."""
+    age = ages[at]
+    days = np.where(np.isinf(age), 0, at[1] - age) + (panel.first - EPOCH).days
+    return pa.array(days.astype(np.int32), pa.int32(), mask=np.isinf(age)).cast(pa.date32())

@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.metrics import METRICS
 from analytics.risk.arrays import Array, Floats, Marks
-from analytics.risk.panel import Panel, carried, on_scale
+from analytics.risk.panel import Panel, carried
 
 METRIC: Final = "steps"
 DAYS: Final = 56
@@ -41,18 +40,25 @@ class Trend:
     p_value: Floats
 
 
-def trend_on(panel: Panel, column: int) -> Trend:
-    """Trend over the 56 days that end on a column of the panel."""
-    metric = METRICS[METRIC]
-    low = column - DAYS + 1
-    window = np.full((panel.shape[0], DAYS), np.nan)
+def window_of(panel: Panel, values: Floats, column: int, days: int, *, stream: str | None = METRIC) -> Floats:
+    """Values of the `days` days that end on a column, (patients, days); NaN before the first.
+
+    With a `stream` only days of its present device segment.
+    """
+    low = column - days + 1
     source = slice(max(0, low), column + 1)
-    own = on_scale(panel.values[METRIC][:, source], metric)
-    segment = carried(panel.segments[METRIC][:, : column + 1])
-    same = segment[:, source] == segment[:, [column]]
-    window[:, max(0, -low) :] = np.where(same, own, np.nan)
-    weekend = np.array([panel.day(low + i).weekday() >= 5 for i in range(DAYS)])
-    return theil_sen(window, weekend)
+    own = values[:, source]
+    if stream is not None:
+        segment = carried(panel.segments[stream][:, : column + 1])
+        own = np.where(segment[:, source] == segment[:, [column]], own, np.nan)
+    window = np.full((panel.shape[0], days), np.nan)
+    window[:, max(0, -low) :] = own
+    return window
+
+
+def weekends(panel: Panel, column: int, days: int = DAYS) -> Marks:
+    """Which of the `days` days that end on a column are Saturdays and Sundays."""
+    return np.array([panel.day(column - days + 1 + i).weekday() >= 5 for i in range(days)], np.bool_)
 
 
 def theil_sen(window: Floats, is_weekend: Marks) -> Trend:
@@ -66,12 +72,12 @@ def theil_sen(window: Floats, is_weekend: Marks) -> Trend:
     """
     count = (~np.isnan(window)).sum(axis=1)
     level = np.exp(median(window)[0])
-    values = _without_weekend(window, is_weekend)
+    values = without_weekend(window, is_weekend)
     slopes = (values[:, _PAIRS[1]] - values[:, _PAIRS[0]]) / _GAPS
     slope, pairs = median(slopes)
-    inflation = _inflation(values, slope)
+    extra = inflation(values, slope)
     variance = count * (count - 1) * (2 * count + 5) / 18
-    spread = np.sqrt(variance * inflation)
+    spread = np.sqrt(variance * extra)
     kendall = np.nansum(np.sign(slopes), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = (kendall - np.sign(kendall)) / spread
@@ -93,7 +99,7 @@ def median(window: Floats) -> tuple[Floats, Array]:
     return (ordered[rows, low] + ordered[rows, high]) / 2, count
 
 
-def _without_weekend(window: Floats, is_weekend: Marks) -> Floats:
+def without_weekend(window: Floats, is_weekend: Marks) -> Floats:
     """Take out the offset of weekends, shrunken towards none."""
     held = ~np.isnan(window)
     n_weekend, n_week = held[:, is_weekend].sum(axis=1), held[:, ~is_weekend].sum(axis=1)
@@ -105,9 +111,9 @@ def _without_weekend(window: Floats, is_weekend: Marks) -> Floats:
     return window - np.where(is_weekend, offset[:, None], 0)
 
 
-def _inflation(values: Floats, slope: Floats) -> Floats:
-    """(1 + r) / (1 - r), r the lag-1 autocorrelation of what the slope leaves."""
-    left = values - slope[:, None] * np.arange(DAYS)
+def inflation(values: Floats, slope: Floats) -> Floats:
+    """(1 + r) / (1 - r), r the lag-1 autocorrelation of what the slope leaves, bias-corrected, 0 to 0.8."""
+    left = values - slope[:, None] * np.arange(values.shape[1])
     left = left - median(left)[0][:, None]
     product = left[:, 1:] * left[:, :-1]
     pairs = (~np.isnan(product)).sum(axis=1)
@@ -127,18 +133,3 @@ def _interval(slopes: Floats, pairs: Array, spread: Floats) -> tuple[Floats, Flo
     low = np.clip(np.floor((pairs - half) / 2), 0, last).astype(np.int64)
     high = np.clip(np.ceil((pairs + half) / 2), 0, last).astype(np.int64)
     return ordered[rows, low], ordered[rows, high]
-
-
-def sentence(trend: Trend, row: int) -> str:
-    """The trend of one patient in one honest sentence."""
-    count = int(trend.count[row])
-    if count < LEAST_DAYS:
-        return f"Too few valid days for a trend in steps: {count} of {DAYS}, at least {LEAST_DAYS} needed."
-    change, low, high = (float(values[row]) for values in (trend.change_pct, trend.low_pct, trend.high_pct))
-    start = f"Over 8 weeks steps were about {float(trend.level[row]):,.0f} a day, "
-    interval = f"({low:+.0f} % to {high:+.0f} % per 4 weeks)"
-    end = f". Worn {count} of {DAYS} days."
-    if float(trend.p_value[row]) < ALPHA and abs(change) >= LEAST_CHANGE_PCT:
-        word = "rising" if change > 0 else "falling"
-        return f"{start}{word} by {abs(change):.0f} % per 4 weeks {interval}{end}"
-    return f"{start}no clear change {interval}{end}"

@@ -17,6 +17,7 @@ LAST = FIRST + timedelta(days=2)
 def trend(rows: list[tuple[str, date, str]]) -> pa.Table:
     def full(patient: str, day: date, sentence: str) -> dict[str, Any]:
         empty = dict.fromkeys(TABLES["trend"].names)
+        empty |= {"message": "trend_none", "parameters": "{}"}
         return empty | {"patient": patient, "local_date": day, "metric": "steps", "sentence": sentence}
 
     return pa.Table.from_pylist([full(*row) for row in rows], schema=TABLES["trend"])
