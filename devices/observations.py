@@ -40,8 +40,8 @@ Sensor = Literal["ecg", "ppg", "unknown"]
 Intensity = Literal["light", "moderate", "vigorous"]
 
 
-class Observation(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What every kind has."""
+class Observation(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What every kind has; its fields are plain values, so that no collector of cycles need look at it."""
 
     kind: ClassVar[str]
     device: Slug

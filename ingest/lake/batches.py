@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from devices.clock import MINUTE, from_utc, offset_minutes
 from devices.tables import BATCH
-from ingest.lake.enrolment import Enrolment
+from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.files import BATCHES, Lake
 from ingest.wire.messages import Batch
 
@@ -33,15 +33,23 @@ class BatchRow(NamedTuple):
     utc_offset_min: int | None
 
 
-def batch_rows(gateway: str, batch: Batch, enrolment: Enrolment) -> list[BatchRow]:
-    """One row per wearable of a message, in the order they come in it."""
-    first: dict[str, int] = {}
-    for observation in batch.observations:
-        first.setdefault(observation.device, observation.start_utc)
-    clocks = {clock.device: clock for clock in batch.clocks}
+def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]) -> list[BatchRow]:
+    """One row per wearable of a message, in the order they come in it.
+
+    Parameters
+    ----------
+    owners
+        Whose each observation is.
+    """
+    clocks = {clock.device: clock for clock in batch.clocks} if batch.clocks else {}
     rows: list[BatchRow] = []
-    for device, start_utc in first.items():
-        owner, clock = enrolment.lookup(device, start_utc), clocks.get(device)
+    seen: set[str] = set()
+    for observation, owner in zip(batch.observations, owners, strict=True):
+        device = observation.device
+        if device in seen:
+            continue
+        seen.add(device)
+        clock = clocks.get(device)
         rows.append(
             BatchRow(
                 gateway,
@@ -52,7 +60,7 @@ def batch_rows(gateway: str, batch: Batch, enrolment: Enrolment) -> list[BatchRo
                 None if clock is None else clock.offset_s,
                 None if clock is None else clock.drift_ms,
                 None if owner is None else owner.zone,
-                None if owner is None else _offset(owner.zone, start_utc // _QUARTER),
+                None if owner is None else _offset(owner.zone, observation.start_utc // _QUARTER),
             )
         )
     return rows

@@ -2,8 +2,10 @@
 
 Messages gather in a buffer; a flush stores them (stage, fsync, rename, fsync of the
 folder), then acknowledges to the broker in the order of receipt, then tells each
-gateway which of its messages it may free. paho's thread only fills the buffer, so
-keepalives go on while Parquet is written.
+gateway which of its messages it may free. Three threads: paho's fills the buffer, so
+keepalives go on while Parquet is written; the collector's own sorts a flush; a third
+writes the one before, always one after the other, so that nothing is acknowledged out
+of order.
 """
 
 import logging
@@ -11,25 +13,27 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import pyarrow as pa
 from paho.mqtt.client import Client
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from devices.clock import MINUTE, Clock
+from devices.clock import MINUTE, SECOND, Clock
 from ingest.lake.counts import Counts
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import RAW_MESSAGES, Lake
-from ingest.lake.intake import Flush, Intake, Received
-from ingest.lake.presence import Presence, is_state
+from ingest.lake.intake import Flush, Intake
+from ingest.lake.presence import Presence
 from ingest.lake.raw import KEEP_DAYS, forget, is_worth_keeping, keep_since, raw_table
 from ingest.wire.address import BrokerAddress
 from ingest.wire.bulk import Arrival, BulkClient
 from ingest.wire.client import make_bulk_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
-from ingest.wire.topics import ack_topic, subscriptions
+from ingest.wire.topics import STATE, ack_topic, subscriptions
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +44,11 @@ MOST_BYTES: Final = 16 * 2**20
 #: Silence after which a gateway with a full window is taken to wait for us, seconds.
 QUIET_S: Final = 0.02
 RETRY_S: Final = 1.0
-#: An idle collector says this often that it is alive.
+#: An idle collector says this often that it is alive, a busy one what it has done.
 HEARTBEAT: Final = MINUTE
+STATUS_EVERY: Final = SECOND
 MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 30.0
-
-
-class _Waiting(NamedTuple):
-    """A received message and what its acknowledgement needs."""
-
-    message: Received
-    mid: int
-    qos: int
 
 
 class Collector:
@@ -96,8 +93,9 @@ class Collector:
         self._lake = lake
         self._clock = clock
         self._name = collector
-        # at half of the window the broker still has the other half to deliver while we write
-        self._enough = max(1, min(window // 2, MOST_MESSAGES))
+        self._window = window
+        # one part is written, one sorted, and one is there for the broker to deliver meanwhile
+        self._enough = max(1, min(window // 3, MOST_MESSAGES))
         self._flush_s = flush_s
         self._subscriptions = subscriptions(group)
         self._is_alone = group is None
@@ -105,7 +103,7 @@ class Collector:
         self._intake = Intake(self._enrolment())
         self._presence = Presence(lake.root, collector, clock=clock)
         self._changed = threading.Condition()
-        self._buffer: list[_Waiting] = []
+        self._buffer: list[Arrival] = []
         self._bytes = 0
         self._by_gateway: Counter[str] = Counter()
         self._oldest_s = 0.0
@@ -117,6 +115,10 @@ class Collector:
         self.counts = Counts()
         self._keep_raw_days = keep_raw_days
         self._forgotten_until: date | None = None
+        self._pool = ThreadPoolExecutor(1, "commit")
+        #: The flush that is being written; true when it was.
+        self._written: Future[bool] | None = None
+        self._is_news = self._was_subscribed = False
         self._started_utc = self._status_utc = clock()
 
     def run(self) -> None:
@@ -127,28 +129,40 @@ class Collector:
             logger.info("orphans_swept files=%d", swept)
         self._write_status()
         client = self._make_client()
-        start_client(client, self._broker, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
+        # a disk that takes no more is felt by the broker: it delivers the window and no message beyond
+        start_client(
+            client,
+            self._broker,
+            min_delay_s=MIN_DELAY_S,
+            max_delay_s=MAX_DELAY_S,
+            receive_maximum=self._window,
+        )
         try:
-            was_subscribed = False
-            is_stored = True
-            while not self._stopping:
-                is_stored = self._flush_next(client)
-                is_news = self.counts.is_subscribed != was_subscribed
-                if is_news or self._clock() - self._status_utc >= HEARTBEAT:
-                    was_subscribed = self.counts.is_subscribed
-                    self._write_status()
-                self._presence.save()
+            while not self._stopping and self._flush_next(client):
+                self._say_what_is_new()
             # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
             # embedded broker forgets the older message
-            if is_stored:
-                self._flush_next(client)
+            if self._is_written() and self._flush_next(client):
+                self._is_written()
         finally:
+            self._pool.shutdown()
             if not self._is_alone and self.counts.is_subscribed:
                 self._leave(client)
             client.disconnect()
             client.loop_stop()
             self._write_status()
             self._presence.save(at_once=True)
+
+    def _say_what_is_new(self) -> None:
+        """Keep the files that others read of us up to date."""
+        # the clock may be set back
+        since = abs(self._clock() - self._status_utc)
+        is_subscribed = self.counts.is_subscribed
+        is_news = self._is_news and since >= STATUS_EVERY
+        if is_subscribed != self._was_subscribed or is_news or since >= HEARTBEAT:
+            self._is_news, self._was_subscribed = False, is_subscribed
+            self._write_status()
+        self._presence.save()
 
     def _leave(self, client: Client) -> None:
         """Give our share of the work to the others: kept for us, it would wait for our return."""
@@ -163,7 +177,7 @@ class Collector:
         self._stopping = True
 
     def _make_client(self) -> BulkClient:
-        client = make_bulk_client(self._name, self._broker, self._on_arrivals)
+        client = make_bulk_client(self._name, self._broker, self._on_arrivals, clock=self._clock)
         client.max_inflight_messages_set(1000)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -200,20 +214,18 @@ class Collector:
             self._by_gateway.clear()
 
     def _on_arrivals(self, arrivals: list[Arrival]) -> None:
-        now = self._clock()
-        waiting: list[_Waiting] = []
-        for topic, payload, content_type, is_retained, mid, qos in arrivals:
-            waiting.append(_Waiting(Received(topic, payload, content_type, now), mid, qos))
-            if is_state(topic):
-                self._presence.hear(topic, payload, is_retained=is_retained)
+        folders = [one.topic.rpartition("/") for one in arrivals]
+        for one, (_, _, leaf) in zip(arrivals, folders, strict=True):
+            if leaf == STATE:
+                self._presence.hear(one.topic, one.payload, is_retained=one.is_retained)
         with self._changed:
             self._newest_s = time.monotonic()
             was_empty = not self._buffer
             if was_empty:
                 self._oldest_s = self._newest_s
-            self._buffer += waiting
-            self._bytes += sum(len(one.payload) for one in arrivals)
-            self._by_gateway.update(one.topic.rpartition("/")[0] for one in arrivals)
+            self._buffer += arrivals
+            self._bytes += sum([len(one.payload) for one in arrivals])
+            self._by_gateway.update([folder for folder, _, _ in folders])
             if was_empty or self._is_due():
                 self._changed.notify_all()
 
@@ -228,7 +240,7 @@ class Collector:
         is_quiet = now - self._newest_s >= QUIET_S
         return is_quiet and max(self._by_gateway.values()) >= IN_FLIGHT
 
-    def _next_buffer(self) -> tuple[list[_Waiting], int]:
+    def _next_buffer(self) -> tuple[list[Arrival], int]:
         """Messages to store now; empty after a while without, or when stopping."""
         end = time.monotonic() + 0.2
         with self._changed:
@@ -241,36 +253,57 @@ class Collector:
             return waiting, self._connection
 
     def _flush_next(self, client: BulkClient) -> bool:
-        """Store and acknowledge what is due; false when it could not be stored before we were stopped."""
+        """Sort what is due and hand it on to be written; false when the flush before could not be stored."""
         waiting, connection = self._next_buffer()
         if not waiting:
-            return True
+            # what went wrong on the other thread is heard here
+            return self._written is None or not self._written.done() or self._is_written()
         self._intake.enrolment = self._enrolment()
-        flush = self._intake.sort(one.message for one in waiting)
+        flush = self._intake.sort(waiting)
+        now = self._clock()
+        tables = flush.tables(now)
+        kept = [one for one in waiting if is_worth_keeping(one)] if self._keep_raw_days else []
+        if kept:
+            tables[RAW_MESSAGES] = raw_table(kept)
+        if not self._is_written():
+            return False
+        self._written = self._pool.submit(self._write, client, flush, tables, waiting, connection, now)
+        return True
+
+    def _is_written(self) -> bool:
+        """Wait for the flush that is being written; whether it, or every one so far, is stored."""
+        return self._written is None or self._written.result()
+
+    def _write(
+        self,
+        client: BulkClient,
+        flush: Flush,
+        tables: dict[str, pa.Table],
+        waiting: Sequence[Arrival],
+        connection: int,
+        now: int,
+    ) -> bool:
+        """Store a flush and acknowledge it; false when it could not be stored before we were stopped."""
         began = time.monotonic()
-        if not self._store(flush, waiting):
+        if not self._store(tables, now):
             return False
         commit_s = time.monotonic() - began
         self._intake.remember(flush)
-        self._presence.brought({gateway for _, gateway in flush.confirmed.keys() | flush.unreadable.keys()})
+        gateways = flush.confirmed.keys() | flush.unreadable.keys()
+        self._presence.brought({gateway for _, gateway in gateways})
         with self._changed:
             if connection == self._connection:
-                client.ack_all((one.mid, one.qos) for one in waiting)
-        for site, gateway in flush.confirmed.keys() | flush.unreadable.keys():
+                client.ack_all([(one.mid, one.qos) for one in waiting])
+        for site, gateway in gateways:
             sequences = flush.confirmed.get((site, gateway), [])
             ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))
             client.publish(str(ack_topic(site, gateway)), ack, qos=1)
         self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
-        self._write_status()
+        self._is_news = True
         return True
 
-    def _store(self, flush: Flush, waiting: Sequence[_Waiting]) -> bool:
-        """Commit the flush; a full or absent disk is tried again until there is room or we are stopped."""
-        now = self._clock()
-        tables = flush.tables(now)
-        kept = [one.message for one in waiting if is_worth_keeping(one.message)]
-        if self._keep_raw_days and kept:
-            tables[RAW_MESSAGES] = raw_table(kept)
+    def _store(self, tables: dict[str, pa.Table], now: int) -> bool:
+        """Commit tables; a full or absent disk is tried again until there is room or we are stopped."""
         while True:
             try:
                 self._lake.commit(tables, writer=self._name, now=now)

@@ -1,9 +1,9 @@
 """What a flush makes of messages: rows for the lake, refusals for the quarantine, sequences to confirm."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -11,7 +11,7 @@ from devices.ids import DeviceId, GatewayId, SiteId
 from ingest.errors import MessageError, TopicError
 from ingest.lake.batches import BatchRow, batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
-from ingest.lake.enrolment import Enrolment
+from ingest.lake.enrolment import Enrolment, EnrolmentRow
 from ingest.lake.files import BATCHES, REFUSED
 from ingest.lake.quarantine import (
     AHEAD_OF_ARRIVAL,
@@ -42,8 +42,21 @@ MOST_WORDS: Final = 500
 Key = tuple[str, int | None, int]
 
 
-class Received(NamedTuple):
+class Message(Protocol):
     """A message as the broker delivered it, and when (microseconds UTC)."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def arrived_utc(self) -> int: ...
+
+
+class Received(NamedTuple):
+    """A message as it was kept."""
 
     topic: str
     payload: bytes
@@ -55,15 +68,11 @@ class Received(NamedTuple):
 class Flush:
     """Result of sorting a buffer of messages."""
 
-    arrived: dict[str, list[Arrived]] = field(default_factory=dict[str, list[Arrived]])
+    arrived: dict[str, list[Arrived]] = field(default_factory=lambda: defaultdict(list))
     refused: list[Refused] = field(default_factory=list[Refused])
-    confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(
-        default_factory=dict[tuple[SiteId, GatewayId], list[int]]
-    )
+    confirmed: dict[tuple[SiteId, GatewayId], list[int]] = field(default_factory=lambda: defaultdict(list))
     #: Digests of the stored messages whose number cannot be read.
-    unreadable: dict[tuple[SiteId, GatewayId], list[bytes]] = field(
-        default_factory=dict[tuple[SiteId, GatewayId], list[bytes]]
-    )
+    unreadable: dict[tuple[SiteId, GatewayId], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     batches: list[BatchRow] = field(default_factory=list[BatchRow])
     received: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
@@ -108,7 +117,7 @@ class Intake:
         self._stored: set[Key] = set()
         self._stored_before: set[Key] = set()
 
-    def sort(self, messages: Iterable[Received]) -> Flush:
+    def sort(self, messages: Iterable[Message]) -> Flush:
         """Rows, refusals and confirmations of the messages; nothing is remembered before `remember`."""
         flush = Flush()
         fresh: set[Key] = set()
@@ -131,7 +140,7 @@ class Intake:
         if len(self._stored) > REMEMBERED:
             self._stored_before, self._stored = self._stored, set()
 
-    def _take(self, flush: Flush, fresh: set[Key], topic: Topic, message: Received) -> None:
+    def _take(self, flush: Flush, fresh: set[Key], topic: Topic, message: Message) -> None:
         try:
             if message.content_type not in (None, CONTENT_TYPE):
                 raise MessageError("content type is not that of a batch")
@@ -147,11 +156,11 @@ class Intake:
             return
         for rejected in decoded.rejected:
             self._refuse(flush, topic.gateway, topic.leaf, rejected.reason, rejected.payload)
-        flush.batches += batch_rows(topic.gateway, batch, self.enrolment)
-        self._sort_observations(flush, topic, batch, message.arrived_utc)
+        owners = self._sort_observations(flush, topic, batch, message.arrived_utc)
+        flush.batches += batch_rows(topic.gateway, batch, owners)
 
     def _take_foreign(
-        self, flush: Flush, fresh: set[Key], topic: Topic, device: DeviceId, message: Received
+        self, flush: Flush, fresh: set[Key], topic: Topic, device: DeviceId, message: Message
     ) -> None:
         """A message of a client that is not ours: nobody waits for a confirmation but the broker."""
         # what Theengs says has no time of its own: equal messages are two readings
@@ -185,21 +194,30 @@ class Intake:
         fresh.add(key)
         return True
 
-    def _sort_observations(self, flush: Flush, topic: Topic, batch: Batch, arrived_utc: int) -> None:
+    def _sort_observations(
+        self, flush: Flush, topic: Topic, batch: Batch, arrived_utc: int
+    ) -> list[EnrolmentRow | None]:
+        """Put each observation where it belongs; returns whose each is."""
+        gateway, kind, sequence = topic.gateway, batch.kind, batch.sequence
+        lookup = self.enrolment.lookup
+        owners: list[EnrolmentRow | None] = []
+        samples = 0
         for observation in batch.observations:
-            samples = observation.sample_count
-            flush.received[batch.kind] += samples
-            row = self.enrolment.lookup(observation.device, observation.start_utc)
-            is_ahead = is_far_ahead(observation.start_utc, arrived_utc)
-            if row is not None and row.gateway == topic.gateway and not is_ahead:
-                one = Arrived(observation, topic.gateway, batch.sequence)
-                flush.arrived.setdefault(batch.kind, []).append(one)
+            start_utc = observation.start_utc
+            row = lookup(observation.device, start_utc)
+            owners.append(row)
+            count = observation.sample_count
+            samples += count
+            is_ahead = is_far_ahead(start_utc, arrived_utc)
+            if row is not None and row.gateway == gateway and not is_ahead:
+                flush.arrived[kind].append(Arrived(observation, gateway, sequence))
                 continue
             reason = AHEAD_OF_ARRIVAL if is_ahead else UNKNOWN_DEVICE if row is None else OTHER_GATEWAY
-            alone = encode_batch(
-                batch.sequence, batch.sealed_utc, batch.kind, [encode_observation(observation)]
-            )
-            flush.refused.append(Refused(topic.gateway, batch.kind, reason, samples, alone))
+            alone = encode_batch(sequence, batch.sealed_utc, kind, [encode_observation(observation)])
+            flush.refused.append(Refused(gateway, kind, reason, count, alone))
+        if samples:
+            flush.received[kind] += samples
+        return owners
 
     @staticmethod
     def _refuse(flush: Flush, gateway: str, kind: str, reason: str, payload: bytes) -> None:
@@ -212,6 +230,6 @@ class Intake:
     def _confirm(flush: Flush, topic: Topic, sequence: int | None, payload: bytes) -> None:
         whose = (topic.site, topic.gateway)
         if sequence is None:
-            flush.unreadable.setdefault(whose, []).append(digest(payload))
+            flush.unreadable[whose].append(digest(payload))
         else:
-            flush.confirmed.setdefault(whose, []).append(sequence)
+            flush.confirmed[whose].append(sequence)

@@ -16,7 +16,7 @@ from devices.clock import MINUTE, Clock
 from devices.durable import replace_file
 from ingest.errors import MessageError, TopicError
 from ingest.wire.messages import decode_state
-from ingest.wire.topics import STATE, parse
+from ingest.wire.topics import parse
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,3 @@ def _read(path: Path) -> dict[str, Heard]:
     if not path.exists():
         return {}
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Heard])
-
-
-def is_state(topic: str) -> bool:
-    """Whether a gateway says there how it is."""
-    return topic.endswith(f"/{STATE}")

@@ -22,7 +22,7 @@ from devices.tables import RAW
 from ingest.errors import TopicError
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, Lake
-from ingest.lake.intake import Flush, Intake, Received
+from ingest.lake.intake import Flush, Intake, Message, Received
 from ingest.wire.topics import ROOT, parse
 
 WRITER: Final = "replay"
@@ -31,7 +31,7 @@ _ANY_SITE: Final = "any"
 KEEP_DAYS: Final = 14
 
 
-def raw_table(messages: Sequence[Received]) -> pa.Table:
+def raw_table(messages: Sequence[Message]) -> pa.Table:
     """Messages as rows of :data:`devices.tables.RAW`, in the order they came."""
     columns = {
         "arrived_utc": [one.arrived_utc for one in messages],
@@ -42,7 +42,7 @@ def raw_table(messages: Sequence[Received]) -> pa.Table:
     return pa.table([pa.array(columns[each.name], type=each.type) for each in RAW], schema=RAW)
 
 
-def is_worth_keeping(message: Received) -> bool:
+def is_worth_keeping(message: Message) -> bool:
     """Whether it says more than that its gateway is there, or that we have stored something."""
     try:
         topic = parse(message.topic)

@@ -17,22 +17,27 @@ from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from devices.clock import Clock
+
 #: Bytes asked of the kernel at once.
 _CHUNK: Final = 2**18
 #: So often; then acknowledgements and pings get their turn.
 _CHUNKS: Final = 16
-_PUBLISH: Final = 3
+#: Of a packet's first byte: what it is and its quality, and both of a PUBLISH of quality 1.
+_KIND_AND_QUALITY: Final = 0xF6
+_PUBLISH_1: Final = 0x32
 _QUALITY_1: Final = 1
 _PUBACK: Final = 0x40
 _PUBACK_PACKET: Final = struct.Struct(">BBH").pack
 
 
 class Arrival(NamedTuple):
-    """A message as it came; `mid` and `qos` are what its acknowledgement needs."""
+    """A message as it came, when (microseconds UTC), and what its acknowledgement needs: `mid` and `qos`."""
 
     topic: str
     payload: bytes
     content_type: str | None
+    arrived_utc: int
     is_retained: bool
     mid: int
     qos: int
@@ -82,18 +87,10 @@ class _Wire:
     def has_ended(self) -> bool:
         return self._end is not None
 
-    def split(self) -> tuple[bytes, list[tuple[int, int, int]]]:
-        """What was read, and of its whole packets the start, where the content begins, and the end."""
-        read = bytes(self._read)
-        found: list[tuple[int, int, int]] = []
-        at = 0
-        while (size := packet_size(read, at)) is not None:
-            begin, end = size
-            if end > len(read):
-                break
-            found.append((at, begin, end))
-            at = end
-        return read, found
+    @property
+    def read_ahead(self) -> bytes:
+        """What was read and nobody has dealt with."""
+        return bytes(self._read)
 
     def drop(self, size: int) -> None:
         """Bytes that have been dealt with."""
@@ -117,35 +114,66 @@ def packet_size(read: bytes, at: int) -> tuple[int, int] | None:
     return (at + 6, at + 6) if len(read) >= at + 6 else None
 
 
-def read_publish(read: bytes, start: int, begin: int, end: int) -> Arrival | None:
-    """PUBLISH of quality 1, MQTT 5, in a packet's bytes; ``None`` when it is something else or malformed.
+def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival]) -> int:
+    """Append whole packets of PUBLISH, quality 1, MQTT 5, to `found`; returns where something else begins.
+
+    That is another packet, a malformed one, or one that has not come whole. The loop is
+    unrolled for the packet every gateway sends: no properties.
 
     Parameters
     ----------
-    start, begin, end : int
-        Where the packet starts in `read`, its content begins, and it ends.
+    at : int
+        Where the first packet starts.
+    arrived_utc : int
+        Microseconds UTC.
     """
-    first = read[start]
-    if first >> 4 != _PUBLISH or first >> 1 & 3 != _QUALITY_1 or begin + 2 > end:
+    length = len(read)
+    # the first byte, one of the length and one that ends it or begins the content
+    while at + 2 < length and (first := read[at]) & _KIND_AND_QUALITY == _PUBLISH_1:
+        size = read[at + 1]
+        begin = at + 2
+        if size > 127:
+            size = size & 127 | read[begin] << 7
+            begin += 1
+            if size > 16_383:
+                if (span := packet_size(read, at)) is None:
+                    break
+                begin, size = span[0], span[1] - span[0]
+        end = begin + size
+        if end > length or size < 2:
+            break
+        place = begin + 2 + (read[begin] << 8 | read[begin + 1])
+        if place + 3 > end:
+            break
+        content_type, content = None, place + 3
+        if read[place + 2]:
+            properties = _content_type(read[place + 2 : end])
+            if properties is None:
+                break
+            content_type, content = properties[0], place + 2 + properties[1]
+        found.append(
+            Arrival(
+                read[begin + 2 : place].decode(errors="replace"),
+                read[content:end],
+                content_type,
+                arrived_utc,
+                first & 1 == 1,
+                read[place] << 8 | read[place + 1],
+                1,
+            )
+        )
+        at = end
+    return at
+
+
+def _content_type(read: bytes) -> tuple[str | None, int] | None:
+    """Content type of a PUBLISH's properties, and their size; ``None`` when they are malformed."""
+    properties: Any = Properties(PacketTypes.PUBLISH)
+    try:
+        _, size = properties.unpack(read)
+    except (MQTTException, LookupError, struct.error, ValueError):
         return None
-    at = begin + 2 + (read[begin] << 8 | read[begin + 1])
-    if at + 3 > end:
-        return None
-    topic = read[begin + 2 : at].decode(errors="replace")
-    mid = read[at] << 8 | read[at + 1]
-    at += 3
-    content_type = None
-    if read[at - 1]:
-        properties: Any = Properties(PacketTypes.PUBLISH)
-        try:
-            _, size = properties.unpack(read[at - 1 : end])
-        except (MQTTException, LookupError, struct.error, ValueError):
-            return None
-        at += size - 1
-        if at > end:
-            return None
-        content_type = getattr(properties, "ContentType", None)
-    return Arrival(topic, read[at:end], content_type, bool(first & 1), mid, _QUALITY_1)
+    return (getattr(properties, "ContentType", None), size) if size <= len(read) else None
 
 
 class BulkClient(Client):
@@ -157,9 +185,11 @@ class BulkClient(Client):
         Name of the session.
     on_arrivals : callable
         Gets the messages in the order they came, on the network's thread.
+    clock : Clock
+        Microseconds UTC.
     """
 
-    def __init__(self, client_id: str, on_arrivals: Callable[[list[Arrival]], None]) -> None:
+    def __init__(self, client_id: str, on_arrivals: Callable[[list[Arrival]], None], *, clock: Clock) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -167,13 +197,15 @@ class BulkClient(Client):
             manual_ack=True,
         )
         self._on_arrivals = on_arrivals
+        self._clock = clock
         self.on_message = self._hand_over
 
     def _hand_over(self, _: Client, __: Any, message: MQTTMessage) -> None:
         """Of another quality: paho has read it."""
         content_type = getattr(message.properties, "ContentType", None)
         payload = bytes(message.payload)
-        one = Arrival(message.topic, payload, content_type, message.retain, message.mid, message.qos)
+        now = self._clock()
+        one = Arrival(message.topic, payload, content_type, now, message.retain, message.mid, message.qos)
         self._on_arrivals([one])
 
     def ack_all(self, arrivals: Iterable[tuple[int, int]]) -> None:
@@ -206,24 +238,19 @@ class BulkClient(Client):
 
     def _deal_with(self, wire: Any) -> MQTTErrorCode:
         """Hand the messages over that have come whole; let paho read each other packet in its turn."""
-        read, packets = wire.split()
-        arrivals: list[Arrival] = []
-        done = end = 0
-        for start, begin, end in packets:
-            arrival = read_publish(read, start, begin, end)
-            if arrival is not None:
-                arrivals.append(arrival)
-                continue
-            wire.drop(start - done)
+        read: bytes = wire.read_ahead
+        at = 0
+        while True:
+            arrivals: list[Arrival] = []
+            done = read_publishes(read, at, self._clock(), arrivals)
+            wire.drop(done - at)
             if arrivals:
                 self._on_arrivals(arrivals)
-                arrivals = []
-            wire.give(end - start)
+            size = packet_size(read, done)
+            if size is None or size[1] > len(read):
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            at = size[1]
+            wire.give(at - done)
             result = super().loop_read()
             if result or self.socket() is not wire:
                 return result
-            done = end
-        wire.drop(end - done)
-        if arrivals:
-            self._on_arrivals(arrivals)
-        return MQTTErrorCode.MQTT_ERR_SUCCESS

@@ -10,6 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from devices.clock import Clock
 from ingest.wire.address import BrokerAddress
 from ingest.wire.bulk import Arrival, BulkClient
 
@@ -28,10 +29,10 @@ def make_client(client_id: str, broker: BrokerAddress) -> Client:
 
 
 def make_bulk_client(
-    client_id: str, broker: BrokerAddress, on_arrivals: Callable[[list[Arrival]], None]
+    client_id: str, broker: BrokerAddress, on_arrivals: Callable[[list[Arrival]], None], *, clock: Clock
 ) -> BulkClient:
     """Client of a collector that is not connected yet; what it gets, it has to acknowledge."""
-    client = BulkClient(client_id, on_arrivals)
+    client = BulkClient(client_id, on_arrivals, clock=clock)
     _introduce(client, broker)
     return client
 
@@ -48,12 +49,22 @@ def _introduce(client: Client, broker: BrokerAddress) -> None:
         client.tls_set_context(context)
 
 
-def start_client(client: Client, broker: BrokerAddress, *, min_delay_s: float, max_delay_s: float) -> None:
-    """Connect in a thread of its own, and again whenever the connection is lost."""
+def start_client(
+    client: Client,
+    broker: BrokerAddress,
+    *,
+    min_delay_s: float,
+    max_delay_s: float,
+    receive_maximum: int = RECEIVE_MAXIMUM,
+) -> None:
+    """Connect in a thread of its own, and again whenever the connection is lost.
+
+    The broker delivers at most `receive_maximum` messages that are not acknowledged.
+    """
     spread_reconnects(client, min_delay_s=min_delay_s, max_delay_s=max_delay_s)
     connect: Any = Properties(PacketTypes.CONNECT)
     connect.SessionExpiryInterval = SESSION_EXPIRY_S
-    connect.ReceiveMaximum = RECEIVE_MAXIMUM
+    connect.ReceiveMaximum = min(receive_maximum, RECEIVE_MAXIMUM)
     client.connect_async(
         broker.host, broker.port, keepalive=KEEPALIVE_S, clean_start=False, properties=connect
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from devices.blobs import unpack_u16
-from devices.clock import from_utc
+from devices.clock import MINUTE, from_utc
 from devices.observations import KINDS
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
@@ -22,6 +22,9 @@ from ingest.lake.enrolment import Enrolment, read_enrolment
 from ingest.lake.files import Lake
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
+from ingest.wire.bulk import Arrival
+from ingest.wire.client import make_client
+from ingest.wire.messages import encode_batch, encode_observation
 from tests.fixtures_ingest import (
     T0,
     CollectorProcess,
@@ -191,6 +194,101 @@ def test_nothing_is_acknowledged_before_it_is_stored(broker, spool, tmp_path):
     lake = Lake(tmp_path / "lake")
     with collecting(broker, lake, enrolment):
         assert wait_until(lambda: len(distinct_hours(lake)) == 3)
+
+
+@dataclass(frozen=True)
+class SmallDisk(FullDisk):
+    """A lake without room until there is."""
+
+    has_room: threading.Event = field(default_factory=threading.Event)
+
+    def commit(self, tables, *, writer, now):
+        if self.has_room.is_set():
+            return Lake.commit(self, tables, writer=writer, now=now)
+        return super().commit(tables, writer=writer, now=now)
+
+
+def test_a_collector_that_cannot_store_takes_a_window_and_no_more(broker, tmp_path, monkeypatch):
+    """The rest waits in the broker; the connection is kept, and with room everything is stored once."""
+    window, count = 100, 250
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    lake = SmallDisk(tmp_path / "lake")
+    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05, window=window)
+    taken: list[Arrival] = []
+    receive = collector._on_arrivals
+    monkeypatch.setattr(
+        collector,
+        "_on_arrivals",
+        lambda arrivals: (taken.extend(a for a in arrivals if a.payload[:1] == b"\x95"), receive(arrivals)),
+    )
+    running = threading.Thread(target=collector.run)
+    running.start()
+    feeder = make_client("feeder", address_of(broker))
+    try:
+        assert wait_until(lambda: collector.counts.is_subscribed)
+        feeder.connect("127.0.0.1", broker.port)
+        feeder.loop_start()
+        for number in range(count):
+            batch = encode_batch(
+                number + 1, T0, "step_count", [encode_observation(steps(T0 + number * MINUTE, [number]))]
+            )
+            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(10)
+        assert lake.refused.wait(20)
+        assert wait_until(lambda: len(taken) == window)
+        time.sleep(0.5)
+        assert len(taken) == window
+        lake.has_room.set()
+        assert wait_until(lambda: len(stored_rows(lake.files("step_count"))) == count)
+        assert sorted(row["steps"] for row in stored_rows(lake.files("step_count"))) == list(range(count))
+        assert collector.counts.connections == 1
+    finally:
+        lake.has_room.set()
+        feeder.disconnect()
+        feeder.loop_stop()
+        collector.stop()
+        running.join(20)
+    assert not running.is_alive()
+
+
+def test_what_has_come_is_stored_and_acknowledged_when_it_stops(broker, tmp_path):
+    """A graceful stop leaves nothing to be delivered a second time."""
+    enrolment = read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"]))
+    lake = Lake(tmp_path / "lake")
+    orphan = lake.folder(lake.staging("collector-1")) / "step_count-0.parquet"
+    orphan.write_bytes(b"PAR1")
+    feeder = make_client("feeder", address_of(broker))
+    # nothing is due for an hour: only the stop brings it to the disk
+    collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=3600)
+    running = threading.Thread(target=collector.run)
+    running.start()
+    try:
+        assert wait_until(lambda: collector.counts.is_subscribed)
+        assert not orphan.exists()
+        feeder.connect("127.0.0.1", broker.port)
+        feeder.loop_start()
+        for number in range(5):
+            batch = encode_batch(number + 1, T0, "step_count", [encode_observation(steps(T0, [number]))])
+            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(10)
+        assert wait_until(lambda: len(collector._buffer) == 5)
+        assert not lake.files("step_count")
+    finally:
+        feeder.disconnect()
+        feeder.loop_stop()
+        collector.stop()
+        running.join(20)
+    assert not running.is_alive()
+    assert len(stored_rows(lake.files("step_count"))) == 5
+    again: list[Arrival] = []
+    second = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
+    second._on_arrivals = again.extend
+    running = threading.Thread(target=second.run)
+    running.start()
+    assert wait_until(lambda: second.counts.is_subscribed)
+    time.sleep(0.3)
+    second.stop()
+    running.join(20)
+    # the embedded broker sends us our own acknowledgements too
+    assert [one for one in again if not one.topic.endswith("/ack")] == []
 
 
 def test_the_kill_would_be_noticed(broker, spool, tmp_path):

@@ -9,8 +9,9 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ingest.wire.bulk import Arrival, BulkClient, _Wire, packet_size, read_publish
+from ingest.wire.bulk import Arrival, BulkClient, _Wire, read_publishes
 
+T0 = 1_790_000_000_000_000
 PINGRESP = b"\xd0\x00"
 
 
@@ -37,6 +38,7 @@ arrivals = st.builds(
     topic=st.sampled_from(["flarecast/v1/north/gw-1/rr_interval", "a/ü"]),
     payload=st.binary(max_size=300),
     content_type=st.none() | st.sampled_from(["application/json", "x"]),
+    arrived_utc=st.just(T0),
     is_retained=st.booleans(),
     mid=st.integers(1, 65_535),
     qos=st.sampled_from([0, 1, 1, 1]),
@@ -46,11 +48,25 @@ arrivals = st.builds(
 def connected():
     """A client whose socket is one end of a pair, as after its connection; what it hands over."""
     found: list[list[Arrival]] = []
-    client = BulkClient("c", found.append)
+    client = BulkClient("c", found.append, clock=lambda: T0)
     near, far = socket.socketpair()
     near.setblocking(False)
     client._sock = _Wire(near)
     return client, far, found
+
+
+def test_long_and_short_packets_are_cut_where_they_end():
+    """Lengths around every byte of the length: 1, 2, 3 and 4 of them."""
+    sizes = [0, 1, 80, 81, 82, 83, 127, 128, 16_330, 16_337, 16_338, 16_384, 2_097_100, 2_097_160]
+    topic = "flarecast/v1/north/gw-1/rr_interval"
+    sent = [Arrival(topic, bytes(size), None, T0, False, mid, 1) for mid, size in enumerate(sizes, 1)]
+    found: list[Arrival] = []
+    data = b"".join(map(publish, sent))
+    assert read_publishes(data, 0, T0, found) == len(data)
+    assert found == sent
+    found.clear()
+    assert read_publishes(data[:-1], 0, T0, found) == len(data) - len(publish(sent[-1]))
+    assert found == sent[:-1]
 
 
 @given(st.lists(arrivals | st.none(), max_size=8), st.lists(st.integers(0, 4000), max_size=6))
@@ -70,13 +86,13 @@ def test_any_cut(sent, cuts):
 @given(st.binary(max_size=60) | arrivals.map(publish), st.binary(max_size=4), st.integers(0, 70))
 def test_arbitrary_bytes_are_read_or_left_to_paho(data, other, place):
     mutated = data[:place] + other + data[place + len(other) :]
-    size = packet_size(mutated, 0) if mutated else None
-    if size is None or size[1] > len(mutated):
-        return
-    found = read_publish(mutated, 0, *size)
-    assert found is None or (
-        found.qos == 1 and found.payload == mutated[size[1] - len(found.payload) : size[1]]
-    )
+    found: list[Arrival] = []
+    end = read_publishes(mutated, 0, T0, found)
+    assert 0 <= end <= len(mutated)
+    assert bool(found) == (end > 0)
+    for one in found:
+        assert one.qos == 1
+        assert one.payload in mutated[:end]
 
 
 def test_acknowledgements_go_in_their_order_in_one_write():

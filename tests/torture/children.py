@@ -70,14 +70,14 @@ def run_home(gateway: str, folder: Path, port: int, *, host: str, is_freed_by_br
     spool.close()
 
 
-def acknowledging_at_receipt(name, broker, on_arrivals):
+def acknowledging_at_receipt(name, broker, on_arrivals, *, clock):
     """A collector's client that does what paho does unless it is told otherwise."""
 
     def at_once(arrivals):
         acknowledge((one.mid, one.qos) for one in arrivals)
         on_arrivals(arrivals)
 
-    client = make_bulk_client(name, broker, at_once)
+    client = make_bulk_client(name, broker, at_once, clock=clock)
     acknowledge, client.ack_all = client.ack_all, lambda _: None
     return client
 

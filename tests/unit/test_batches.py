@@ -110,7 +110,8 @@ def test_the_offset_changes_with_the_hour_that_is_repeated(enrolment):
     """02:30 comes twice on 25 October; before and after 01:00 UTC."""
     turn = day_bounds(date(2026, 10, 25), BERLIN)[0] + 3 * HOUR
     for start, offset in ((turn - MINUTE, 120), (turn, 60)):
-        (row,) = batch_rows("gw-1", Batch(1, 1, T0, "step_count", [steps(start, [1])]), enrolment)
+        batch = Batch(1, 1, T0, "step_count", [steps(start, [1])])
+        (row,) = batch_rows("gw-1", batch, [enrolment.lookup("ring-1", start)])
         assert row.utc_offset_min == offset
 
 
@@ -139,7 +140,7 @@ def test_a_clock_that_is_none_is_a_reason(clocks):
 
 def land(lake, enrolment, sequence, *, now):
     batch = Batch(1, sequence, T0, "step_count", [steps(T0, [1])])
-    table = batch_table(batch_rows("gw-1", batch, enrolment), now)
+    table = batch_table(batch_rows("gw-1", batch, [enrolment.lookup("ring-1", T0)]), now)
     lake.commit({BATCHES: table}, writer="collector-1", now=now)
 
 

@@ -130,5 +130,5 @@ def test_a_full_disk_stops_the_storing_not_the_collector(tmp_path, caplog):
 
     one._lake = SimpleNamespace(commit=fails, sweep=Lake(tmp_path).sweep)
     one.stop()
-    assert one._store(one._intake.sort([GARBAGE]), []) is False
+    assert one._store(one._intake.sort([GARBAGE]).tables(T0), T0) is False
     assert list(staging.iterdir()) == []

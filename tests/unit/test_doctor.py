@@ -120,7 +120,7 @@ def slot(clinic, offset, *, device="ring-2"):
 def clock_found(clinic, off_s, *, now=NOW):
     """A message of a ring whose clock was so far off at the last visit."""
     batch = Batch(1, 1, now, "step_count", [steps(now, [1])], [DeviceClock("ring-1", 0, 1000 * off_s)])
-    table = batch_table(batch_rows("gw-1", batch, clinic.enrolment()), now)
+    table = batch_table(batch_rows("gw-1", batch, [None] * len(batch.observations)), now)
     clinic.lake.commit({BATCHES: table}, writer="collector-1", now=now)
 
 
