@@ -9,6 +9,7 @@ from alerts.delivery.channels.settings import (
     AppriseSettings,
     ChannelSettings,
     EmailSettings,
+    FhirSettings,
     Secret,
     WebhookSettings,
     read_channels,
@@ -66,6 +67,20 @@ def _build(one: ChannelSettings, path: Path) -> Channel:
 
             services = {who: _secret(address, one.name, path) for who, address in one.addresses.items()}
             return Apprise(services, name=one.name)
+        case FhirSettings():
+            from alerts.delivery.channels.fhir import Fhir
+            from alerts.delivery.channels.http import make_client
+
+            token = _secret(one.token, one.name, path) if one.token else None
+            return Fhir(
+                *(one.url, one.allow_hosts),
+                name=one.name,
+                patient_system=one.patient_system,
+                patient_reference=one.patient_reference,
+                recipients=one.recipients,
+                token=token,
+                client=make_client(ca),
+            )
 
 
 def _secret(secret: Secret, channel: str, path: Path) -> str:

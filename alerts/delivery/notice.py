@@ -55,7 +55,7 @@ class ClinicalAlert(msgspec.Struct, frozen=True, kw_only=True):
     rule_version: int
     severity: Severity
     status: str
-    local_date: str
+    local_date: str | None
     zone: str | None
     sentence: str
     readings: Mapping[str, Any] = {}

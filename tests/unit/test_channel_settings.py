@@ -38,6 +38,17 @@ kind = "apprise"
 [channel.addresses]
 nurse-1 = { file = "nurse-1.push" }
 """
+FHIR = """
+[[channel]]
+name = "ehr"
+kind = "fhir"
+url = "https://ehr.example/fhir"
+allow_hosts = ["ehr.example"]
+patient_system = "urn:clinic:patient"
+token = { file = "ehr.token" }
+[channel.recipients]
+lead = "Practitioner/12"
+"""
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
 
 
@@ -95,6 +106,8 @@ def test_without_a_name_the_channels_are_listed(tmp_path, capsys):
         (WEBHOOK.format(url="http://127.0.0.1:1", secret='{ env = "A", file = "b" }'), "either env or file"),
         (WEBHOOK.format(url="http://127.0.0.1:1", secret='"whsec_abc"'), "secret"),
         (PUSH, "nurse-1.push cannot be read"),
+        (FHIR, "ehr.token cannot be read"),
+        (FHIR.replace("https", "http").replace("token = ", "# "), "must be called by https"),
         ("[[chanel]]", "chanel"),
         ("[[channel]", "channels.toml"),
     ],

@@ -60,7 +60,19 @@ class AppriseSettings(_Channel, frozen=True, tag="apprise"):
     addresses: dict[str, Secret]
 
 
-ChannelSettings: TypeAlias = EmailSettings | WebhookSettings | AppriseSettings
+class FhirSettings(_Channel, frozen=True, tag="fhir"):
+    """FHIR R4 server; told who and why."""
+
+    url: str
+    allow_hosts: tuple[str, ...]
+    patient_system: str
+    patient_reference: Literal["logical", "conditional"] = "logical"
+    recipients: dict[str, str] = {}
+    token: Secret | None = None
+    ca: str | None = None
+
+
+ChannelSettings: TypeAlias = EmailSettings | WebhookSettings | AppriseSettings | FhirSettings
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

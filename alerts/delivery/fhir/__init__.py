@@ -1,0 +1,1 @@
+"""Alerts as FHIR R4 resources."""
