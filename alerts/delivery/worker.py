@@ -7,13 +7,15 @@ more with the same idempotency key.
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from alerts.delivery.channels.channel import Channel
 from alerts.delivery.notice import ClinicalAlert, Event, Notice
 from alerts.engine.journal import Journal
-from alerts.engine.outbox import Message
+from alerts.engine.outbox import Claim, Message
 from devices.clock import HOUR, SECOND, Clock
 
 LOG = logging.getLogger(__name__)
@@ -22,8 +24,16 @@ FIRST_WAIT = 15 * SECOND
 LONGEST_WAIT = HOUR
 #: Up to half of the wait is left to chance, so that a receiver that comes back is not stormed.
 JITTER = 0.5
-#: Step of the outbox -> what a channel is told.
-EVENTS: dict[str, Event] = {"open": "opened", "resolved": "resolved"}
+#: Kind of a message -> what a channel is told.
+EVENTS: Final[dict[str, Event]] = {
+    "open": "opened",
+    "event": "opened",
+    "unmuted": "opened",
+    "repeat": "repeated",
+    "escalate": "escalated",
+    "resolved": "resolved",
+    "digest": "technical",
+}
 
 
 @dataclass(slots=True)
@@ -77,36 +87,47 @@ def deliver_due(
     for _ in range(limit if by_name else 0):
         claim = journal.outbox.claim(tuple(by_name))
         done.cancelled += claim.cancelled
-        if claim.message is None:
+        if not claim.messages:
             break
-        _attempt(journal, by_name[claim.message.channel], claim.message, clock, chance, done)
+        _attempt(journal, by_name[claim.messages[0].channel], claim, clock, chance, done)
     return done
 
 
 def _attempt(
-    journal: Journal, channel: Channel, message: Message, clock: Clock, chance: random.Random, done: Delivered
+    journal: Journal, channel: Channel, claim: Claim, clock: Clock, chance: random.Random, done: Delivered
 ) -> None:
-    outcome = channel.send(notice_of(message, is_clinical=channel.is_clinical), clock())
+    count, attempt = len(claim.messages), claim.messages[0].attempt
+    outcome = channel.send(notice_of(claim, is_clinical=channel.is_clinical), clock())
     if outcome.kind == "sent":
-        journal.outbox.mark_sent(message.key)
-        done.sent += 1
+        journal.outbox.mark_sent(claim.key)
+        done.sent += count
         return
-    due = clock() + wait_before(message.attempt, outcome.retry_after_s, chance)
+    due = clock() + wait_before(attempt, outcome.retry_after_s, chance)
     if outcome.kind == "permanent":
-        _bury(journal, message, outcome.reason, done)
-    elif due > message.deadline_utc:
-        _bury(journal, message, f"deadline passed: {outcome.reason}", done)
+        _bury(journal, claim, outcome.reason, done)
+    elif due > max(message.deadline_utc for message in claim.messages):
+        _bury(journal, claim, f"deadline passed: {outcome.reason}", done)
     else:
-        journal.outbox.retry(message.key, outcome.reason, due)
-        done.failed += 1
-        LOG.warning(
-            "delivery failed key=%s attempt=%d reason=%s", message.key, message.attempt, outcome.reason
-        )
+        journal.outbox.retry(claim.key, outcome.reason, due)
+        done.failed += count
+        LOG.warning("delivery failed key=%s attempt=%d reason=%s", claim.key, attempt, outcome.reason)
 
 
-def notice_of(message: Message, *, is_clinical: bool) -> Notice:
-    """What a channel is told of a message; who and why only if it is clinical."""
-    told = ClinicalAlert(
+def notice_of(claim: Claim, *, is_clinical: bool) -> Notice:
+    """What a channel is told of a batch; who and why only if it is clinical."""
+    lead = claim.messages[0]
+    return Notice(
+        key=claim.key,
+        event=EVENTS[lead.kind],
+        reference=lead.alert,
+        counts=Counter(message.severity for message in claim.messages),
+        recipient=lead.recipient,
+        clinical=tuple(_told(message) for message in claim.messages) if is_clinical else (),
+    )
+
+
+def _told(message: Message) -> ClinicalAlert:
+    return ClinicalAlert(
         alert=message.alert,
         patient=message.patient,
         rule=message.rule,
@@ -118,20 +139,13 @@ def notice_of(message: Message, *, is_clinical: bool) -> Notice:
         sentence=message.sentence,
         opened_utc=message.opened_utc,
     )
-    return Notice(
-        key=message.key,
-        event=EVENTS[message.step],
-        reference=message.alert,
-        counts={message.severity: 1},
-        recipient=message.recipient,
-        clinical=(told,) if is_clinical else (),
-    )
 
 
-def _bury(journal: Journal, message: Message, reason: str, done: Delivered) -> None:
-    journal.outbox.bury(message.key, reason)
-    done.dead += 1
-    LOG.error("delivery given up key=%s attempt=%d reason=%s", message.key, message.attempt, reason)
+def _bury(journal: Journal, claim: Claim, reason: str, done: Delivered) -> None:
+    buried = journal.outbox.bury(claim.key, reason)
+    done.dead += len(buried.dead)
+    done.failed += buried.moved
+    LOG.error("channel given up key=%s attempt=%d reason=%s", claim.key, claim.messages[0].attempt, reason)
 
 
 def wait_before(attempt: int, retry_after_s: float | None, chance: random.Random) -> int:

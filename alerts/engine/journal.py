@@ -1,38 +1,41 @@
-"""The one transactional store of conditions, alerts, messages and their audit.
+"""The alert journal: what the night and the people at their desks write into the store."""
 
-SQLite, write-ahead log, every commit on the disk (``synchronous=FULL``). All
-writing transactions are immediate: two processes wait for each other instead
-of failing half-way.
-"""
-
-import json
 import secrets
-import sqlite3
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
-from alerts.engine import audit, outbox
+from alerts.engine import outbox
 from alerts.engine.evaluate import Band, ConditionState
-from alerts.engine.outbox import Outbox
+from alerts.engine.outbox import Letter, Outbox
 from alerts.errors import JournalError, StaleAlertError
 from alerts.rules.rule import Readings, Route, Rule
+from alerts.store import audit
+from alerts.store.database import Database
+from alerts.store.schema import alert, condition, reading
+from alerts.store.schema import outbox as outbox_table
 from alerts.tables import ALERTS
-from devices.clock import Clock
+from devices.clock import DAY, Clock
 
-SCHEMA_VERSION = 1
-#: Another process may hold the journal for a whole night's judgement.
-BUSY_TIMEOUT_S = 60.0
 #: Letters and digits that cannot be mistaken for each other when read aloud.
-REFERENCE_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-REFERENCE_LENGTH = 10
-ENGINE = "engine"
+REFERENCE_ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+REFERENCE_LENGTH: Final = 10
+ENGINE: Final = "engine"
+
+_EPOCH: Final = date(1970, 1, 1)
+_IS_ACTIVE: Final = alert.c.status.in_(("open", "acked"))
+_FIRST_SENT: Final = (
+    sa.select(sa.func.min(outbox_table.c.sent_utc))
+    .where(outbox_table.c.alert == alert.c.alert, outbox_table.c.kind != "resolved")
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +73,25 @@ class Journal:
 
     Parameters
     ----------
-    path : Path
-        SQLite file; made when it is not there.
+    where : Path or str
+        SQLite file, made when it is not there; or the URL of a PostgreSQL database.
     clock : Clock
         Stamps what is written; no judgement depends on it.
 
     Raises
     ------
     JournalError
-        When the file cannot be opened or is of another version.
+        When the store cannot be opened or is of another version.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, where: Path | str, clock: Clock) -> None:
         self._clock = clock
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._con = _connect(path)
-        except (OSError, sqlite3.Error) as fault:
-            raise JournalError(f"alert journal {path} cannot be opened: {fault}") from fault
-        self.outbox = Outbox(self.transaction, clock)
+        self._database = Database(where)
+        self.outbox = Outbox(self, clock)
 
     def close(self) -> None:
-        """Close the file."""
-        self._con.close()
+        """Close the store."""
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,63 +100,53 @@ class Journal:
         self.close()
 
     @contextmanager
-    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
+    def transaction(self) -> Generator[sa.Connection, None, None]:
         """Immediate transaction: everything inside is kept together or not at all.
 
         Inside another one it is part of that.
         """
-        if self._con.in_transaction:
-            yield self._con
-            return
-        self._con.execute("begin immediate")
-        try:
-            yield self._con
-        except BaseException:
-            self._con.execute("rollback")
-            raise
-        self._con.execute("commit")
+        with self._database.transaction() as con:
+            yield con
 
     # -- conditions ---------------------------------------------------------------------------
 
     def conditions(self, rule: str) -> dict[str, ConditionState]:
         """Patient -> state of the rule's condition."""
-        rows = self._con.execute("select * from condition where rule = ?", (rule,))
-        return {row["patient"]: _state(row) for row in rows}
+        with self.transaction() as con:
+            rows = con.execute(sa.select(condition).where(condition.c.rule == rule)).all()
+        return {row.subject: _state(row) for row in rows}
 
     def readings(self, rule: str, night: date) -> dict[str, Band]:
         """Patient -> where the night's value lay, for the nights judged before."""
-        rows = self._con.execute(
-            "select patient, band from reading where rule = ? and night = ?", (rule, night.isoformat())
-        )
-        return {patient: Band(band) for patient, band in rows}
+        query = sa.select(reading.c.subject, reading.c.band)
+        with self.transaction() as con:
+            rows = con.execute(query.where(reading.c.rule == rule, reading.c.at == event_time(night))).all()
+        return {row.subject: Band(row.band) for row in rows}
 
     def history(self, patient: str, rule: str) -> list[tuple[date, Band]]:
         """Every judged night of a patient under a rule, in order."""
-        rows = self._con.execute(
-            "select night, band from reading where patient = ? and rule = ? order by night", (patient, rule)
-        )
-        return [(date.fromisoformat(night), Band(band)) for night, band in rows]
+        query = sa.select(reading.c.at, reading.c.band).order_by(reading.c.at)
+        with self.transaction() as con:
+            rows = con.execute(query.where(reading.c.subject == patient, reading.c.rule == rule)).all()
+        return [(night_of(row.at), Band(row.band)) for row in rows]
 
     def keep_reading(self, patient: str, rule: str, night: date, band: Band) -> None:
         """Remember where a night's value lay; a later word on the same night replaces it."""
+        key = {"subject": patient, "rule": rule, "at": event_time(night)}
         with self.transaction() as con:
-            con.execute(
-                "insert into reading values (?, ?, ?, ?) on conflict do update set band = excluded.band",
-                (patient, rule, night.isoformat(), band.value),
-            )
+            _put(con, reading, key, {"band": band.value})
 
     def keep_condition(self, patient: str, rule: str, state: ConditionState) -> None:
         """Remember where the condition stands."""
+        values = {
+            "phase": "firing" if state.is_firing else "idle",
+            "since": _event_time(state.since),
+            "last_breach": _event_time(state.last_breach),
+            "clear_count": state.clear_count,
+            "last_at": _event_time(state.last_night),
+        }
         with self.transaction() as con:
-            con.execute(
-                "insert into condition values (?, ?, ?, ?, ?, ?, ?) on conflict do update set"
-                " is_firing = excluded.is_firing, since = excluded.since, last_breach = excluded.last_breach,"
-                " clear_count = excluded.clear_count, last_night = excluded.last_night",
-                (
-                    *(patient, rule, state.is_firing, _iso(state.since)),
-                    *(_iso(state.last_breach), state.clear_count, _iso(state.last_night)),
-                ),
-            )
+            _put(con, condition, {"subject": patient, "rule": rule}, values)
 
     # -- alerts -------------------------------------------------------------------------------
 
@@ -175,48 +164,81 @@ class Journal:
             When the patient has an active alert of the rule.
         """
         rule, route = opening.rule, opening.route
-        alert = new_reference()
+        name = new_reference()
         with self.transaction() as con:
             now = self._clock()
             try:
                 con.execute(
-                    "insert into alert (alert, patient, rule, rule_version, severity, status, night, zone,"
-                    " value, sentence, inputs, opened_utc) values (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?)",
-                    (
-                        *(alert, opening.patient, rule.id, rule.version, rule.severity),
-                        *(opening.night.isoformat(), opening.zone, opening.value, opening.sentence),
-                        *(json.dumps(dict(opening.readings), sort_keys=True), now),
-                    ),
+                    alert.insert().values(
+                        alert=name,
+                        scope="patient",
+                        subject=opening.patient,
+                        rule=rule.id,
+                        rule_version=rule.version,
+                        route=route.id,
+                        severity=rule.severity,
+                        status="open",
+                        night=opening.night,
+                        zone=opening.zone,
+                        value=opening.value,
+                        sentence=opening.sentence,
+                        inputs=dict(opening.readings),
+                        opened_utc=now,
+                    )
                 )
-            except sqlite3.IntegrityError as fault:
+            except IntegrityError as fault:
                 raise JournalError(
                     f"rule {rule.id!r} has an active alert for this patient already"
                 ) from fault
-            outbox.queue_open(con, alert, rule.severity, route.recipients, route.channel, now)
-            audit.append(con, now, ENGINE, "open", alert, rule=rule.id, rule_version=rule.version)
-        return alert
+            letters = [
+                Letter(
+                    alert=name,
+                    kind="open",
+                    step="1",
+                    recipient=recipient,
+                    channels=(route.channel,),
+                    grouping=f"patient:{opening.patient}",
+                    severity=rule.severity,
+                    not_before_utc=now,
+                )
+                for recipient in route.recipients
+            ]
+            outbox.queue(con, letters, now)
+            subject = ("patient", opening.patient)
+            audit.append(
+                *(con, now, ENGINE, "open"), alert=name, subject=subject, rule=rule.id, version=rule.version
+            )
+        return name
 
-    def resolve(self, alert: str, night: date, closed_by: str) -> None:
+    def resolve(self, name: str, night: date, closed_by: str) -> None:
         """The condition ended: close the alert, call off what is queued, tell those who were told."""
         with self.transaction() as con:
             now = self._clock()
-            changed = con.execute(
-                "update alert set status = 'resolved', resolved_utc = ?, resolved_night = ?, closed_by = ?,"
-                " version = version + 1 where alert = ? and status <> 'resolved' returning severity",
-                (now, night.isoformat(), closed_by, alert),
-            ).fetchall()
-            if not changed:
+            row = con.execute(
+                alert.update()
+                .where(alert.c.alert == name, _IS_ACTIVE)
+                .values(
+                    status="resolved",
+                    resolved_utc=now,
+                    resolved_night=night,
+                    closed_by=closed_by,
+                    version=alert.c.version + 1,
+                )
+                .returning(alert.c.severity, alert.c.scope, alert.c.subject)
+            ).first()
+            if row is None:
                 return
-            outbox.cancel_open(con, alert)
-            outbox.queue_resolved(con, alert, changed[0]["severity"], now)
-            audit.append(con, now, ENGINE, "resolve", alert, closed_by=closed_by)
+            outbox.cancel(con, name, "resolved")
+            outbox.queue_resolved(con, name, row.severity, now)
+            subject = (row.scope, row.subject)
+            audit.append(con, now, ENGINE, "resolve", alert=name, subject=subject, closed_by=closed_by)
 
-    def acknowledge(self, alert: str, by: str, version: int) -> None:
+    def acknowledge(self, name: str, by: str, version: int) -> None:
         """A person takes the alert on; nothing more is sent about its opening.
 
         Parameters
         ----------
-        alert : str
+        name : str
             Reference of the alert.
         by : str
             Who acknowledges.
@@ -231,45 +253,41 @@ class Journal:
             When there is no such alert.
         """
         with self.transaction() as con:
-            row = con.execute("select status, version from alert where alert = ?", (alert,)).fetchone()
+            row = con.execute(sa.select(alert).where(alert.c.alert == name)).first()
             if row is None:
-                raise JournalError(f"there is no alert {alert!r}")
-            if row["status"] == "resolved":
+                raise JournalError(f"there is no alert {name!r}")
+            if row.status == "resolved":
                 return
-            if row["version"] != version:
-                raise StaleAlertError(
-                    f"alert {alert} is at version {row['version']}, not {version}: look again"
-                )
+            if row.version != version:
+                raise StaleAlertError(f"alert {name} is at version {row.version}, not {version}: look again")
             now = self._clock()
             con.execute(
-                "update alert set status = 'acked', acked_utc = ?, acked_by = ?, version = version + 1"
-                " where alert = ?",
-                (now, by, alert),
+                alert.update()
+                .where(alert.c.alert == name)
+                .values(status="acked", acked_utc=now, acked_by=by, version=version + 1)
             )
-            outbox.cancel_open(con, alert)
-            audit.append(con, now, by, "acknowledge", alert)
+            outbox.cancel(con, name, "acknowledged")
+            audit.append(con, now, by, "acknowledge", alert=name, subject=(row.scope, row.subject))
 
     def active(self, patients: Iterable[str] | None = None) -> list[ActiveAlert]:
         """Open and acknowledged alerts, oldest first; of some patients, or of all."""
         wanted = None if patients is None else set(patients)
-        rows = self._con.execute(
-            "select a.*, exists (select 1 from outbox o where o.alert = a.alert and o.step = 'open'"
-            " and o.status = 'sent') as is_delivered from alert a where a.status in ('open', 'acked')"
-            " order by a.night, a.alert"
-        )
-        return [_active(row) for row in rows if wanted is None or row["patient"] in wanted]
+        query = sa.select(alert, _FIRST_SENT.label("delivered_utc")).where(_IS_ACTIVE)
+        with self.transaction() as con:
+            rows = con.execute(query.order_by(alert.c.night, alert.c.alert)).all()
+        return [_active(row) for row in rows if wanted is None or row.subject in wanted]
 
     def to_table(self) -> pa.Table:
         """Every alert, for the published `alerts` view (schema :data:`alerts.tables.ALERTS`)."""
-        rows = self._con.execute(
-            "select a.*, (select min(o.sent_utc) from outbox o where o.alert = a.alert and o.step = 'open')"
-            " as delivered_utc from alert a order by a.night, a.alert"
-        )
+        query = sa.select(alert, _FIRST_SENT.label("delivered_utc")).where(alert.c.scope == "patient")
+        with self.transaction() as con:
+            rows = con.execute(query.order_by(alert.c.night, alert.c.alert)).all()
         return pa.Table.from_pylist([_published(row) for row in rows], schema=ALERTS)
 
     def first_audit_fault(self) -> int | None:
         """Number of the first audit row that was tampered with; None when the chain is whole."""
-        return audit.first_fault(self._con)
+        with self.transaction() as con:
+            return audit.first_fault(con)
 
 
 def new_reference() -> str:
@@ -277,63 +295,55 @@ def new_reference() -> str:
     return "A-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    con = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    try:
-        con.row_factory = sqlite3.Row
-        con.execute("pragma journal_mode = wal")
-        con.execute("pragma synchronous = full")
-        con.execute("pragma foreign_keys = on")
-        _make_schema(con, path)
-    except BaseException:
-        con.close()
-        raise
-    return con
+def event_time(night: date) -> int:
+    """A night on the axis of event time: calendar days of 24 h each, whatever the clocks did."""
+    return (night - _EPOCH).days * DAY
 
 
-def _make_schema(con: sqlite3.Connection, path: Path) -> None:
-    version = con.execute("pragma user_version").fetchone()[0]
-    if version == SCHEMA_VERSION:
-        return
-    if version:
-        raise JournalError(f"alert journal {path} is version {version}; this program knows {SCHEMA_VERSION}")
-    script = (files("alerts.engine") / "journal.sql").read_text("utf-8")
-    con.executescript(f"begin immediate; {script}; pragma user_version = {SCHEMA_VERSION}; commit;")
+def night_of(at: int) -> date:
+    """The night at a point of event time."""
+    return date.fromordinal(_EPOCH.toordinal() + at // DAY)
+
+
+def _event_time(night: date | None) -> int | None:
+    return None if night is None else event_time(night)
+
+
+def _night_of(at: int | None) -> date | None:
+    return None if at is None else night_of(at)
+
+
+def _put(con: sa.Connection, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    is_row = [table.c[name] == value for name, value in key.items()]
+    if not con.execute(table.update().where(*is_row).values(**values)).rowcount:
+        con.execute(table.insert().values(**key, **values))
 
 
 def _state(row: Any) -> ConditionState:
     return ConditionState(
-        bool(row["is_firing"]),
-        _date(row["since"]),
-        _date(row["last_breach"]),
-        row["clear_count"],
-        _date(row["last_night"]),
+        row.phase == "firing",
+        _night_of(row.since),
+        _night_of(row.last_breach),
+        row.clear_count,
+        _night_of(row.last_at),
     )
 
 
 def _active(row: Any) -> ActiveAlert:
     return ActiveAlert(
-        alert=row["alert"],
-        patient=row["patient"],
-        rule=row["rule"],
-        rule_version=row["rule_version"],
-        severity=row["severity"],
-        status=row["status"],
-        local_date=date.fromisoformat(row["night"]),
-        sentence=row["sentence"],
-        version=row["version"],
-        is_delivered=bool(row["is_delivered"]),
+        alert=row.alert,
+        patient=row.subject,
+        rule=row.rule,
+        rule_version=row.rule_version,
+        severity=row.severity,
+        status=row.status,
+        local_date=row.night,
+        sentence=row.sentence,
+        version=row.version,
+        is_delivered=row.delivered_utc is not None,
     )
 
 
 def _published(row: Any) -> dict[str, Any]:
-    same = {name: row[name] for name in ALERTS.names if name not in ("local_date", "resolved_date")}
-    return {**same, "local_date": _date(row["night"]), "resolved_date": _date(row["resolved_night"])}
-
-
-def _iso(day: date | None) -> str | None:
-    return day.isoformat() if day else None
-
-
-def _date(text: str | None) -> date | None:
-    return date.fromisoformat(text) if text else None
+    other = {"patient": row.subject, "local_date": row.night, "resolved_date": row.resolved_night}
+    return {name: getattr(row, name) for name in ALERTS.names if name not in other} | other

@@ -1,59 +1,94 @@
 """Messages that must go out: written with the alert, leased, sent, marked.
 
-A row is inserted in the transaction that opens the alert. Its key is the
-idempotency key of every attempt: after a crash between sending and marking the
-lease runs out and the same key goes out again, and the receiver drops it.
+A row is inserted in the transaction that changes the alert: one per recipient and channel. Rows of
+one subject, recipient and channel that are due together are leased as one batch, whose key is the
+idempotency key of every attempt: after a crash between sending and marking the lease runs out, the
+same key goes out again, and the receiver drops it.
 """
 
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, Protocol
+from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
+
+from alerts.engine.quiet import quiet_end, read_wall_clock
 from alerts.rules.rule import Severity
+from alerts.store.schema import alert, outbox, staff
 from devices.clock import HOUR, MINUTE, Clock
 
-Step = Literal["open", "resolved"]
-Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+Kind = Literal["open", "repeat", "escalate", "event", "unmuted", "resolved", "digest"]
 
 #: Longer than any channel may take to answer, so no two workers hold a message.
-LEASE = 2 * MINUTE
-#: After this long a message is of no use any more; it becomes a dead letter.
-DEADLINE = {"low": 72 * HOUR, "medium": 24 * HOUR, "high": 4 * HOUR, "critical": 1 * HOUR}
+LEASE: Final = 2 * MINUTE
+#: After this long a channel is given up: the next one is tried, and after the last it is a dead letter.
+DEADLINE: Final[dict[str, int]] = {
+    "low": 72 * HOUR,
+    "medium": 24 * HOUR,
+    "high": 4 * HOUR,
+    "critical": 1 * HOUR,
+}
+#: Said of the end of an alert, or of many: needed whatever became of the alert since.
+AFTERWARDS: Final = ("resolved", "digest")
+QUIET_HOURS: Final = "quiet hours"
 
-_DUE = """
-    select o.key, o.alert, o.step, o.recipient, o.channel, o.attempt_count, o.deadline_utc,
-           a.status, a.patient, a.rule, a.rule_version, a.severity, a.night, a.zone, a.sentence, a.opened_utc
-    from outbox o join alert a using (alert)
-    where o.channel in ({channels})
-      and ((o.status = 'queued' and o.not_before_utc <= :now)
-           or (o.status = 'leased' and o.lease_until_utc <= :now))
-    order by o.not_before_utc, o.key
-    limit 1
-"""
+_RANK: Final = sa.case({"critical": 0, "high": 1, "medium": 2}, value=alert.c.severity, else_=3)
+_ROW: Final = (
+    sa.select(
+        outbox,
+        *(alert.c.status.label("alert_status"), alert.c.scope, alert.c.subject, alert.c.rule),
+        *(alert.c.rule_version, alert.c.severity, alert.c.night, alert.c.zone, alert.c.sentence),
+        *(alert.c.opened_utc, alert.c.held_by, alert.c.snooze_until_utc),
+        *(staff.c.zone.label("staff_zone"), staff.c.quiet_from, staff.c.quiet_to),
+    )
+    .join(alert, outbox.c.alert == alert.c.alert)
+    .outerjoin(staff, outbox.c.recipient == staff.c.staff)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to one recipient by one channel: what an attempt needs."""
+    """One alert told to one recipient by one channel: what an attempt needs."""
 
     key: str
     alert: str
-    step: Step
+    kind: Kind
+    step: str
     recipient: str
     channel: str
     attempt: int
     deadline_utc: int
     status: str
+    scope: str
     patient: str
     rule: str
     rule_version: int
     severity: Severity
-    local_date: str
+    local_date: str | None
     zone: str | None
     sentence: str
     opened_utc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Outcome of asking for work.
+
+    Parameters
+    ----------
+    key : str
+        Idempotency key of the batch; empty when there is nothing to do.
+    messages : tuple of Message
+        Leased together: one subject, one recipient, one channel, said in one message.
+    cancelled : int
+        Messages called off on the way, because nobody needs them any more.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    cancelled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +102,20 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Outcome of asking for work: a leased message, or how many were cancelled on the way."""
+class Buried:
+    """A batch whose channel was given up: messages moved to the next channel, and dead ones."""
 
-    message: Message | None
-    cancelled: int
+    moved: int
+    dead: tuple[DeadLetter, ...]
 
 
-def key_of(alert: str, step: Step, recipient: str, channel: str) -> str:
+class _Journal(Protocol):
+    def transaction(self) -> AbstractContextManager[sa.Connection]: ...
+
+
+def key_of(alert_: str, kind: str, step: str, recipient: str, channel: str) -> str:
     """Idempotency key: the same for every attempt of one message."""
-    return f"{alert}:{step}:{recipient}:{channel}"
+    return f"{alert_}:{kind}:{step}:{recipient}:{channel}"
 
 
 class Outbox:
@@ -84,153 +123,322 @@ class Outbox:
 
     Parameters
     ----------
-    transaction : callable
-        Opens an immediate transaction on the journal.
+    journal : Journal
+        Opens transactions on the store.
     clock : Clock
         Stamps leases and attempts.
     """
 
-    def __init__(self, transaction: Transaction, clock: Clock) -> None:
-        self._transaction = transaction
+    def __init__(self, journal: _Journal, clock: Clock) -> None:
+        self._journal = journal
         self._clock = clock
 
-    def claim(self, channels: Sequence[str]) -> Claim:
-        """Lease the message that has waited longest among those due.
+    def claim(self, channels: Sequence[str], owner: str = "worker") -> Claim:
+        """Lease the most severe of what is due, and what is to be said with it.
 
-        Whether the alert still needs it is looked up in the transaction that
-        leases it: every attempt, the first as the tenth, is checked.
+        Whether an alert still needs a message, and whether it is night at the recipient, is looked up
+        in the transaction that leases it: every attempt, the first as the tenth, is checked.
         """
         cancelled = 0
-        with self._transaction() as con:
+        with self._journal.transaction() as con:
             now = self._clock()
-            while (row := _next_due(con, channels, now)) is not None:
-                if row["step"] == "open" and row["status"] != "open":
-                    _close(con, row["key"], "cancelled")
-                    cancelled += 1
-                    continue
-                con.execute(
-                    "update outbox set status = 'leased', lease_until_utc = ?,"
-                    " attempt_count = attempt_count + 1 where key = ?",
-                    (now + LEASE, row["key"]),
-                )
-                return Claim(_message(row), cancelled)
-        return Claim(None, cancelled)
+            while (lead := _next_due(con, channels, now)) is not None:
+                ready: list[Any] = []
+                for row in _batch(con, lead, now):
+                    verdict = why_not(row, now)
+                    if verdict is not None:
+                        close(con, [row.key], "cancelled", verdict)
+                        cancelled += 1
+                    elif not _is_deferred(con, row, now):
+                        ready.append(row)
+                if ready:
+                    key = lead.batch or ready[0].key
+                    con.execute(
+                        outbox.update()
+                        .where(outbox.c.key.in_([row.key for row in ready]))
+                        .values(
+                            status="leased",
+                            batch=key,
+                            lease_until_utc=now + LEASE,
+                            lease_owner=owner,
+                            attempt_count=outbox.c.attempt_count + 1,
+                        )
+                    )
+                    return Claim(key, tuple(_message(row) for row in ready), cancelled)
+        return Claim("", (), cancelled)
 
     def mark_sent(self, key: str) -> None:
-        """The receiver has accepted it. Whoever was told of an alert since resolved is told that too."""
-        with self._transaction() as con:
+        """The receiver has accepted the batch; of an alert resolved since, the end is told too."""
+        with self._journal.transaction() as con:
             now = self._clock()
-            con.execute(
-                "update outbox set status = 'sent', sent_utc = ?, lease_until_utc = null, last_error = null"
-                " where key = ? and status <> 'sent'",
-                (now, key),
+            rows = con.execute(
+                outbox.update()
+                .where(outbox.c.batch == key, outbox.c.status != "sent")
+                .values(status="sent", sent_utc=now, lease_until_utc=None, lease_owner=None, last_error=None)
+                .returning(outbox.c.alert)
             )
-            row = con.execute(
-                "select a.alert, a.severity from outbox o join alert a using (alert)"
-                " where o.key = ? and o.step = 'open' and a.status = 'resolved'",
-                (key,),
-            ).fetchone()
-            if row is not None:
-                queue_resolved(con, row["alert"], row["severity"], now)
+            for name in sorted({row.alert for row in rows}):
+                severity = con.scalar(
+                    sa.select(alert.c.severity).where(alert.c.alert == name, alert.c.status == "resolved")
+                )
+                if severity is not None:
+                    queue_resolved(con, name, severity, now)
 
     def retry(self, key: str, reason: str, not_before_utc: int) -> None:
         """The attempt failed; another one is due later."""
-        with self._transaction() as con:
+        with self._journal.transaction() as con:
             con.execute(
-                "update outbox set status = 'queued', lease_until_utc = null, last_error = ?,"
-                " not_before_utc = ? where key = ? and status = 'leased'",
-                (reason, not_before_utc, key),
+                outbox.update()
+                .where(outbox.c.batch == key, outbox.c.status == "leased")
+                .values(
+                    status="queued",
+                    lease_until_utc=None,
+                    lease_owner=None,
+                    last_error=reason,
+                    not_before_utc=not_before_utc,
+                )
             )
 
-    def bury(self, key: str, reason: str) -> None:
-        """No attempt will succeed, or the deadline has passed: a dead letter, kept to be seen."""
-        with self._transaction() as con:
-            _close(con, key, "dead", reason)
+    def bury(self, key: str, reason: str) -> Buried:
+        """This channel has failed, or its time is over: the next channel, or a dead letter."""
+        moved, dead = 0, list[DeadLetter]()
+        with self._journal.transaction() as con:
+            now = self._clock()
+            rows = con.execute(_ROW.where(outbox.c.batch == key, outbox.c.status.in_(("queued", "leased"))))
+            for row in rows.all():
+                close(con, [row.key], "failed" if row.next_channels else "dead", error=reason)
+                if row.next_channels:
+                    moved += 1
+                    _insert(con, _moved(row, now))
+                else:
+                    dead.append(DeadLetter(row.key, row.channel, row.attempt_count, reason))
+        return Buried(moved, tuple(dead))
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Messages nobody could be told, oldest first."""
-        with self._transaction() as con:
+        """Messages nobody could be told by any channel, oldest first."""
+        with self._journal.transaction() as con:
             rows = con.execute(
-                "select key, channel, attempt_count, last_error from outbox where status = 'dead'"
-                " order by created_utc, key"
-            ).fetchall()
+                sa.select(outbox.c.key, outbox.c.channel, outbox.c.attempt_count, outbox.c.last_error)
+                .where(outbox.c.status == "dead")
+                .order_by(outbox.c.created_utc, outbox.c.key)
+            ).all()
         return [DeadLetter(*row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Messages by status."""
-        with self._transaction() as con:
-            return dict(con.execute("select status, count(*) from outbox group by status").fetchall())
+        with self._journal.transaction() as con:
+            rows = con.execute(sa.select(outbox.c.status, sa.func.count()).group_by(outbox.c.status)).all()
+        return {row[0]: row[1] for row in rows}
 
 
-def queue_open(
-    con: sqlite3.Connection, alert: str, severity: str, recipients: Sequence[str], channel: str, now: int
-) -> None:
-    """Queue the message of a new alert, in the caller's transaction."""
-    for recipient in recipients:
-        _insert(con, alert, "open", recipient, channel, severity, now)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message to queue.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        The one to try, and those after it.
+    grouping : str
+        Scope and subject: what is said together.
+    role : str, optional
+        Whom the recipient stands for.
+    """
+
+    alert: str
+    kind: Kind
+    step: str
+    recipient: str
+    channels: tuple[str, ...]
+    grouping: str
+    severity: str
+    not_before_utc: int
+    role: str | None = None
+    reason: str | None = None
 
 
-def queue_resolved(con: sqlite3.Connection, alert: str, severity: str, now: int) -> None:
+def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
+    """Queue messages, in the caller's transaction; a key that is there already is not queued twice."""
+    for letter in letters:
+        first, *others = letter.channels
+        _insert(
+            con,
+            {
+                "key": key_of(letter.alert, letter.kind, letter.step, letter.recipient, first),
+                "alert": letter.alert,
+                "kind": letter.kind,
+                "step": letter.step,
+                "recipient": letter.recipient,
+                "role": letter.role,
+                "channel": first,
+                "next_channels": others,
+                "status": "queued",
+                "grouping": letter.grouping,
+                "not_before_utc": letter.not_before_utc,
+                "deadline_utc": max(now, letter.not_before_utc) + DEADLINE[letter.severity],
+                "reason": letter.reason,
+                "created_utc": now,
+            },
+        )
+
+
+def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> None:
     """Tell the end to those who were told the beginning, and to nobody else."""
     told = con.execute(
-        "select recipient, channel from outbox where alert = ? and step = 'open' and status = 'sent'",
-        (alert,),
-    ).fetchall()
-    for recipient, channel in told:
-        _insert(con, alert, "resolved", recipient, channel, severity, now)
+        sa.select(
+            outbox.c.recipient, outbox.c.role, outbox.c.channel, outbox.c.next_channels, outbox.c.grouping
+        )
+        .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "sent")
+        .order_by(outbox.c.sent_utc.desc(), outbox.c.key)
+    ).all()
+    queue(
+        con,
+        [
+            Letter(
+                alert=name,
+                kind="resolved",
+                step="1",
+                recipient=row.recipient,
+                role=row.role,
+                channels=(row.channel, *row.next_channels),
+                grouping=row.grouping,
+                severity=severity,
+                not_before_utc=now,
+            )
+            for row in {row.recipient: row for row in reversed(told)}.values()
+        ],
+        now,
+    )
 
 
-def cancel_open(con: sqlite3.Connection, alert: str) -> None:
+def cancel(con: sa.Connection, name: str, reason: str) -> None:
     """Nobody needs to be told any more. A leased message is on its way and is left to its worker."""
     con.execute(
-        "update outbox set status = 'cancelled' where alert = ? and step = 'open' and status = 'queued'",
-        (alert,),
+        outbox.update()
+        .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "queued")
+        .values(status="cancelled", reason=reason)
     )
 
 
-def _insert(
-    con: sqlite3.Connection, alert: str, step: Step, recipient: str, channel: str, severity: str, now: int
+def close(
+    con: sa.Connection, keys: list[str], status: str, reason: str | None = None, error: str | None = None
 ) -> None:
+    """End messages that have not gone out."""
+    changes = {"reason": reason} if reason else {}
+    changes |= {"last_error": error} if error else {}
     con.execute(
-        "insert into outbox (key, alert, step, recipient, channel, status, not_before_utc, deadline_utc,"
-        " created_utc) values (?, ?, ?, ?, ?, 'queued', ?, ?, ?) on conflict (key) do nothing",
-        (
-            *(key_of(alert, step, recipient, channel), alert, step, recipient, channel),
-            *(now, now + DEADLINE[severity], now),
-        ),
+        outbox.update()
+        .where(outbox.c.key.in_(keys), outbox.c.status.in_(("queued", "leased")))
+        .values(status=status, lease_until_utc=None, lease_owner=None, **changes)
     )
 
 
-def _next_due(con: sqlite3.Connection, channels: Sequence[str], now: int) -> Any:
-    names = {f"channel_{n}": name for n, name in enumerate(channels)}
-    query = _DUE.format(channels=", ".join(f":{name}" for name in names))
-    return con.execute(query, {**names, "now": now}).fetchone()
+def why_not(row: Any, now: int) -> str | None:
+    """Why a message is no longer needed; None when it is. Pure."""
+    if row.kind in AFTERWARDS:
+        return None
+    if row.alert_status != "open":
+        return row.alert_status
+    if row.held_by is not None:
+        return f"held: {row.held_by}"
+    if row.snooze_until_utc is not None and row.snooze_until_utc > now:
+        return "snoozed"
+    return None
 
 
-def _close(con: sqlite3.Connection, key: str, status: str, reason: str | None = None) -> None:
+def _is_deferred(con: sa.Connection, row: Any, now: int) -> bool:
+    """Whether it is night at the recipient; the message then waits for its end."""
+    if row.severity in ("critical", "high") or not row.quiet_from or not row.quiet_to:
+        return False
+    begins, ends = read_wall_clock(row.quiet_from), read_wall_clock(row.quiet_to)
+    wake = quiet_end(now, ZoneInfo(row.staff_zone), begins, ends)
+    if wake is None:
+        return False
     con.execute(
-        "update outbox set status = ?, lease_until_utc = null, last_error = coalesce(?, last_error)"
-        " where key = ? and status in ('queued', 'leased')",
-        (status, reason, key),
+        outbox.update()
+        .where(outbox.c.key == row.key)
+        .values(
+            status="queued",
+            not_before_utc=wake,
+            reason=QUIET_HOURS,
+            lease_until_utc=None,
+            deadline_utc=sa.case(
+                (outbox.c.deadline_utc > wake, outbox.c.deadline_utc), else_=wake + DEADLINE[row.severity]
+            ),
+        )
     )
+    return True
+
+
+def _next_due(con: sa.Connection, channels: Sequence[str], now: int) -> Any:
+    is_due = sa.or_(
+        sa.and_(outbox.c.status == "queued", outbox.c.not_before_utc <= now),
+        sa.and_(outbox.c.status == "leased", outbox.c.lease_until_utc <= now),
+    )
+    query = _ROW.where(outbox.c.channel.in_(channels), is_due)
+    return con.execute(query.order_by(_RANK, outbox.c.not_before_utc, outbox.c.key).limit(1)).first()
+
+
+def _batch(con: sa.Connection, lead: Any, now: int) -> list[Any]:
+    """Rows that go out with the lead: those of its earlier attempts, else what is due beside it."""
+    if lead.batch is not None:
+        query = _ROW.where(outbox.c.batch == lead.batch, outbox.c.status.in_(("queued", "leased")))
+    elif lead.severity == "critical":
+        return [lead]
+    else:
+        query = _ROW.where(
+            outbox.c.grouping == lead.grouping,
+            outbox.c.recipient == lead.recipient,
+            outbox.c.channel == lead.channel,
+            outbox.c.status == "queued",
+            outbox.c.batch.is_(None),
+            outbox.c.not_before_utc <= now,
+            alert.c.severity != "critical",
+        )
+    return list(con.execute(query.order_by(_RANK, outbox.c.key)).all())
+
+
+def _moved(row: Any, now: int) -> dict[str, Any]:
+    """The row of the next channel."""
+    channel, *others = row.next_channels
+    kept = {name: getattr(row, name) for name in ("alert", "kind", "step", "recipient", "role", "grouping")}
+    return {
+        **kept,
+        "key": key_of(row.alert, row.kind, row.step, row.recipient, channel),
+        "channel": channel,
+        "next_channels": others,
+        "status": "queued",
+        "not_before_utc": now,
+        "deadline_utc": now + DEADLINE[row.severity],
+        "reason": f"after {row.channel}",
+        "created_utc": now,
+    }
+
+
+def _insert(con: sa.Connection, values: dict[str, Any]) -> None:
+    if con.scalar(sa.select(sa.exists().where(outbox.c.key == values["key"]))):
+        return
+    con.execute(outbox.insert().values(**values))
 
 
 def _message(row: Any) -> Message:
     return Message(
-        key=row["key"],
-        alert=row["alert"],
-        step=row["step"],
-        recipient=row["recipient"],
-        channel=row["channel"],
-        attempt=row["attempt_count"] + 1,
-        deadline_utc=row["deadline_utc"],
-        status=row["status"],
-        patient=row["patient"],
-        rule=row["rule"],
-        rule_version=row["rule_version"],
-        severity=row["severity"],
-        local_date=row["night"],
-        zone=row["zone"],
-        sentence=row["sentence"],
-        opened_utc=row["opened_utc"],
+        key=row.key,
+        alert=row.alert,
+        kind=row.kind,
+        step=row.step,
+        recipient=row.recipient,
+        channel=row.channel,
+        attempt=row.attempt_count + 1,
+        deadline_utc=row.deadline_utc,
+        status=row.alert_status,
+        scope=row.scope,
+        patient=row.subject,
+        rule=row.rule,
+        rule_version=row.rule_version,
+        severity=row.severity,
+        local_date=row.night.isoformat() if row.night else None,
+        zone=row.zone,
+        sentence=row.sentence,
+        opened_utc=row.opened_utc,
     )

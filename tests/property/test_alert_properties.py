@@ -99,11 +99,11 @@ def assert_everybody_was_told(journal, channel):
     """Every alert still open was told; whoever was told of one that is over was told that too."""
     accepted = set(channel.accepted)
     with journal.transaction() as con:
-        rows = con.execute("select key, alert, step, status from outbox").fetchall()
-    keys = [row["key"] for row in rows]
+        rows = con.exec_driver_sql("select key, alert, kind, status from outbox").fetchall()
+    keys = [row.key for row in rows]
     assert len(set(keys)) == len(keys)
     assert accepted <= set(keys)
-    sent = {(row["alert"], row["step"]) for row in rows if row["status"] == "sent"}
+    sent = {(row.alert, row.kind) for row in rows if row.status == "sent"}
     for row in journal.to_table().to_pylist():
         opened, resolved = (row["alert"], "open") in sent, (row["alert"], "resolved") in sent
         assert opened if row["status"] == "open" else opened == resolved

@@ -69,7 +69,7 @@ def test_an_open_alert_is_told_once(journal, clock):
     assert deliver_due(journal, [channel], clock).sent == 1
     clock.forward(DEADLINE["medium"])
     assert deliver_due(journal, [channel], clock).sent == 0
-    assert channel.keys == [f"{alert.alert}:open:care-team:webhook"]
+    assert channel.keys == [f"{alert.alert}:open:1:care-team:webhook"]
     assert journal.to_table()["delivered_utc"].null_count == 0
     assert journal.active()[0].is_delivered
 
@@ -152,12 +152,12 @@ def test_a_lost_lease_is_checked_against_the_alert_too(journal, clock):
 
 def test_a_leased_message_belongs_to_one_worker_until_the_lease_runs_out(journal, clock):
     breach(journal)
-    first = journal.outbox.claim(["webhook"]).message
-    assert journal.outbox.claim(["webhook"]).message is None
+    first = journal.outbox.claim(["webhook"]).messages[0]
+    assert not journal.outbox.claim(["webhook"]).messages
     clock.forward(LEASE - 1)
-    assert journal.outbox.claim(["webhook"]).message is None
+    assert not journal.outbox.claim(["webhook"]).messages
     clock.forward(1)
-    again = journal.outbox.claim(["webhook"]).message
+    again = journal.outbox.claim(["webhook"]).messages[0]
     assert (again.key, again.attempt) == (first.key, 2)
 
 
@@ -167,17 +167,17 @@ def test_the_end_is_told_to_those_who_were_told_the_beginning(journal, clock):
     deliver_due(journal, [channel], clock)
     journal.resolve(told.alert, NIGHT, CONDITION_ENDED)
     assert deliver_due(journal, [channel], clock).sent == 1
-    assert channel.keys[-1] == f"{told.alert}:resolved:care-team:webhook"
+    assert channel.keys[-1] == f"{told.alert}:resolved:1:care-team:webhook"
 
 
 def test_an_alert_resolved_while_its_message_was_on_the_way_is_told_too(journal, clock):
     alert = breach(journal)
-    message = journal.outbox.claim(["webhook"]).message
+    message = journal.outbox.claim(["webhook"]).messages[0]
     journal.resolve(alert.alert, NIGHT, CONDITION_ENDED)
     journal.outbox.mark_sent(message.key)
     channel = Scripted()
     assert deliver_due(journal, [channel], clock).sent == 1
-    assert channel.keys == [f"{alert.alert}:resolved:care-team:webhook"]
+    assert channel.keys == [f"{alert.alert}:resolved:1:care-team:webhook"]
 
 
 def test_without_its_channel_a_message_waits(journal, clock):
@@ -268,8 +268,8 @@ def test_the_receiver_refuses_a_wrong_signature_an_old_one_and_a_changed_body(jo
 def _notice(journal, *, is_clinical=False):
     """What a channel is told of the message, claimed anew."""
     with journal.transaction() as con:
-        con.execute("update outbox set status = 'queued'")
-    return notice_of(journal.outbox.claim(["webhook"]).message, is_clinical=is_clinical)
+        con.exec_driver_sql("update outbox set status = 'queued', batch = null")
+    return notice_of(journal.outbox.claim(["webhook"]), is_clinical=is_clinical)
 
 
 def test_the_receiver_keeps_a_repeat_out(journal, clock):

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import date, timedelta
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from alerts.engine.journal import Journal, Opening
 from alerts.engine.night import CONDITION_ENDED, LATE_DATA, run_night
@@ -28,7 +29,7 @@ def journal(tmp_path, clock):
 
 def changes(journal):
     with journal.transaction() as con:
-        return con.total_changes
+        return con.connection.driver_connection.total_changes
 
 
 def judge(journal, day, *patients):
@@ -186,14 +187,16 @@ def test_an_edited_or_missing_audit_row_shows(journal, tmp_path):
         journal.acknowledge(journal.open_alert(opening(patient)), "nurse-1", 1)
     assert journal.first_audit_fault() is None
     with journal.transaction() as con:
-        assert con.execute("select count(*) from audit").fetchone()[0] == 6
-        assert not con.execute("select 1 from audit where detail like '%p-%' or alert like '%p-%'").fetchall()
-        with pytest.raises(sqlite3.IntegrityError, match="never edited"):
-            con.execute("update audit set actor = 'nurse-2' where sequence = 2")
-        with pytest.raises(sqlite3.IntegrityError, match="never deleted"):
-            con.execute("delete from audit where sequence = 2")
+        assert con.exec_driver_sql("select count(*) from audit").scalar() == 6
+        assert not con.exec_driver_sql(
+            "select 1 from audit where detail like '%p-%' or alert like '%p-%'"
+        ).fetchall()
+        with pytest.raises(IntegrityError, match="never changed"):
+            con.exec_driver_sql("update audit set actor = 'nurse-2' where sequence = 2")
+        with pytest.raises(IntegrityError, match="never changed"):
+            con.exec_driver_sql("delete from audit where sequence = 2")
     attacker = sqlite3.connect(tmp_path / "alerts.sqlite")
-    attacker.execute("drop trigger audit_is_never_edited")
+    attacker.execute("drop trigger audit_no_update")
     attacker.execute("update audit set actor = 'nurse-2' where sequence = 4")
     attacker.commit()
     attacker.close()
@@ -204,7 +207,7 @@ def test_a_removed_audit_row_shows(journal, tmp_path):
     for patient in ("p-1", "p-2", "p-3"):
         journal.open_alert(opening(patient))
     attacker = sqlite3.connect(tmp_path / "alerts.sqlite")
-    attacker.execute("drop trigger audit_is_never_shortened")
+    attacker.execute("drop trigger audit_no_delete")
     attacker.execute("delete from audit where sequence = 2")
     attacker.commit()
     attacker.close()
@@ -218,13 +221,15 @@ def test_a_journal_outlives_its_process(tmp_path, clock):
     with Journal(path, clock) as journal:
         assert len(journal.active()) == 1
         with journal.transaction() as con:
-            assert con.execute("pragma synchronous").fetchone()[0] == 2
-            assert con.execute("pragma journal_mode").fetchone()[0] == "wal"
+            assert con.exec_driver_sql("pragma synchronous").scalar() == 2
+            assert con.exec_driver_sql("pragma journal_mode").scalar() == "wal"
 
 
 def test_a_journal_of_another_version_or_no_journal_at_all(tmp_path, clock):
     newer = sqlite3.connect(tmp_path / "newer")
-    newer.execute("pragma user_version = 99")
+    newer.execute("create table store_version (version integer)")
+    newer.execute("insert into store_version values (99)")
+    newer.commit()
     newer.close()
     with pytest.raises(JournalError, match="version 99"):
         Journal(tmp_path / "newer", clock)

@@ -1,0 +1,1 @@
+"""The one transactional store: conditions, alerts and messages, people and calendars, audit."""
