@@ -12,9 +12,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from alerts.engine import outbox
+from alerts.engine import letters
 from alerts.engine.evaluate import Band, ConditionState
-from alerts.engine.outbox import Letter, Outbox
+from alerts.engine.letters import Letter
+from alerts.engine.outbox import Outbox
 from alerts.errors import JournalError, StaleAlertError
 from alerts.rules.rule import Readings, Route, Rule
 from alerts.store import audit
@@ -190,7 +191,7 @@ class Journal:
                 raise JournalError(
                     f"rule {rule.id!r} has an active alert for this patient already"
                 ) from fault
-            letters = [
+            messages = [
                 Letter(
                     alert=name,
                     kind="open",
@@ -203,7 +204,7 @@ class Journal:
                 )
                 for recipient in route.recipients
             ]
-            outbox.queue(con, letters, now)
+            letters.queue(con, messages, now)
             subject = ("patient", opening.patient)
             audit.append(
                 *(con, now, ENGINE, "open"), alert=name, subject=subject, rule=rule.id, version=rule.version
@@ -228,8 +229,8 @@ class Journal:
             ).first()
             if row is None:
                 return
-            outbox.cancel(con, name, "resolved")
-            outbox.queue_resolved(con, name, row.severity, now)
+            letters.cancel(con, name, "resolved")
+            letters.queue_resolved(con, name, row.severity, now)
             subject = (row.scope, row.subject)
             audit.append(con, now, ENGINE, "resolve", alert=name, subject=subject, closed_by=closed_by)
 
@@ -266,7 +267,7 @@ class Journal:
                 .where(alert.c.alert == name)
                 .values(status="acked", acked_utc=now, acked_by=by, version=version + 1)
             )
-            outbox.cancel(con, name, "acknowledged")
+            letters.cancel(con, name, "acknowledged")
             audit.append(con, now, by, "acknowledge", alert=name, subject=(row.scope, row.subject))
 
     def active(self, patients: Iterable[str] | None = None) -> list[ActiveAlert]:

@@ -6,32 +6,22 @@ idempotency key of every attempt: after a crash between sending and marking the 
 same key goes out again, and the receiver drops it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from alerts.engine.letters import AFTERWARDS, DEADLINE, Kind, close, insert, key_of, queue_resolved
 from alerts.engine.quiet import quiet_end, read_wall_clock
 from alerts.rules.rule import Severity
 from alerts.store.schema import alert, outbox, staff
-from devices.clock import HOUR, MINUTE, Clock
-
-Kind = Literal["open", "repeat", "escalate", "event", "unmuted", "resolved", "digest"]
+from devices.clock import MINUTE, Clock
 
 #: Longer than any channel may take to answer, so no two workers hold a message.
 LEASE: Final = 2 * MINUTE
-#: After this long a channel is given up: the next one is tried, and after the last it is a dead letter.
-DEADLINE: Final[dict[str, int]] = {
-    "low": 72 * HOUR,
-    "medium": 24 * HOUR,
-    "high": 4 * HOUR,
-    "critical": 1 * HOUR,
-}
-#: Said of the end of an alert, or of many: needed whatever became of the alert since.
-AFTERWARDS: Final = ("resolved", "digest")
 QUIET_HOURS: Final = "quiet hours"
 
 _RANK: Final = sa.case({"critical": 0, "high": 1, "medium": 2}, value=alert.c.severity, else_=3)
@@ -111,11 +101,6 @@ class Buried:
 
 class _Journal(Protocol):
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
-
-
-def key_of(alert_: str, kind: str, step: str, recipient: str, channel: str) -> str:
-    """Idempotency key: the same for every attempt of one message."""
-    return f"{alert_}:{kind}:{step}:{recipient}:{channel}"
 
 
 class Outbox:
@@ -209,7 +194,7 @@ class Outbox:
                 close(con, [row.key], "failed" if row.next_channels else "dead", error=reason)
                 if row.next_channels:
                     moved += 1
-                    _insert(con, _moved(row, now))
+                    insert(con, _moved(row, now))
                 else:
                     dead.append(DeadLetter(row.key, row.channel, row.attempt_count, reason))
         return Buried(moved, tuple(dead))
@@ -229,108 +214,6 @@ class Outbox:
         with self._journal.transaction() as con:
             rows = con.execute(sa.select(outbox.c.status, sa.func.count()).group_by(outbox.c.status)).all()
         return {row[0]: row[1] for row in rows}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """A message to queue.
-
-    Parameters
-    ----------
-    channels : tuple of str
-        The one to try, and those after it.
-    grouping : str
-        Scope and subject: what is said together.
-    role : str, optional
-        Whom the recipient stands for.
-    """
-
-    alert: str
-    kind: Kind
-    step: str
-    recipient: str
-    channels: tuple[str, ...]
-    grouping: str
-    severity: str
-    not_before_utc: int
-    role: str | None = None
-    reason: str | None = None
-
-
-def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
-    """Queue messages, in the caller's transaction; a key that is there already is not queued twice."""
-    for letter in letters:
-        first, *others = letter.channels
-        _insert(
-            con,
-            {
-                "key": key_of(letter.alert, letter.kind, letter.step, letter.recipient, first),
-                "alert": letter.alert,
-                "kind": letter.kind,
-                "step": letter.step,
-                "recipient": letter.recipient,
-                "role": letter.role,
-                "channel": first,
-                "next_channels": others,
-                "status": "queued",
-                "grouping": letter.grouping,
-                "not_before_utc": letter.not_before_utc,
-                "deadline_utc": max(now, letter.not_before_utc) + DEADLINE[letter.severity],
-                "reason": letter.reason,
-                "created_utc": now,
-            },
-        )
-
-
-def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> None:
-    """Tell the end to those who were told the beginning, and to nobody else."""
-    told = con.execute(
-        sa.select(
-            outbox.c.recipient, outbox.c.role, outbox.c.channel, outbox.c.next_channels, outbox.c.grouping
-        )
-        .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "sent")
-        .order_by(outbox.c.sent_utc.desc(), outbox.c.key)
-    ).all()
-    queue(
-        con,
-        [
-            Letter(
-                alert=name,
-                kind="resolved",
-                step="1",
-                recipient=row.recipient,
-                role=row.role,
-                channels=(row.channel, *row.next_channels),
-                grouping=row.grouping,
-                severity=severity,
-                not_before_utc=now,
-            )
-            for row in {row.recipient: row for row in reversed(told)}.values()
-        ],
-        now,
-    )
-
-
-def cancel(con: sa.Connection, name: str, reason: str) -> None:
-    """Nobody needs to be told any more. A leased message is on its way and is left to its worker."""
-    con.execute(
-        outbox.update()
-        .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "queued")
-        .values(status="cancelled", reason=reason)
-    )
-
-
-def close(
-    con: sa.Connection, keys: list[str], status: str, reason: str | None = None, error: str | None = None
-) -> None:
-    """End messages that have not gone out."""
-    changes = {"reason": reason} if reason else {}
-    changes |= {"last_error": error} if error else {}
-    con.execute(
-        outbox.update()
-        .where(outbox.c.key.in_(keys), outbox.c.status.in_(("queued", "leased")))
-        .values(status=status, lease_until_utc=None, lease_owner=None, **changes)
-    )
 
 
 def why_not(row: Any, now: int) -> str | None:
@@ -413,12 +296,6 @@ def _moved(row: Any, now: int) -> dict[str, Any]:
         "reason": f"after {row.channel}",
         "created_utc": now,
     }
-
-
-def _insert(con: sa.Connection, values: dict[str, Any]) -> None:
-    if con.scalar(sa.select(sa.exists().where(outbox.c.key == values["key"]))):
-        return
-    con.execute(outbox.insert().values(**values))
 
 
 def _message(row: Any) -> Message:

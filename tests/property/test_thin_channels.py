@@ -20,7 +20,7 @@ from alerts.delivery.channels.email import Email, Server
 from alerts.delivery.channels.webhook import Webhook
 from alerts.delivery.worker import EVENTS, notice_of
 from alerts.engine.journal import new_reference
-from alerts.engine.outbox import Message
+from alerts.engine.outbox import Claim, Message
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import answering, mail_server
 
@@ -41,13 +41,15 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-def message(fields, step, severity):
-    """A row of the outbox, full of what must stay inside."""
+def message(fields, kind, severity):
+    """A leased row of the outbox, full of what must stay inside."""
     reference = new_reference()
-    return Message(
-        key=f"{reference}:{step}:nurse-1:mail",
+    one = Message(
+        key=f"{reference}:{kind}:1:nurse-1:mail",
         alert=reference,
-        step=step,
+        kind=kind,
+        step="1",
+        scope="patient",
         recipient="nurse-1",
         channel="mail",
         attempt=1,
@@ -58,6 +60,7 @@ def message(fields, step, severity):
         opened_utc=1,
         **fields,
     )
+    return Claim(one.key, (one,), 0)
 
 
 class Wire(httpx.BaseTransport):
@@ -88,8 +91,8 @@ def readable(raw):
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(fields=FIELDS, step=st.sampled_from(sorted(EVENTS)), severity=st.sampled_from(["low", "critical"]))
-def test_nothing_of_the_patient_leaves(caplog, fields, step, severity):
+@given(fields=FIELDS, kind=st.sampled_from(sorted(EVENTS)), severity=st.sampled_from(["low", "critical"]))
+def test_nothing_of_the_patient_leaves(caplog, fields, kind, severity):
     caplog.set_level(logging.DEBUG)
     caplog.clear()
     wire, now = Wire(), Hands()()
@@ -107,7 +110,7 @@ def test_nothing_of_the_patient_leaves(caplog, fields, step, severity):
                 addresses={"nurse-1": "nurse@clinic.example"},
             ),
         ]
-        one = message(fields, step, severity)
+        one = message(fields, kind, severity)
         for channel in channels:
             assert not channel.is_clinical
             assert channel.send(notice_of(one, is_clinical=channel.is_clinical), now).kind == "sent"

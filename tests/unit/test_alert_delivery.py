@@ -16,8 +16,9 @@ from alerts.delivery.notice import Notice
 from alerts.delivery.receiver import Receiver
 from alerts.delivery.worker import FIRST_WAIT, LONGEST_WAIT, deliver_due, notice_of, wait_before
 from alerts.engine.journal import Journal
+from alerts.engine.letters import DEADLINE
 from alerts.engine.night import CONDITION_ENDED, run_night
-from alerts.engine.outbox import DEADLINE, LEASE
+from alerts.engine.outbox import LEASE
 from alerts.errors import ChannelError
 from alerts.rules.pack import load_pack
 from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
