@@ -2,10 +2,10 @@
 
 Assumptions
 
-* Vulnerability u is an AR(1) of unit variance (.85 from day to day). Streams load on it with
+* Vulnerability u is an AR(1) of unit variance (.90 from day to day). Streams load on it with
   .10-.35 within-person SD (:data:`LOADINGS`), the rest of a day is its own AR(1) (.35).
 * The hazard of a day out of flare is the person's rate (Gamma of shape 2, mean 3 %) times a mixture over
-  kinds: *sudden* (nothing announces it), *building* (exp u), *overexertion* (exp .8 of the highest step z
+  kinds: *sudden* (nothing announces it), *building* (exp 1.2 u), *overexertion* (exp .8 of the highest step z
   of three days), *sleep* (exp .8 of three short nights). In a share of people everything is sudden.
 * A flare lasts Geometric(.4) days, at most 21: 78 % are over within three (Jacquemin 2017: 79 %); three
   quiet days follow.
@@ -35,8 +35,8 @@ LOADINGS: Final = {
     "midpoint_h": 0.10,
 }
 KINDS: Final = ("sudden", "building", "overexertion", "sleep")
-_SHARES: Final = (0.25, 0.45, 0.15, 0.15)
-_MEMORY, _OWN_MEMORY = 0.85, 0.35
+_SHARES: Final = (0.10, 0.60, 0.15, 0.15)
+_MEMORY, _OWN_MEMORY = 0.90, 0.35
 MEAN_RATE, RATE_SHAPE, HIGHEST_RATE, HIGHEST_HAZARD = 0.03, 2.0, 0.12, 0.5
 _ENDS, LONGEST_FLARE, QUIET_AFTER = 0.4, 21, 3
 
@@ -67,7 +67,7 @@ def make_course(
     Parameters
     ----------
     predictable_share : float
-        People in whom something announces three quarters of the flares; 0 is the null.
+        People in whom something announces nine in ten flares; 0 is the null.
     has_equal_rates : bool
         Everybody has the mean rate.
     """
@@ -103,7 +103,7 @@ def _parts(u: Floats, deviation: dict[str, Floats]) -> tuple[Floats, ...]:
     steps, sleep = _earlier(deviation["steps"]), _earlier(deviation["tst_min"])
     boom = np.maximum.reduce([steps, _earlier(steps), _earlier(_earlier(steps))])
     short = -(sleep + _earlier(sleep) + _earlier(_earlier(sleep))) / 3
-    raised = (np.exp(_earlier(u)), np.exp(0.8 * boom), np.exp(0.8 * short))
+    raised = (np.exp(1.2 * _earlier(u)), np.exp(0.8 * boom), np.exp(0.8 * short))
     even = np.full(u.shape, _SHARES[0])
     return even, *(share * own / own.mean() for share, own in zip(_SHARES[1:], raised, strict=True))
 

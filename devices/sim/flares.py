@@ -28,7 +28,7 @@ class Scenario:
     """What is assumed of a cohort beyond the modules' assumptions."""
 
     name: str = "usual"
-    predictable_share: float = 0.6
+    predictable_share: float = 0.7
     has_equal_rates: bool = False
     staggered: int = 60
     #: Days before the end from which the next two hold.
