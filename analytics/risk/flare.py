@@ -15,7 +15,7 @@ from analytics.risk.arrays import Array, Floats, Marks, lagged, mean, since
 from analytics.risk.baseline import Deviation
 from analytics.risk.baseline import deviations as deviations_of
 from analytics.risk.features import features, last_known
-from analytics.risk.hazard import contributions, own_history, risk_within
+from analytics.risk.hazard import contributions, hazard, own_history, risk_within
 from analytics.risk.labels import Labels, flare_labels
 from analytics.risk.model import HORIZON, SHIPPED, Model
 from analytics.risk.panel import Panel, carried
@@ -50,6 +50,8 @@ class Scores:
         Chance of an onset.
     onsets, expected : matrix
         Onsets known, and expected, behind the own history.
+    hazard_1d : matrix
+        Chance of an onset the next day without the personal rate, on days that count for it.
     last_flare, last_onset : matrix
         Days since the last flare day and onset that are known, infinite for none.
     last_source : matrix of int
@@ -70,6 +72,7 @@ class Scores:
     risk_7d: Floats
     onsets: Floats
     expected: Floats
+    hazard_1d: Floats
     last_flare: Floats
     last_source: Array
     last_onset: Floats
@@ -161,6 +164,7 @@ def _score(
         risk_7d=risk_7d,
         onsets=onsets,
         expected=expected,
+        hazard_1d=np.where(is_counted, hazard(found, model, 1), np.nan),
         last_flare=_age(last_flare),
         last_source=_source(labels, last_flare, past),
         last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),

@@ -179,6 +179,7 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "monitored_days": scores.standing.monitored_days[at].astype(np.int32),
         "onset_count": real(scores.onsets),
         "onsets_expected": real(scores.expected),
+        "hazard_1d": real(scores.hazard_1d),
         "last_flare_date": _ago(panel, at, scores.last_flare),
         "last_onset_date": _ago(panel, at, scores.last_onset),
         "last_flare_source": [SOURCES[code] or None for code in scores.last_source[at].tolist()],
