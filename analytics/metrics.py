@@ -24,7 +24,7 @@ class Metric:
     Parameters
     ----------
     id : str
-        Name of its column in the tables patient_day, night or hrv_window, and of the metric everywhere else.
+        Name of its column in patient_day, night, hrv_window or rhythm, and of the metric everywhere else.
     unit : str
         UCUM code.
     plausible : tuple of float
@@ -249,6 +249,8 @@ _SHOWN: Final[
      "5 pairs of consecutive days with 960 comparable minutes", _UP, "minutes (Phillips 2017)", None),
     ("social_jetlag_h", "social jetlag", "h", "28 days", (0, 12),
      "the patient's work days, 2 nights of either kind", _DOWN, "circular mean mid-sleep", None),
+    ("practice_min", "home practice", units.MINUTE, "day", (0, 1440), "an entry of the date", _OPEN,
+     "practice logs", None),
     ("peg", "PEG", units.SCORE, "questionnaire", (0, 10), _ITEMS, _DOWN, "mean of 3 (Krebs 2009)", None),
     ("phq-2", "PHQ-2", units.SCORE, "questionnaire", (0, 6), _ITEMS, _DOWN, "sum (Kroenke 2003)", None),
     ("phq-8", "PHQ-8", units.SCORE, "questionnaire", (0, 24), _ITEMS, _DOWN, "sum (Kroenke 2009)", None),

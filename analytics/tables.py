@@ -131,6 +131,51 @@ PATIENT_DAY = pa.schema(
     ]
 )
 
+DAY_CLOCK = pa.schema(
+    [
+        *_DAY,
+        field(
+            "hourly_steps",
+            pa.list_(pa.float64()),
+            "{steps}/h",
+            "steps of the clock's hours 0 to 23; null with fewer than 30 minutes worn and counted",
+        ),
+        field(
+            "asleep_min",
+            pa.list_(pa.uint16()),
+            units.MINUTE,
+            "minutes after midnight by the clock at which sleep begins and ends, in turn",
+        ),
+        field(
+            "awake_min",
+            pa.list_(pa.uint16()),
+            units.MINUTE,
+            "minutes at which time worn and not asleep begins and ends, in turn; the rest is unknown",
+        ),
+    ]
+)
+
+RHYTHM = pa.schema(
+    [
+        *_DAY[:1],
+        field("local_date", pa.date32(), units.NONE, "last of the 28 local dates looked at"),
+        _real("interdaily_stability", "1", "IS: how alike the days are, 0 to 1"),
+        _real("intradaily_variability", "1", "IV: how broken up the hours are; noise has 2"),
+        _real("relative_amplitude", "1", "RA: (m10 - l5) / (m10 + l5)"),
+        _real("l5", "{steps}/h", "mean of the 5 least active consecutive hours of the average day"),
+        _real("m10", "{steps}/h", "mean of the 10 most active consecutive hours of the average day"),
+        _real("l5_start_h", "h", "clock hour at which these 5 begin"),
+        _real("m10_start_h", "h", "clock hour at which these 10 begin"),
+        _count("rhythm_day_count", "days with at least 20 known hours"),
+        _text("rhythm_quality", "why values before this one are null; null when all stand"),
+        _real("sleep_regularity", units.SCORE, "SRI, -100 to 100; 100: asleep at the same minutes every day"),
+        _count("sleep_pair_count", "pairs of consecutive days with at least 960 comparable minutes"),
+        _text("sleep_regularity_quality", "why sleep_regularity is null; null when it stands"),
+        _real("social_jetlag_h", "h", "mid-sleep on free days against the patient's own work days"),
+        _text("social_jetlag_quality", "why social_jetlag_h is null; null when it stands"),
+    ]
+)
+
 BASELINE = pa.schema(
     [
         *_DAY,
@@ -236,6 +281,8 @@ TABLES: dict[str, pa.Schema] = {
     "hrv_window": HRV_WINDOW,
     "night": NIGHT,
     "patient_day": PATIENT_DAY,
+    "day_clock": DAY_CLOCK,
+    "rhythm": RHYTHM,
     "baseline": BASELINE,
     "trend": TREND,
     "flare_risk": FLARE_RISK,

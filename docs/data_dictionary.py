@@ -75,6 +75,8 @@ GRAIN: dict[str, str] = {
     "night": "One row per patient and night.",
     "patient_day": "One row per patient and local date.",
     "snapshot": "One row: about this snapshot.",
+    "day_clock": "One row per patient and local date: hours and sleep by the local clock.",
+    "rhythm": "One row per patient and local date, about the 28 dates that end on it.",
     "baseline": "One row per patient, local date and metric.",
     "trend": "One row per patient, local date and metric.",
     "flare_risk": "One row per patient and local date.",

@@ -36,6 +36,11 @@ class Clinic:
         return self.home / "enrolment.csv"
 
     @property
+    def records_path(self) -> Path:
+        """CSV of what the clinic wrote down about patients."""
+        return self.home / "patient_record.csv"
+
+    @property
     def derived(self) -> DerivedStore:
         """Derived tables, one file per table and date."""
         return DerivedStore(self.home / "derived")

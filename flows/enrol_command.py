@@ -34,7 +34,7 @@ def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
 
 
 def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
-    path = clinic.home / "patient_record.csv"
+    path = clinic.records_path
     with only_one(clinic.home / "enrolment.lock", "the enrolment"):
         before = read_records(path) if path.exists() else []
         if arguments.action == "import":

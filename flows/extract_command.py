@@ -30,8 +30,7 @@ def run_extract(home: Path, definition: Path, out: Path, *, as_json: bool) -> in
     clinic, study = Clinic(home), read_study(definition)
     if out.exists():
         raise UserError(f"{out} is there already: an extract never mixes with another")
-    records_path = clinic.home / "patient_record.csv"
-    records = read_records(records_path) if records_path.exists() else []
+    records = read_records(clinic.records_path) if clinic.records_path.exists() else []
     people = participants(records, study.consent_scope, now=system_clock())
     if not people:
         raise UserError(

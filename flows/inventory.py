@@ -101,12 +101,15 @@ def feature_fingerprints(
     return result
 
 
-def score_fingerprints(features: Mapping[date, str]) -> dict[date, str]:
-    """Fingerprint of each night's scores: the features of that night and of every night before it."""
+def score_fingerprints(features: Mapping[date, str], notes: Mapping[date, str]) -> dict[date, str]:
+    """Fingerprint of each night's scores: the features of that night and of every night before it.
+
+    `notes` has the fingerprint of what somebody wrote down that holds by that night.
+    """
     result: dict[date, str] = {}
     chained = ""
     for day in sorted(features):
-        chained = _digest([chained, features[day]])
+        chained = _digest([chained, features[day], notes[day]])
         result[day] = chained
     return result
 

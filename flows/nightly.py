@@ -18,19 +18,17 @@ from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
 from alerts.rules.pack import load_pack
 from analytics.features import days as features
+from analytics.features import four_weeks
 from analytics.risk import scores
 from analytics.store import publish, warehouse
 from analytics.store.derived import of_patients
 from analytics.tables import TABLES
 from devices.clock import Clock
 from devices.observations import KINDS
-from flows import inventory
+from flows import inventory, work_days
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.inventory import Manifest
-
-FEATURE_TABLES = ("hrv_window", "night", "patient_day")
-SCORE_TABLES = ("baseline", "trend", "flare_risk")
 
 Result = TypeVar("Result")
 #: How a stage is called: directly, or as a Prefect task of that name.
@@ -156,7 +154,7 @@ def make_plan(clinic: Clinic, first: date, last: date, patients: tuple[str, ...]
     history = [start + timedelta(days=n) for n in range((last - start).days + 1)]
     digest = inventory.file_digest(clinic.enrolment_path)
     prints = inventory.feature_fingerprints(spans, digest, history)
-    chained = inventory.score_fingerprints(prints)
+    chained = inventory.score_fingerprints(prints, work_days.fingerprints(clinic, history))
     wanted = [day for day in history if day >= first]
     stale = [day for day in history if not manifest.is_done("features", day, prints[day])]
     unscored = [day for day in wanted if not manifest.is_done("scores", day, chained[day])]
@@ -181,20 +179,29 @@ def make_features(clinic: Clinic, plan: Plan) -> int:
 
 
 def make_scores(clinic: Clinic, plan: Plan) -> int:
-    """Baseline, trend and flare risk of every unscored day; returns files written."""
+    """Rhythm, baseline, trend and flare risk of every unscored day; returns files written."""
     if not plan.score_days:
         return 0
     history = clinic.derived.read("patient_day", min(plan.score_fingerprints), plan.last)
     if plan.patients is not None:
         history = of_patients(history, plan.patients)
+    working = work_days.by_patient(clinic)
     written = 0
     for first, last in _ranges(plan.score_days):
-        written += clinic.derived.replace(
-            scores.compute(history, first, last), first, last, patients=plan.patients
-        )
+        tables = scores.compute(history, first, last)
+        tables["rhythm"] = _rhythm(clinic, plan, working, first, last)
+        written += clinic.derived.replace(tables, first, last, patients=plan.patients)
     if plan.patients is None:
         _mark(clinic, "scores", {day: plan.score_fingerprints[day] for day in plan.score_days})
     return written
+
+
+def _rhythm(clinic: Clinic, plan: Plan, working: work_days.ByPatient, first: date, last: date) -> pa.Table:
+    since = first - timedelta(days=four_weeks.DAYS - 1)
+    read = [clinic.derived.read(name, since, last) for name in ("day_clock", "night")]
+    if plan.patients is not None:
+        read = [of_patients(rows, plan.patients) for rows in read]
+    return four_weeks.compute(*read, working, first, last)
 
 
 @dataclass

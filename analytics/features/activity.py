@@ -10,9 +10,12 @@ from typing import Any, Final
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from analytics.features import day_clock
 from analytics.features.calendar import Calendar
+from analytics.features.day_clock import ClockDays, clock_days
 from analytics.features.minutes import Minutes, chunks
 
 #: Fewer worn minutes say little about a day (common actigraphy practice).
@@ -48,6 +51,8 @@ class Activity:
     device: Texts
     quality: Texts
     values: dict[str, Floats]
+    #: The same minutes by the clock: rows of the table day_clock.
+    by_clock: pa.Table
 
 
 def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activity:
@@ -57,7 +62,9 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         name: np.full(calendar.count, np.nan) for name in ("counted", "steps", "worn", "not_worn", *names)
     }
     device = np.full(calendar.count, None, np.object_)
+    by_clock: list[ClockDays] = []
     for low, high, minutes in chunks(con, calendar):
+        by_clock.append(clock_days(calendar, low, minutes))
         for name, values in _totals(minutes).items():
             totals[name][low:high] = values
         device[low:high] = minutes.devices
@@ -78,6 +85,7 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         device=device,
         quality=quality,
         values={name: np.where(stands, totals[name], np.nan) for name in names},
+        by_clock=day_clock.table(calendar, by_clock),
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of local dates: the tables hrv_window, night and patient_day."""
+"""Features of local dates: the tables hrv_window, night, patient_day and day_clock."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -38,8 +38,9 @@ def compute(
     Returns
     -------
     dict of str to Table
-        "hrv_window", "night" and "patient_day" in the schemas of :mod:`analytics.tables`.
-        Everybody enrolled has a row per date: nulls with a reason where nothing came.
+        "hrv_window", "night", "patient_day" and "day_clock" in the schemas of
+        :mod:`analytics.tables`. Everybody enrolled has a row per date: nulls with a reason
+        where nothing came.
     """
     days = calendar(con, first, last, patients)
     con.register("local_day", days.rows)
@@ -58,6 +59,7 @@ def compute(
         "hrv_window": windows.sort_by([(name, "ascending") for name in _WINDOW_KEY]),
         "night": night,
         "patient_day": _patient_days(days, activity, answers, night, segments),
+        "day_clock": activity.by_clock,
     }
 
 

@@ -51,7 +51,9 @@ class Rhythm:
     day_count: NDArray[np.int64]
 
 
-def clock_minutes(day_minutes: int, offset_change_min: int, change_minute: int) -> NDArray[np.int64]:
+def clock_minutes(
+    day_minutes: int, offset_change_min: int, change_minute: int, first_minute: int = 0
+) -> NDArray[np.int64]:
     """Clock minute (0-1439) of each elapsed minute of a local day.
 
     Parameters
@@ -62,13 +64,15 @@ def clock_minutes(day_minutes: int, offset_change_min: int, change_minute: int) 
         60 in spring, -60 in autumn, 0 otherwise.
     change_minute : int
         Elapsed minute at which the clock changes.
+    first_minute : int
+        Clock minute of the first; not 0 where midnight itself is skipped.
 
     Notes
     -----
     The hour skipped in spring stays unknown; that of autumn comes twice.
     """
     minute = np.arange(day_minutes)
-    return minute + np.where(minute >= change_minute, offset_change_min, 0)
+    return first_minute + minute + np.where(minute >= change_minute, offset_change_min, 0)
 
 
 def hourly(steps: Floats, clock_minute: NDArray[np.int64]) -> Floats:
@@ -82,7 +86,8 @@ def hourly(steps: Floats, clock_minute: NDArray[np.int64]) -> Floats:
     total, count = np.zeros((len(steps), HOURS)), np.zeros((len(steps), HOURS))
     for one in range(HOURS):
         own = hour == one
-        total[:, one] = np.where(known[:, own], steps[:, own], 0.0).sum(axis=1)
+        # laid out row by row: the order of a sum must not depend on how many rows there are
+        total[:, one] = np.ascontiguousarray(np.where(known[:, own], steps[:, own], 0.0)).sum(axis=1)
         count[:, one] = known[:, own].sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count >= MIN_HOUR_MIN, 60 * total / count, np.nan)
@@ -136,7 +141,10 @@ def rhythms(values: Floats) -> Rhythm:
 def _consecutive(profile: Floats, hours: int, *, least: bool) -> tuple[Floats, Floats]:
     """Mean and first hour of the least or most active consecutive hours, around the clock."""
     around = np.concatenate([profile, profile[:, : hours - 1]], axis=1)
-    sums = np.lib.stride_tricks.sliding_window_view(around, hours, axis=1).mean(axis=2)
+    sums = np.zeros(profile.shape)
+    for hour in range(hours):
+        sums += around[:, hour : hour + HOURS]
+    sums /= hours
     is_whole = ~np.isnan(sums).any(axis=1)
     at = np.where(np.isnan(sums), np.inf if least else -np.inf, sums)
     start = at.argmin(axis=1) if least else at.argmax(axis=1)
@@ -162,21 +170,43 @@ def sleep_regularity(states: States) -> tuple[Floats, NDArray[np.int64]]:
     index = np.full(len(states), np.nan)
     pairs = np.zeros(len(states), np.int64)
     for number, own in enumerate(states):
-        both = (own[1:] >= 0) & (own[:-1] >= 0)
-        comparable = both.sum(axis=1)
-        counts = comparable >= MIN_PAIR_MIN
-        pairs[number] = counts.sum()
-        if pairs[number] >= MIN_PAIRS:
-            same = (both & (own[1:] == own[:-1])).sum(axis=1)
-            index[number] = 200 * same[counts].sum() / comparable[counts].sum() - 100
+        found, count = regularity(*alike(own[None]))
+        index[number], pairs[number] = found[0], count[0]
     return index, pairs
 
 
-def rhythm_quality(day_count: int, pair_count: int) -> tuple[str | None, str | None]:
-    """Why there is no rhythm, and why no sleep regularity; None where they stand."""
-    days = f"{day_count} days of 20 h, at least {MIN_RHYTHM_DAYS} needed"
-    pairs = f"{pair_count} pairs of days, at least {MIN_PAIRS} needed"
-    return (
-        None if day_count >= MIN_RHYTHM_DAYS else days,
-        None if pair_count >= MIN_PAIRS else pairs,
-    )
+def alike(states: States) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Minutes in the same state 24 h later, and comparable minutes: (patients, days - 1) each."""
+    both = (states[:, 1:] >= 0) & (states[:, :-1] >= 0)
+    same = (both & (states[:, 1:] == states[:, :-1])).sum(axis=2)
+    return same.astype(np.int64), both.sum(axis=2).astype(np.int64)
+
+
+def regularity(same: NDArray[np.int64], comparable: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """Sleep regularity index and its pairs of days, from what :func:`alike` counts."""
+    counts = comparable >= MIN_PAIR_MIN
+    pairs = counts.sum(axis=1).astype(np.int64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        index = 200 * (same * counts).sum(axis=1) / (comparable * counts).sum(axis=1) - 100
+    return np.where(pairs >= MIN_PAIRS, index, np.nan), pairs
+
+
+def rhythm_quality(found: Rhythm, row: int) -> str | None:
+    """Why IS, IV, RA, L5 or M10 of a patient is null; None where all stand."""
+    days = int(found.day_count[row])
+    if days < MIN_RHYTHM_DAYS:
+        return f"{days} days of {MIN_DAY_HOURS} h, at least {MIN_RHYTHM_DAYS} needed"
+    if np.isnan(found.l5[row]):
+        return "no L5, M10 and RA: an hour of the clock was never known"
+    if np.isnan(found.relative_amplitude[row]):
+        return "no IS, IV and RA: no steps at all"
+    if np.isnan(found.interdaily_stability[row]):
+        return "no IS and IV: the hours do not vary"
+    return None
+
+
+def regularity_quality(pair_count: int) -> str | None:
+    """Why there is no sleep regularity index; None where it stands."""
+    if pair_count >= MIN_PAIRS:
+        return None
+    return f"{pair_count} pairs of days, at least {MIN_PAIRS} needed"

@@ -50,6 +50,11 @@ _VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
             "steps_quality": "why steps are null",
         },
     ),
+    "rhythm_weekly": (
+        """select * from rhythm where isodow(local_date) = 7""",
+        "a patient's rhythm of the four weeks that end with a week, on its Sunday",
+        {},
+    ),
     "pro_scores": (
         f"""select patient, local_date, instrument, score, 0 as recall_days, instrument || '/1' as version,
             null::varchar as quality
@@ -173,7 +178,9 @@ def _write_catalog(
         docs = {field.name: _comment(field) for rows in tables.values() for field in rows.schema}
         for name, (statement, grain, own_docs) in _VIEWS.items():
             # whose answers they are stands in the enrolment
-            if {"patient_day", "night"} <= set(tables) and (name != "pro_scores" or enrolment is not None):
+            if {"patient_day", "night", "rhythm"} <= set(tables) and (
+                name != "pro_scores" or enrolment is not None
+            ):
                 con.execute(f"create view {name} as {statement}")
                 _comment_on(con, "view", name, grain, docs | own_docs)
         con.execute("checkpoint")

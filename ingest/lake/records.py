@@ -105,6 +105,12 @@ class Demographics(_Payload, frozen=True):
     sex: Literal["female", "male", "other", "unknown"] = "unknown"
 
 
+class WorkDays(_Payload, frozen=True):
+    """The days of the week the patient works, whoever does not work on fixed days has none written down."""
+
+    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]]
+
+
 class CareTeam(_Payload, frozen=True):
     """Membership of the care team."""
 
@@ -124,6 +130,7 @@ RECORD_KINDS: Final[dict[str, type[_Payload]]] = {
     "device_loan": DeviceLoan,
     "language": Language,
     "demographics": Demographics,
+    "work_days": WorkDays,
     "care_team": CareTeam,
 }
 

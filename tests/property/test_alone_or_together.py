@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.features import days
+from analytics.features import days, four_weeks
 from analytics.metrics import METRICS
 from analytics.risk import scores
 from analytics.store import warehouse
+from analytics.tables import DAY_CLOCK, NIGHT
 from tests.fixtures_analytics import enrolment, patient_days, run, utc, write
 
 FIRST, LAST = date(2026, 3, 28), date(2026, 3, 30)  # the clocks change on the 29th
@@ -152,6 +153,36 @@ def test_features(seed):
         pieces = shuffled(rng, files, folder)
         for threads in (1, 4):
             assert_same(features(pieces, FIRST, LAST, threads=threads), part(whole, PEOPLE, FIRST, LAST))
+
+
+def test_rhythm_of_four_weeks():
+    rng = np.random.default_rng(4)
+    dates = [FIRST + timedelta(days=day) for day in range(60)]
+    work = {"p-1": [four_weeks.WorkDays(FIRST, None, frozenset(range(5)))]}
+    keys = [{"patient": who, "local_date": day} for who in PEOPLE for day in dates if rng.random() < 0.9]
+    clock = [
+        key
+        | {
+            "hourly_steps": [None if rng.random() < 0.05 else float(rng.gamma(1, 300)) for _ in range(24)],
+            "asleep_min": [int(minute) for minute in (rng.integers(0, 60), rng.integers(300, 500))],
+            "awake_min": [500, int(rng.integers(1300, 1440))],
+        }
+        for key in keys
+    ]
+    nights = [dict.fromkeys(NIGHT.names) | key | {"midpoint_h": float(rng.normal(3, 1))} for key in keys]
+    clock = pa.Table.from_pylist(clock, schema=DAY_CLOCK)
+    nights = pa.Table.from_pylist(nights, schema=NIGHT)
+    whole = {"rhythm": four_weeks.compute(clock, nights, work, dates[30], dates[-1])}
+    assert whole["rhythm"].drop_null().num_rows == 0  # a value or its reason
+    assert whole["rhythm"]["sleep_regularity"].null_count == 0
+    for who in PEOPLE:
+        own = clock.filter(pc.equal(clock["patient"], who))
+        alone = {"rhythm": four_weeks.compute(own, nights, work, dates[30], dates[-1])}
+        assert_same(alone, part(whole, [who], dates[30], dates[-1]))
+    mixed = clock.take(pa.array(rng.permutation(clock.num_rows)))
+    for day in (dates[30], dates[-1]):
+        alone = {"rhythm": four_weeks.compute(mixed, nights, work, day, day)}
+        assert_same(alone, part(whole, PEOPLE, day, day))
 
 
 def history(rng, length):

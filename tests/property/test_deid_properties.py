@@ -35,6 +35,8 @@ def filled(schema: pa.Schema, **known: Any) -> dict[str, Any]:
             row[column.name] = f"{known['secret']} {column.name}"
         elif pa.types.is_boolean(column.type):
             row[column.name] = True
+        elif pa.types.is_list(column.type):
+            row[column.name] = [7, 8]
         else:
             row[column.name] = 7
     return row

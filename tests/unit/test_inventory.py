@@ -34,10 +34,18 @@ def test_a_late_file_reopens_the_nights_it_touches_and_no_others() -> None:
 def test_scores_are_reopened_from_the_first_changed_night_on() -> None:
     old = {Path("a.parquet"): (noon(DAYS[0]), noon(DAYS[9]))}
     late = old | {Path("b.parquet"): (noon(DAYS[4]), noon(DAYS[4]))}
-    before, after = (inventory.score_fingerprints(prints(spans)) for spans in (old, late))
+    notes = dict.fromkeys(DAYS, "")
+    before, after = (inventory.score_fingerprints(prints(spans), notes) for spans in (old, late))
     changed = [day for day in DAYS if before[day] != after[day]]
     assert changed == DAYS[DAYS.index(changed[0]) :]
     assert changed[0] in DAYS[3:5]
+
+
+def test_scores_are_reopened_from_the_first_night_a_note_holds() -> None:
+    features = prints({Path("a.parquet"): (noon(DAYS[0]), noon(DAYS[9]))})
+    before = inventory.score_fingerprints(features, dict.fromkeys(DAYS, ""))
+    after = inventory.score_fingerprints(features, {day: "x" if day >= DAYS[5] else "" for day in DAYS})
+    assert [day for day in DAYS if before[day] != after[day]] == DAYS[5:]
 
 
 def test_another_enrolment_or_another_formula_is_another_night(monkeypatch: pytest.MonkeyPatch) -> None:

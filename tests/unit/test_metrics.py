@@ -7,7 +7,7 @@ import pytest
 
 from analytics.features.instruments import INSTRUMENTS
 from analytics.metrics import METRICS, REGISTRY
-from analytics.tables import NIGHT, PATIENT_DAY
+from analytics.tables import NIGHT, PATIENT_DAY, RHYTHM
 
 #: Codes two public mappings agree on (design notes of the signals).
 VERIFIED = {
@@ -16,9 +16,10 @@ VERIFIED = {
 }
 #: Columns that say how much there is, not how somebody is.
 COUNTS = {"day_minutes", "rr_count", "window_count", "coverage_pct", "ln_rmssd"}
+COUNTS |= {"rhythm_day_count", "sleep_pair_count", "l5_start_h", "m10_start_h"}
 
 
-@pytest.mark.parametrize("schema", [PATIENT_DAY, NIGHT])
+@pytest.mark.parametrize("schema", [PATIENT_DAY, NIGHT, RHYTHM])
 def test_every_number_of_a_day_is_a_metric_with_the_columns_unit(schema):
     for column in schema:
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):

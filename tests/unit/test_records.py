@@ -23,6 +23,7 @@ PAYLOADS = {
     "device_loan": '{"device":"ring-1","due":"2024-09-01","returned":null}',
     "language": '{"language":"de","accessibility":["large-print"]}',
     "demographics": '{"birth_year":1970,"sex":"female"}',
+    "work_days": '{"weekdays":["mon","sat"]}',
     "care_team": '{"member":"dr-1","role":"physician"}',
 }
 

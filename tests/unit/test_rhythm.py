@@ -6,6 +6,7 @@ import pytest
 from analytics.features.rhythm import (
     clock_minutes,
     hourly,
+    regularity_quality,
     rhythm_quality,
     rhythms,
     sleep_regularity,
@@ -63,7 +64,7 @@ def test_five_days_of_twenty_hours(days, hours, stands):
     found = rhythms(values)
     for name in ("interdaily_stability", "intradaily_variability", "relative_amplitude", "l5", "m10"):
         assert np.isfinite(getattr(found, name)[0]) == stands, name
-    assert (rhythm_quality(int(found.day_count[0]), 5)[0] is None) == stands
+    assert (rhythm_quality(found, 0) is None) == stands
 
 
 def test_a_difference_across_a_gap_does_not_count():
@@ -145,6 +146,6 @@ def test_five_pairs_of_days(days, known, stands):
     own[0, :, known:] = -1
     index, pairs = sleep_regularity(own)
     assert np.isfinite(index[0]) == stands
-    assert (rhythm_quality(5, int(pairs[0]))[1] is None) == stands
+    assert (regularity_quality(int(pairs[0])) is None) == stands
     assert np.isnan(sleep_regularity(np.full((1, 28, 1440), -1, np.int8))[0][0])
     assert len(sleep_regularity(np.zeros((0, 28, 1440), np.int8))[0]) == 0

@@ -101,6 +101,7 @@ def test_every_column_of_a_snapshot_says_what_it_is(tmp_path):
         "alerts",
         "coverage",
         "pro_scores",
+        "rhythm_weekly",
         "enrolment",
         "snapshot",
         *(f"observations_{kind}" for kind in KINDS),
