@@ -193,7 +193,10 @@ class DeviceHrv(Observation, frozen=True, array_like=True, kw_only=True):
 
 
 class ProAnswer(Observation, frozen=True, array_like=True, kw_only=True):
-    """One answered item of a questionnaire; `answer_id` is the form's own unique id."""
+    """One answered item of a questionnaire; `answer_id` is the form's own unique id.
+
+    `author` is who wrote it down, where that was not the respondent; the same in reports and logs.
+    """
 
     kind: ClassVar[str] = "pro_answer"
     answer_id: Slug
@@ -204,6 +207,7 @@ class ProAnswer(Observation, frozen=True, array_like=True, kw_only=True):
     language: Label
     mode: Label
     respondent: Respondent
+    author: Slug | None = None
 
 
 class FlareReport(Observation, frozen=True, array_like=True, kw_only=True):
@@ -214,6 +218,7 @@ class FlareReport(Observation, frozen=True, array_like=True, kw_only=True):
     respondent: Respondent
     is_harder_to_tolerate: bool | None = None
     has_stopped_activities: bool | None = None
+    author: Slug | None = None
 
 
 class SleepEpisode(Observation, frozen=True, array_like=True, kw_only=True):
@@ -250,6 +255,7 @@ class PracticeLog(Observation, frozen=True, array_like=True, kw_only=True):
     duration_s: DayS
     intensity: Intensity | None = None
     respondent: Respondent | None = None
+    author: Slug | None = None
 
     @property
     def end_utc(self) -> int:

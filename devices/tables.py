@@ -59,6 +59,8 @@ _RR = (
     field("sensor", pa.string(), units.NONE, "ecg, ppg or unknown"),
 )
 
+_AUTHOR = field("author", pa.string(), units.NONE, "who wrote it down; null: the respondent", nullable=True)
+
 _INTERVAL_END = field("end_utc", UTC, units.NONE, "end of the sample (UTC), exclusive")
 
 _OWN: dict[str, tuple[pa.Field, ...]] = {
@@ -85,6 +87,7 @@ _OWN: dict[str, tuple[pa.Field, ...]] = {
         field("language", pa.string(), units.NONE, "language shown (BCP 47)"),
         field("mode", pa.string(), units.NONE, "how it was asked (app, phone, paper)"),
         field("respondent", pa.string(), units.NONE, "patient or caregiver"),
+        _AUTHOR,
     ),
     "flare_report": (
         field("report_id", pa.string(), units.NONE, "unique id of the report"),
@@ -93,6 +96,7 @@ _OWN: dict[str, tuple[pa.Field, ...]] = {
             "is_harder_to_tolerate", pa.bool_(), units.NONE, "harder to tolerate than usual?", nullable=True
         ),
         field("has_stopped_activities", pa.bool_(), units.NONE, "stopped doing things?", nullable=True),
+        _AUTHOR,
     ),
     "sleep_episode": (
         _INTERVAL_END,
@@ -109,6 +113,7 @@ _OWN: dict[str, tuple[pa.Field, ...]] = {
         field("duration_s", pa.uint32(), units.SECOND, "how long"),
         field("intensity", pa.string(), units.NONE, "felt effort: light, moderate, vigorous", nullable=True),
         field("respondent", pa.string(), units.NONE, "patient or caregiver; null when sensed", nullable=True),
+        _AUTHOR,
     ),
 }
 

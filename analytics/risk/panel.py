@@ -143,9 +143,8 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
     }
     patients = [names[number] for number in order]
     first = EPOCH + timedelta(days=start)
-    has_log = "practice_min" in rows.column_names
-    practice = rows["practice_min"] if has_log else pa.nulls(rows.num_rows, pa.float64())
-    reasons = rows["quality"].combine_chunks().dictionary_encode()
+    practice = _column(rows, "practice_min", pa.float64())
+    reasons = _column(rows, "quality", pa.string()).combine_chunks().dictionary_encode()
     breaks = breaks_of(context, patients, first, shape)
     return Panel(
         patients=patients,
@@ -166,6 +165,13 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
         quality=spread(reasons.indices.fill_null(-1).to_numpy(), -1, np.int32),
         qualities=tuple(reasons.dictionary.to_pylist()),
     )
+
+
+def _column(rows: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column that only tells how things were; nulls where the caller left it out."""
+    if name in rows.column_names:
+        return rows[name]
+    return pa.chunked_array([pa.nulls(rows.num_rows, kind)])
 
 
 def _numbered(devices: Mapping[str, Array], breaks: Mapping[str, Array]) -> dict[str, Array]:

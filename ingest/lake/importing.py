@@ -50,13 +50,14 @@ _SPANS: Final = ("period_s", "epoch_s", "duration_s")
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of a file; `samples` are stored, `refused` wait in quarantine."""
+    """What became of rows; `samples` are stored, `refused` wait in quarantine, the first for `reason`."""
 
     kind: str
     rows: int = 0
     samples: int = 0
     refused: int = 0
     is_repeated: bool = False
+    reason: str | None = None
 
 
 def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, clock: Clock) -> Imported:
@@ -79,15 +80,17 @@ def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, cloc
         if record.exists():
             return replace(Imported(**json.loads(record.read_text())), is_repeated=True)
         lake.sweep(WRITER)
-        done = _import_rows(lake, enrolment, _read(path, kind), kind, clock())
+        done = store_rows(lake, enrolment, _read(path, kind), kind, clock())
         replace_file(record, json.dumps(asdict(done)))
     return done
 
 
-def _import_rows(
+def store_rows(
     lake: Lake, enrolment: Enrolment, rows: Iterator[dict[str, Any]], kind: str, now: int
 ) -> Imported:
+    """Store rows in the columns of their kind; what the checks refuse goes to quarantine."""
     count = samples = lost = 0
+    reason: str | None = None
     while chunk := list(islice(rows, CHUNK)):
         arrived: list[Arrived] = []
         refused: list[Refused] = []
@@ -104,7 +107,8 @@ def _import_rows(
         count += len(chunk)
         samples += sum(one.observation.sample_count for one in arrived)
         lost += sum(one.sample_count for one in refused)
-    return Imported(kind, count, samples, lost)
+        reason = reason or (refused[0].reason if refused else None)
+    return Imported(kind, count, samples, lost, reason=reason)
 
 
 def _judge(row: dict[str, Any], kind: str, enrolment: Enrolment, now: int) -> Arrived | Refused:

@@ -30,10 +30,16 @@ class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A field that is not known is a mistake."""
 
 
-class ContextNote(_Payload, frozen=True):
-    """Something that explains the numbers: a move, a bereavement, a heat wave."""
+#: What a note is about, as far as it bears on scoring (travel and illness suspend it, changes begin
+#: a new segment); medication has a kind of its own.
+About = Literal["travel", "illness", "device-change", "algorithm-change", "other"]
+
+
+class ContextNote(_Payload, frozen=True, omit_defaults=True):
+    """Something that explains the numbers: a journey, an illness, a move, a heat wave."""
 
     text: Text
+    about: About = "other"
 
 
 class Status(_Payload, frozen=True):

@@ -1,0 +1,66 @@
+"""What the patient records say about scoring: notes, medication and states as local dates."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from analytics.risk.context import CONTEXT, HEART_MEDICATION, SEGMENTS, SUSPENDS
+from devices.clock import from_utc, local_date
+from flows.clinic import Clinic
+from ingest.lake.records import PatientRecord, read_records
+
+#: State of a patient -> what it is to scoring.
+_STATES: Final = {"paused": "paused", "admitted": "admitted", "on-holiday": "travel"}
+_FOREVER: Final = 2**62
+
+
+def patient_context(clinic: Clinic, *, known_utc: int = _FOREVER) -> pa.Table:
+    """Rows of :data:`analytics.risk.context.CONTEXT` as they were known at an instant.
+
+    Notes are dated by the clock of the patient's home; of a corrected note the last version
+    written down by then holds.
+    """
+    if not clinic.records_path.exists():
+        return CONTEXT.empty_table()
+    zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in clinic.enrolment().rows}
+    return context_of(read_records(clinic.records_path), zones, known_utc)
+
+
+def context_of(records: Iterable[PatientRecord], zones: dict[str, ZoneInfo], known_utc: int) -> pa.Table:
+    """Context of patients with a zone; records of others bear on nobody's scores."""
+    latest: dict[str, PatientRecord] = {}
+    for one in sorted(records, key=lambda one: one.recorded_utc):
+        if one.recorded_utc <= known_utc:
+            latest[one.record] = one
+    rows: list[dict[str, Any]] = []
+    for one in sorted(latest.values(), key=lambda one: one.record):
+        about, zone = _about(one), zones.get(one.patient)
+        if about is None or zone is None:
+            continue
+        end = one.valid_to_utc
+        rows.append(
+            {
+                "patient": one.patient,
+                "about": about,
+                "first_date": local_date(one.valid_from_utc, zone),
+                "last_date": None if end is None else local_date(end - 1, zone),
+                "recorded_utc": from_utc(one.recorded_utc),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=CONTEXT)
+
+
+def _about(record: PatientRecord) -> str | None:
+    """What a record is to scoring; ``None``: nothing."""
+    payload = json.loads(record.payload)
+    if record.kind == "status":
+        return _STATES.get(payload["status"])
+    if record.kind == "medication_class":
+        return "medication" if payload["medication_class"] in HEART_MEDICATION else None
+    if record.kind == "context_note":
+        about = payload.get("about", "other")
+        return about if about in SUSPENDS or about in SEGMENTS else None
+    return None
