@@ -14,6 +14,7 @@ from alerts.delivery.channels.settings import (
     WebhookSettings,
     read_channels,
 )
+from alerts.delivery.dead_letter import Fallback
 from flows import settings
 from flows.errors import UserError
 from flows.settings import Settings
@@ -30,7 +31,7 @@ def from_settings(configured: Settings) -> list[Channel]:
         When a channel cannot be used as set, or a secret is missing.
     """
     path = configured.home / NAME
-    channels = [_build(one, path) for one in read_channels(path)] if path.exists() else []
+    channels = [_build(one, path) for one in read_channels(path).channels] if path.exists() else []
     if configured.webhook_url and configured.webhook_secret:
         from alerts.delivery.channels.webhook import Webhook
 
@@ -40,6 +41,13 @@ def from_settings(configured: Settings) -> list[Channel]:
     if len(set(names)) < len(names):
         raise UserError(f"{path}: a channel named webhook stands beside FLARECAST_WEBHOOK_URL: keep one")
     return channels
+
+
+def fallback_of(configured: Settings) -> Fallback | None:
+    """Who is told of messages that no channel could deliver; None when nobody is set."""
+    path = configured.home / NAME
+    told = read_channels(path).dead_letters if path.exists() else None
+    return Fallback(told.recipients, told.channels) if told else None
 
 
 def _build(one: ChannelSettings, path: Path) -> Channel:

@@ -1,4 +1,4 @@
-"""Command lines of delivery: `flarecast alerts test-channel`."""
+"""Command lines of delivery: `flarecast alerts test-channel | worker`."""
 
 import argparse
 from typing import Any
@@ -25,4 +25,25 @@ def _test_channel(arguments: argparse.Namespace) -> int:
     return run_test_channel(home_of(arguments), arguments.name, recipient=arguments.to)
 
 
-ACTIONS = (_add_test_channel,)
+def _add_worker(actions: Any) -> argparse.ArgumentParser:
+    worker = actions.add_parser("worker", help="deliver what is due until stopped; several may run at once")
+    worker.add_argument("--name", default="worker-1", help="stands in the lease of what it sends (worker-1)")
+    worker.add_argument("--threads", type=_threads, default=4, help="attempts at the same time (4)")
+    worker.set_defaults(run=_worker)
+    return worker
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from flows.alerts_parser import home_of
+    from flows.delivery_command import run_worker
+
+    return run_worker(home_of(arguments), name=arguments.name, threads=arguments.threads)
+
+
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64")
+    return int(text)
+
+
+ACTIONS = (_add_test_channel, _add_worker)

@@ -5,11 +5,15 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.controller import Controller
 
 from alerts.delivery.notice import Notice
+from alerts.engine.journal import new_reference
+from alerts.engine.letters import Letter, queue
+from alerts.store.schema import alert
 
 
 def notice(event="opened", *, recipient="nurse-1", key="A-7F3Q:open:nurse-1:mail", clinical=()):
@@ -119,3 +123,57 @@ def mail_server(handler=None, **options):
         yield handler
     finally:
         controller.stop()
+
+
+def queue_alert(
+    journal,
+    *,
+    channels,
+    subject="p-1",
+    recipient="nurse-1",
+    severity="high",
+    rule=None,
+    letters=(("open", "1"),),
+):
+    """An alert in the store with its messages due now; returns its reference.
+
+    `letters` are (kind, step); each goes to the recipient by the channels in their order.
+    """
+    name = new_reference()
+    with journal.transaction() as con:
+        now = journal.outbox._clock()
+        con.execute(
+            alert.insert().values(
+                alert=name,
+                scope="patient",
+                subject=subject,
+                rule=rule or f"rule-{name.lower()}",
+                rule_version=1,
+                route="team",
+                severity=severity,
+                status="open",
+                night=date(2026, 11, 24),
+                zone="Europe/Berlin",
+                sentence="Steps fell.",
+                inputs={},
+                opened_utc=now,
+            )
+        )
+        queue(
+            con,
+            [
+                Letter(
+                    alert=name,
+                    kind=kind,
+                    step=step,
+                    recipient=recipient,
+                    channels=tuple(channels),
+                    grouping=f"alert:{name}",
+                    severity=severity,
+                    not_before_utc=now,
+                )
+                for kind, step in letters
+            ],
+            now,
+        )
+    return name

@@ -16,7 +16,7 @@ import msgspec
 from alerts.errors import ChannelError
 from alerts.rules.rule import Severity
 
-Event = Literal["opened", "repeated", "escalated", "resolved", "technical", "test"]
+Event = Literal["opened", "repeated", "escalated", "resolved", "digest", "technical", "test"]
 
 #: Worst first.
 SEVERITIES: Final = ("critical", "high", "medium", "low")

@@ -23,6 +23,7 @@ _WORDING: Final[Mapping[Event, tuple[str, str, str]]] = {
         "{total} alerts have not been answered and are now yours",
     ),
     "resolved": ("RPM: resolved", "1 alert is resolved", "{total} alerts are resolved"),
+    "digest": ("RPM: handover", "1 alert is in the handover", "{total} alerts are in the handover"),
     "technical": (
         "RPM: technical fault",
         "1 technical fault needs attention",

@@ -2,38 +2,25 @@
 
 Claim (leased, checked against the alert) -> send -> mark. A worker that dies
 between the last two leaves a lease that runs out; the message goes out once
-more with the same idempotency key.
+more with the same idempotency key. Any number of workers may run at once.
 """
 
-import logging
 import random
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from alerts.delivery.channels.channel import Channel
-from alerts.delivery.notice import ClinicalAlert, Event, Notice
+from alerts.delivery.attempt import make_attempt
+from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel
+from alerts.delivery.dead_letter import Fallback
 from alerts.engine.journal import Journal
-from alerts.engine.outbox import Claim, Message
-from devices.clock import HOUR, SECOND, Clock
+from devices.clock import Clock
 
-LOG = logging.getLogger(__name__)
-
-FIRST_WAIT = 15 * SECOND
-LONGEST_WAIT = HOUR
-#: Up to half of the wait is left to chance, so that a receiver that comes back is not stormed.
-JITTER = 0.5
-#: Kind of a message -> what a channel is told.
-EVENTS: Final[dict[str, Event]] = {
-    "open": "opened",
-    "event": "opened",
-    "unmuted": "opened",
-    "repeat": "repeated",
-    "escalate": "escalated",
-    "resolved": "resolved",
-    "digest": "technical",
-}
+#: How long a thread with nothing to do waits; a critical alert should be out within a second.
+POLL_S: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -45,9 +32,9 @@ class Delivered:
     sent : int
         Accepted by the receiver.
     failed : int
-        Attempts that failed and will be made again.
+        Attempts that failed: made again, or by the next channel.
     dead : int
-        Given up: dead letters.
+        Given up by every channel: dead letters.
     cancelled : int
         Not sent, because the alert no longer needed it.
     """
@@ -63,6 +50,7 @@ def deliver_due(
     channels: Sequence[Channel],
     clock: Clock,
     *,
+    fallback: Fallback | None = None,
     limit: int = 10_000,
     chance: random.Random | None = None,
 ) -> Delivered:
@@ -76,6 +64,8 @@ def deliver_due(
         Ways to tell; messages for others stay queued.
     clock : Clock
         Says what is due, and stamps the attempts.
+    fallback : Fallback, optional
+        Who is told of dead letters.
     limit : int
         Attempts at most.
     chance : random.Random, optional
@@ -83,74 +73,78 @@ def deliver_due(
     """
     by_name = {channel.name: channel for channel in channels}
     chance = chance or random.Random()
-    done = Delivered()
+    counts: Counter[str] = Counter()
     for _ in range(limit if by_name else 0):
         claim = journal.outbox.claim(tuple(by_name))
-        done.cancelled += claim.cancelled
+        counts["cancelled"] += claim.cancelled
         if not claim.messages:
             break
-        _attempt(journal, by_name[claim.messages[0].channel], claim, clock, chance, done)
-    return done
+        channel = by_name[claim.messages[0].channel]
+        counts += make_attempt(journal, channel, claim, clock, chance, fallback=fallback)
+    return Delivered(counts["sent"], counts["failed"] + counts["moved"], counts["dead"], counts["cancelled"])
 
 
-def _attempt(
-    journal: Journal, channel: Channel, claim: Claim, clock: Clock, chance: random.Random, done: Delivered
-) -> None:
-    count, attempt = len(claim.messages), claim.messages[0].attempt
-    outcome = channel.send(notice_of(claim, is_clinical=channel.is_clinical), clock())
-    if outcome.kind == "sent":
-        journal.outbox.mark_sent(claim.key)
-        done.sent += count
-        return
-    due = clock() + wait_before(attempt, outcome.retry_after_s, chance)
-    if outcome.kind == "permanent":
-        _bury(journal, claim, outcome.reason, done)
-    elif due > max(message.deadline_utc for message in claim.messages):
-        _bury(journal, claim, f"deadline passed: {outcome.reason}", done)
-    else:
-        journal.outbox.retry(claim.key, outcome.reason, due)
-        done.failed += count
-        LOG.warning("delivery failed key=%s attempt=%d reason=%s", claim.key, attempt, outcome.reason)
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Delivers until it is stopped, by several threads.
 
+    Parameters
+    ----------
+    open_journal : callable
+        Opens the store; each thread has a connection of its own.
+    channels : sequence of Channel
+        Every way this site has to tell.
+    clock : Clock
+        Says what is due.
+    name : str
+        Stands in the lease, to be seen.
+    fallback : Fallback, optional
+        Who is told of dead letters.
+    threads : int
+        Attempts at the same time: one slow receiver holds up one.
+    limit_s : float
+        Longest attempt; below the lease.
+    """
 
-def notice_of(claim: Claim, *, is_clinical: bool) -> Notice:
-    """What a channel is told of a batch; who and why only if it is clinical."""
-    lead = claim.messages[0]
-    return Notice(
-        key=claim.key,
-        event=EVENTS[lead.kind],
-        reference=lead.alert,
-        counts=Counter(message.severity for message in claim.messages),
-        recipient=lead.recipient,
-        clinical=tuple(_told(message) for message in claim.messages) if is_clinical else (),
-    )
+    open_journal: Callable[[], Journal]
+    channels: Sequence[Channel]
+    clock: Clock
+    name: str
+    fallback: Fallback | None = None
+    threads: int = 4
+    limit_s: float = LONGEST_ATTEMPT_S
 
+    def run(self, stop: threading.Event) -> None:
+        """Deliver until stopped; what is being sent is finished first.
 
-def _told(message: Message) -> ClinicalAlert:
-    return ClinicalAlert(
-        alert=message.alert,
-        patient=message.patient,
-        rule=message.rule,
-        rule_version=message.rule_version,
-        severity=message.severity,
-        status=message.status,
-        local_date=message.local_date,
-        zone=message.zone,
-        sentence=message.sentence,
-        opened_utc=message.opened_utc,
-    )
+        Raises
+        ------
+        Exception
+            Whatever ended a thread, after the others have stopped.
+        """
+        with ThreadPoolExecutor(self.threads, "deliver") as pool:
+            for ended in [pool.submit(self._deliver, stop) for _ in range(self.threads)]:
+                ended.result()
 
+    def _deliver(self, stop: threading.Event) -> None:
+        try:
+            with self.open_journal() as journal:
+                while not stop.is_set():
+                    if not self.deliver_one(journal):
+                        stop.wait(POLL_S)
+        finally:
+            # a thread that ended alone would be a worker that runs and does less than it says
+            stop.set()
 
-def _bury(journal: Journal, claim: Claim, reason: str, done: Delivered) -> None:
-    buried = journal.outbox.bury(claim.key, reason)
-    done.dead += len(buried.dead)
-    done.failed += buried.moved
-    LOG.error("channel given up key=%s attempt=%d reason=%s", claim.key, claim.messages[0].attempt, reason)
-
-
-def wait_before(attempt: int, retry_after_s: float | None, chance: random.Random) -> int:
-    """Microseconds until the next attempt: doubling, jittered, never sooner than the receiver asked."""
-    longest = min(FIRST_WAIT * 2 ** min(attempt - 1, 16), LONGEST_WAIT)
-    wait = int(longest * (1 - JITTER * chance.random()))
-    asked = int(min(retry_after_s or 0.0, LONGEST_WAIT / SECOND) * SECOND)
-    return max(wait, asked)
+    def deliver_one(self, journal: Journal) -> bool:
+        """Make one attempt; whether there was one to make."""
+        by_name = {channel.name: channel for channel in self.channels}
+        claim = journal.outbox.claim(None, self.name)
+        if not claim.messages:
+            return False
+        channel = by_name.get(claim.messages[0].channel)
+        chance = random.Random()
+        make_attempt(
+            journal, channel, claim, self.clock, chance, fallback=self.fallback, limit_s=self.limit_s
+        )
+        return True

@@ -118,11 +118,12 @@ class Outbox:
         self._journal = journal
         self._clock = clock
 
-    def claim(self, channels: Sequence[str], owner: str = "worker") -> Claim:
+    def claim(self, channels: Sequence[str] | None, owner: str = "worker") -> Claim:
         """Lease the most severe of what is due, and what is to be said with it.
 
         Whether an alert still needs a message, and whether it is night at the recipient, is looked up
-        in the transaction that leases it: every attempt, the first as the tenth, is checked.
+        in the transaction that leases it: every attempt, the first as the tenth, is checked. Of all
+        channels with None, those that are not set up too: somebody has to give them up.
         """
         cancelled = 0
         with self._journal.transaction() as con:
@@ -253,12 +254,12 @@ def _is_deferred(con: sa.Connection, row: Any, now: int) -> bool:
     return True
 
 
-def _next_due(con: sa.Connection, channels: Sequence[str], now: int) -> Any:
+def _next_due(con: sa.Connection, channels: Sequence[str] | None, now: int) -> Any:
     is_due = sa.or_(
         sa.and_(outbox.c.status == "queued", outbox.c.not_before_utc <= now),
         sa.and_(outbox.c.status == "leased", outbox.c.lease_until_utc <= now),
     )
-    query = _ROW.where(outbox.c.channel.in_(channels), is_due)
+    query = _ROW.where(is_due) if channels is None else _ROW.where(outbox.c.channel.in_(channels), is_due)
     return con.execute(query.order_by(_RANK, outbox.c.not_before_utc, outbox.c.key).limit(1)).first()
 
 

@@ -15,10 +15,10 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alerts.delivery.attempt import EVENTS, notice_of
 from alerts.delivery.channels.apprise import Apprise
 from alerts.delivery.channels.email import Email, Server
 from alerts.delivery.channels.webhook import Webhook
-from alerts.delivery.worker import EVENTS, notice_of
 from alerts.engine.journal import new_reference
 from alerts.engine.outbox import Claim, Message
 from tests.fixtures_alerts import Hands
@@ -118,6 +118,6 @@ def test_nothing_of_the_patient_leaves(caplog, fields, kind, severity):
     left = {"webhook": wire.bytes.decode(), "push": push, "mail": readable(box.mails[0]), "log": caplog.text}
     for where, text in left.items():
         if where != "log":
-            assert one.alert in text, "the reference is what they say"
+            assert one.messages[0].alert in text, "the reference is what they say"
         for secret in secrets_of(fields):
             assert secret not in text, f"{where} says {secret!r}"

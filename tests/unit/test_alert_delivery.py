@@ -10,11 +10,12 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from alerts.delivery.attempt import FIRST_WAIT, LONGEST_WAIT, notice_of, wait_before
 from alerts.delivery.channels.channel import SENT, permanent, retry_after_s, transient
 from alerts.delivery.channels.webhook import Webhook
 from alerts.delivery.notice import Notice
 from alerts.delivery.receiver import Receiver
-from alerts.delivery.worker import FIRST_WAIT, LONGEST_WAIT, deliver_due, notice_of, wait_before
+from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
 from alerts.engine.letters import DEADLINE
 from alerts.engine.night import CONDITION_ENDED, run_night

@@ -75,11 +75,26 @@ class FhirSettings(_Channel, frozen=True, tag="fhir"):
 ChannelSettings: TypeAlias = EmailSettings | WebhookSettings | AppriseSettings | FhirSettings
 
 
+class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told, and how, when a message could not be delivered by any channel."""
+
+    recipients: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    channels: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+
+
+class SiteChannels(msgspec.Struct, frozen=True):
+    """What `channels.toml` says."""
+
+    channels: tuple[ChannelSettings, ...] = ()
+    dead_letters: DeadLetters | None = None
+
+
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel: tuple[dict[str, Any], ...] = ()
+    dead_letters: DeadLetters | None = None
 
 
-def read_channels(path: Path) -> tuple[ChannelSettings, ...]:
+def read_channels(path: Path) -> SiteChannels:
     """Channels of a site.
 
     Raises
@@ -98,7 +113,11 @@ def read_channels(path: Path) -> tuple[ChannelSettings, ...]:
     for name in names:
         if names.count(name) > 1:
             raise ChannelError(f"{path}: channel {name!r}: name: stands {names.count(name)} times")
-    return channels
+    told = document.dead_letters
+    for name in told.channels if told else ():
+        if name not in names:
+            raise ChannelError(f"{path}: dead_letters: channels: there is no channel {name!r}")
+    return SiteChannels(channels, told)
 
 
 def _typed(entry: dict[str, Any], path: Path) -> ChannelSettings:
