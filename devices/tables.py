@@ -161,7 +161,8 @@ QUARANTINE = pa.schema(
         field("reason", pa.string(), units.NONE, "why it was refused, in words"),
         field("sample_count", pa.uint32(), units.COUNT, "samples refused; 1 for an unreadable message"),
         field("payload", pa.binary(), units.NONE, "the refused bytes"),
-    ]
+    ],
+    metadata={"flarecast.kind": "quarantine", "flarecast.schema_version": str(SCHEMA_VERSION)},
 )
 
 #: One row per message and wearable in it, written with the message's samples.
@@ -195,6 +196,13 @@ BATCH = pa.schema(
             "offset of that zone at the wearable's first sample, east positive",
             nullable=True,
         ),
+        field(
+            "firmware",
+            pa.string(),
+            units.NONE,
+            "firmware the wearable states; said when it was read and once a day, null in between",
+            nullable=True,
+        ),
     ],
     metadata={"flarecast.kind": "batch", "flarecast.schema_version": str(SCHEMA_VERSION)},
 )
@@ -206,5 +214,6 @@ RAW = pa.schema(
         field("topic", pa.string(), units.NONE, "topic it came on"),
         field("content_type", pa.string(), units.NONE, "its content type; null where none", nullable=True),
         field("payload", pa.binary(), units.NONE, "the message"),
-    ]
+    ],
+    metadata={"flarecast.kind": "raw", "flarecast.schema_version": str(SCHEMA_VERSION)},
 )

@@ -41,6 +41,10 @@ class ListSpool:
     def __init__(self) -> None:
         self.observations: list[Observation] = []
         self.cursors: dict[str, int] = {}
+        self.firmware: dict[str, str] = {}
+
+    def note_firmware(self, device: str, version: str) -> None:
+        self.firmware[device] = version
 
     def append(self, observations: Iterable[Observation], *, cursors: Mapping[str, int] | None = None) -> int:
         new = list(observations)

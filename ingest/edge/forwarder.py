@@ -77,7 +77,7 @@ class Forwarder:
         self._site = site
         self._gateway = gateway
         self._ack_timeout_s = ack_timeout_s
-        self._delays = {"min_delay_s": min_delay_s, "max_delay_s": max_delay_s}
+        self._min_delay_s, self._max_delay_s = min_delay_s, max_delay_s
         self._boot = secrets.token_hex(4)
         self._confirmed: queue.SimpleQueue[Ack] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -97,7 +97,7 @@ class Forwarder:
 
     def start(self) -> None:
         """Connect and begin to send, in threads of its own."""
-        start_client(self._client, self._broker, **self._delays)
+        start_client(self._client, self._broker, min_delay_s=self._min_delay_s, max_delay_s=self._max_delay_s)
         self._thread.start()
 
     def stop(self) -> None:
@@ -162,7 +162,7 @@ class Forwarder:
 
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         self._connected.clear()
-        spread_reconnects(client, **self._delays)
+        spread_reconnects(client, min_delay_s=self._min_delay_s, max_delay_s=self._max_delay_s)
         logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
@@ -189,7 +189,7 @@ class Forwarder:
         self._free_confirmed()
         if time.monotonic() - self._sealed_s >= SEAL_EVERY_S:
             self._sealed_s = time.monotonic()
-            self._spool.seal()
+            self._spool.seal(is_live=self._connected.is_set() and len(self._flights) < IN_FLIGHT)
             if self._connected.is_set():
                 self._say_what_is_new()
         if self._connected.is_set():

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from devices.clock import Clock
+from devices.codec import device_information
 from devices.drivers.registry import find_driver
-from devices.drivers.session import Driver
+from devices.drivers.session import Driver, UnansweredError
 from devices.ids import DeviceId, GatewayId
 from ingest.edge.errors import EdgeError, IdentityError, LinkError, NotSeenError, RadioError
 from ingest.edge.keeper import HEARD_LOG, Keeper, RejectedCallback, SpoolWriter, cursor_name
 from ingest.edge.outage import NOT_RUNNING, NOT_YET, STOPPED, Outage
 from ingest.edge.progress import GapCallback, Progress
 from ingest.edge.radio import Radio
-from ingest.edge.session import BleSession, Timing, open_session
+from ingest.edge.session import BleSession, Timing, open_session, read_text
 from ingest.errors import SpoolFullError
 
 __all__ = ["Gateway", "PairedDevice", "Progress", "PullResult", "RejectedCallback", "SpoolWriter"]
@@ -36,6 +37,9 @@ ACCOUNTED_LOG: Final = "accounted"
 #: One wording for every size and disk: gaps are counted by their reason.
 SPOOL_FULL: Final = "spool full: nothing new is kept"
 NO_LINK_FREE: Final = "no link is free: the adapter holds as many as it may"
+
+#: Characters of a firmware's name that are kept.
+FIRMWARE_MOST: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,13 +306,24 @@ class Gateway:
             try:
                 async with aclosing(driver.run(session)) as harvests:
                     keeper = Keeper(session, self._spool, progress, self._on_rejected)
+                    is_first = True
                     async for harvest in harvests:
                         keeper.keep(harvest)
+                        if is_first:
+                            # only now: a beat that comes meanwhile waits in the stream
+                            is_first = False
+                            await self._note_firmware(session)
                         if outage is not None:
                             self._close(device.device_id, outage, session.subscribed_utc)
             finally:
                 watch.cancel()
                 del self._sessions[device.device_id]
+
+    async def _note_firmware(self, session: BleSession) -> None:
+        """By which firmware something was measured can be asked years later; it must cost no observation."""
+        with suppress(UnansweredError, SpoolFullError):
+            if version := await read_text(session, device_information.FIRMWARE):
+                self._spool.note_firmware(session.device, version[:FIRMWARE_MOST])
 
     @asynccontextmanager
     async def _open(self, device: PairedDevice) -> AsyncGenerator[BleSession]:

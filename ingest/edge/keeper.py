@@ -34,6 +34,10 @@ class SpoolWriter(Protocol):
         """Value of a cursor; ``None`` when it was never set."""
         ...
 
+    def note_firmware(self, device: str, version: str) -> None:
+        """Keep the firmware a wearable states."""
+        ...
+
 
 def cursor_name(device: DeviceId, log: str) -> str:
     """Name of a device's cursor in the spool."""

@@ -143,6 +143,10 @@ class Ledger:
         """Value of a cursor of the spool."""
         return self._spool.cursor(name)
 
+    def note_firmware(self, device: str, version: str) -> None:
+        """Keep the firmware a wearable states, in the spool."""
+        self._spool.note_firmware(device, version)
+
     def on_rejected(self, device: DeviceId, kind: str, reason: str, payload: bytes) -> None:
         """Keep a refused frame with its reason, and count it."""
         stored = self._cipher.seal(payload[:FRAME_BYTES], kind)

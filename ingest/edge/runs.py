@@ -121,15 +121,15 @@ def joined(observations: Iterable[Observation]) -> Iterator[Observation]:
         yield join(group)
 
 
-def closed(observations: list[Observation]) -> int:
-    """How many observations, from the front, fill whole blocks: the rest of the last run stays open."""
+def closed(observations: list[Observation], most: int = LIVE_SAMPLES) -> int:
+    """How many observations, from the front, fill blocks of `most`: the rest of the last run stays open."""
     open_from, samples = 0, 0
     previous: Observation | None = None
     for index, observation in enumerate(observations):
         if previous is not None and not continues(previous, observation):
             open_from, samples = index, 0
         samples += length(observation)
-        if samples >= LIVE_SAMPLES:
+        if samples >= most:
             open_from, samples = index + 1, 0
         previous = observation
     return open_from

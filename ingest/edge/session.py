@@ -318,14 +318,19 @@ async def open_session(
             await _disconnect(client, device, timing)
 
 
-async def read_serial(session: BleSession) -> str | None:
-    """Serial number that the wearable states (Device Information); ``None`` when it states none."""
-    if not session.has(device_information.SERIAL):
+async def read_text(session: BleSession, characteristic: str) -> str | None:
+    """What the wearable states of itself (Device Information); ``None`` when it states nothing."""
+    if not session.has(characteristic):
         return None
     try:
-        return device_information.decode_text(await session.read(device_information.SERIAL)) or None
+        return device_information.decode_text(await session.read(characteristic)) or None
     except (AttributeRefusedError, DecodeError):
         return None
+
+
+async def read_serial(session: BleSession) -> str | None:
+    """Serial number that the wearable states; ``None`` when it states none."""
+    return await read_text(session, device_information.SERIAL)
 
 
 async def check_serial(session: BleSession, expected: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from devices.clock import MINUTE, SECOND, Clock
+from devices.clock import HOUR, MINUTE, SECOND, Clock
 from devices.observations import KINDS, Observation
 from ingest.edge.runs import closed, cut, is_run, joined, length
 from ingest.edge.spool_cipher import Cipher
@@ -28,8 +28,9 @@ from ingest.wire.messages import BACKLOG_SAMPLES, LIVE_SAMPLES, decode_observati
 logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS: Final = SpoolLimits()
-#: How long the open end of a run may wait for more of it.
+#: How long the open end of a run may wait for more of it, and how long while nothing can be sent.
 MAX_WAIT: Final = 5 * MINUTE
+BACKLOG_WAIT: Final = HOUR
 
 _SCHEMA: Final = """
 create table if not exists observation (
@@ -41,6 +42,8 @@ create table if not exists message (
     oldest_utc integer not null default 0);
 create table if not exists key_check (stored blob not null);
 create table if not exists number (name text primary key, value integer not null);
+create table if not exists firmware (
+    device text primary key, version text not null, said_utc integer not null) without rowid;
 create table if not exists cursor (name text primary key, value integer not null);
 create table if not exists counter (
     kind text not null, what text not null, samples integer not null, primary key (kind, what));
@@ -196,11 +199,21 @@ class Spool:
             row = self._database.execute("select value from cursor where name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
-    def seal(self, *, force: bool = False) -> int:
+    def note_firmware(self, device: str, version: str) -> None:
+        """A wearable states its firmware: the next message of it says so where it is another than before."""
+        with self._transaction() as database:
+            database.execute(
+                "insert into firmware values (?, ?, 0) on conflict (device) do update"
+                " set version = excluded.version, said_utc = 0 where version <> excluded.version",
+                (device, version),
+            )
+
+    def seal(self, *, force: bool = False, is_live: bool = True) -> int:
         """Turn waiting observations into numbered messages.
 
         Without `force` the open end of a run stays until it fills a block or has
-        waited :data:`MAX_WAIT`.
+        waited :data:`MAX_WAIT`. What could not be sent anyway (`is_live` false) waits up to
+        :data:`BACKLOG_WAIT` for more: a backlog is made of chunks of an hour.
 
         Returns
         -------
@@ -209,7 +222,7 @@ class Spool:
         """
         made = 0
         with self._lock:
-            kinds = [row[0] for row in self._database.execute("select distinct kind from observation")]
+            kinds = self._kinds_to_seal(is_all=force or is_live)
         for kind in kinds:
             with self._transaction() as database:
                 ids: list[int] = []
@@ -224,7 +237,7 @@ class Spool:
                             writer.add_unreadable(row.payload, row.samples, row.appended_utc)
                             ids.append(row.number)
                     readable = [row for row in rows if row.observation is not None]
-                    blocks, used = self._blocks(kind, readable, force=force)
+                    blocks, used = self._blocks(kind, readable, force=force, is_live=is_live)
                     ids += [row.number for row in used]
                     writer.note_age(used)
                     for block in blocks:
@@ -234,6 +247,19 @@ class Spool:
                 self._count(database, "sealed", {kind: writer.samples} if writer.samples else {})
                 made += writer.made
         return made
+
+    def _kinds_to_seal(self, *, is_all: bool) -> list[str]:
+        """Kinds of which something waits; of a backlog only those with an hour of it, or from the future."""
+        now = self._clock()
+        return [
+            kind
+            for kind, samples, first, last in self._database.execute(
+                "select kind, max(samples), min(first), max(last) from (select kind, sum(samples) as samples,"
+                " min(appended_utc) as first, max(appended_utc) as last from observation"
+                " group by kind, device) group by kind"
+            )
+            if is_all or samples >= BACKLOG_SAMPLES or now - first >= BACKLOG_WAIT or last > now
+        ]
 
     def _rows(self, database: sqlite3.Connection, kind: str, device: str) -> list[Waiting]:
         """What waits of one device; a row that no longer reads as its kind has no observation."""
@@ -257,7 +283,7 @@ class Spool:
         return rows
 
     def _blocks(
-        self, kind: str, rows: list[Waiting], *, force: bool
+        self, kind: str, rows: list[Waiting], *, force: bool, is_live: bool
     ) -> tuple[list[Observation], list[Waiting]]:
         """Blocks of one device that are ready, and the rows they are made of."""
         observations = [row.observation for row in rows if row.observation is not None]
@@ -265,11 +291,12 @@ class Spool:
             return observations, rows
         now = self._clock()
         # a clock set back makes rows from the future: those have waited long enough too
-        is_due = force or any(not 0 <= now - row.appended_utc < MAX_WAIT for row in rows)
-        ready = len(rows) if is_due else closed(observations)
+        wait = MAX_WAIT if is_live else BACKLOG_WAIT
+        is_due = force or any(not 0 <= now - row.appended_utc < wait for row in rows)
+        ready = len(rows) if is_due else closed(observations, LIVE_SAMPLES if is_live else BACKLOG_SAMPLES)
         taken = observations[:ready]
         many = sum(length(observation) for observation in taken) >= BACKLOG_SAMPLES
-        most = BACKLOG_SAMPLES if many or kind != "rr_interval" else LIVE_SAMPLES
+        most = BACKLOG_SAMPLES if many or not is_live or kind != "rr_interval" else LIVE_SAMPLES
         blocks = [block for run in joined(taken) for block in cut(run, most)]
         return blocks, rows[:ready]
 

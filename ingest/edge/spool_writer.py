@@ -2,17 +2,21 @@
 
 import sqlite3
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from devices.clock import DAY
 from devices.drivers.colmi_ring import FOUND_LOG
 from devices.drivers.wall_clock import DRIFT_LOG, OFFSET_LOG
 from devices.observations import Observation
 from ingest.edge.runs import is_run
 from ingest.edge.spool_cipher import Cipher
 from ingest.edge.spool_limits import EARLIEST_UTC
-from ingest.wire.messages import MESSAGE_BYTES, DeviceClock, encode_batch, encode_observation
+from ingest.wire.messages import MESSAGE_BYTES, WearableState, encode_batch, encode_observation
+
+#: How often a message says a wearable's firmware that has not changed.
+FIRMWARE_EVERY: Final = DAY
 
 
 class Waiting(NamedTuple):
@@ -84,8 +88,8 @@ class MessageWriter:
         ).fetchone()[0]
         # a box without a battery wakes up in 1970; a batch must not be refused for that
         sealed = max(self._now, EARLIEST_UTC)
-        clocks = read_clocks(self._database, sorted(self._devices))
-        payload = encode_batch(sequence, sealed, self._kind, self._encoded, clocks)
+        wearables = read_states(self._database, sorted(self._devices), self._now)
+        payload = encode_batch(sequence, sealed, self._kind, self._encoded, wearables)
         stored = self._cipher.seal(payload, str(sequence))
         self._database.execute(
             "insert into message (sequence, kind, samples, payload, oldest_utc) values (?, ?, ?, ?, ?)",
@@ -97,12 +101,12 @@ class MessageWriter:
         self._devices.clear()
 
 
-def read_clocks(database: sqlite3.Connection, devices: Iterable[str]) -> list[DeviceClock]:
-    """What is known now of the clocks of these wearables; those without one are left out.
+def read_states(database: sqlite3.Connection, devices: Iterable[str], now: int) -> list[WearableState]:
+    """What is to be said of these wearables; those of which nothing is known are left out.
 
     A ring's visit says where its clock was found instead of how far it had drifted.
     """
-    clocks: list[DeviceClock] = []
+    states: list[WearableState] = []
     for device in devices:
         names = {f"{device}/{log}": log for log in (OFFSET_LOG, DRIFT_LOG, FOUND_LOG)}
         rows = database.execute("select name, value from cursor where name in (?, ?, ?)", list(names))
@@ -110,6 +114,16 @@ def read_clocks(database: sqlite3.Connection, devices: Iterable[str]) -> list[De
         offset_s, drift_ms = known.get(OFFSET_LOG), known.get(DRIFT_LOG)
         if drift_ms is None and offset_s is not None and FOUND_LOG in known:
             drift_ms = 1000 * (known[FOUND_LOG] - offset_s)
-        if known:
-            clocks.append(DeviceClock(device, offset_s, drift_ms))
-    return clocks
+        firmware = _firmware_to_say(database, device, now)
+        if known or firmware is not None:
+            states.append(WearableState(device, offset_s, drift_ms, firmware))
+    return states
+
+
+def _firmware_to_say(database: sqlite3.Connection, device: str, now: int) -> str | None:
+    """Firmware of a wearable unless it was said within the last day; from here on it counts as said."""
+    row = database.execute(
+        "update firmware set said_utc = ?1 where device = ?2 and abs(?1 - said_utc) >= ?3 returning version",
+        (now, device, FIRMWARE_EVERY),
+    ).fetchone()
+    return None if row is None else row[0]

@@ -1,4 +1,4 @@
-"""Each message's clocks and zone, kept beside its samples: whose clock was wrong can be asked years later."""
+"""Clocks, zone and firmware of every message, beside its samples: what was wrong can be asked years later."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from devices.clock import MINUTE, from_utc, offset_minutes
 from devices.tables import BATCH
+from ingest.lake.columns import read_kept
 from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.files import BATCHES, Lake
 from ingest.wire.messages import Batch
@@ -31,6 +31,7 @@ class BatchRow(NamedTuple):
     device_drift_ms: int | None
     zone: str | None
     utc_offset_min: int | None
+    firmware: str | None
 
 
 def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]) -> list[BatchRow]:
@@ -41,7 +42,7 @@ def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]
     owners
         Whose each observation is.
     """
-    clocks = {clock.device: clock for clock in batch.clocks} if batch.clocks else {}
+    states = {one.device: one for one in batch.wearables} if batch.wearables else {}
     rows: list[BatchRow] = []
     seen: set[str] = set()
     for observation, owner in zip(batch.observations, owners, strict=True):
@@ -49,7 +50,7 @@ def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]
         if device in seen:
             continue
         seen.add(device)
-        clock = clocks.get(device)
+        state = states.get(device)
         rows.append(
             BatchRow(
                 gateway,
@@ -57,10 +58,11 @@ def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]
                 batch.kind,
                 device,
                 batch.sealed_utc,
-                None if clock is None else clock.offset_s,
-                None if clock is None else clock.drift_ms,
+                None if state is None else state.offset_s,
+                None if state is None else state.drift_ms,
                 None if owner is None else owner.zone,
                 None if owner is None else _offset(owner.zone, observation.start_utc // _QUARTER),
+                None if state is None else state.firmware,
             )
         )
     return rows
@@ -97,7 +99,7 @@ def merge_batches(lake: Lake, now: int) -> int:
             files = sorted(day.glob("*.parquet"))
             if len(files) < 2:
                 continue
-            rows = pa.concat_tables([pq.read_table(path, schema=BATCH) for path in files])
+            rows = pa.concat_tables([read_kept(path, BATCH) for path in files])
             once = rows.group_by(rows.column_names, use_threads=False).aggregate([])
             merged = once.select(BATCH.names).cast(BATCH).sort_by([(n, "ascending") for n in _ORDER])
             lake.replace_files(BATCHES, merged, files, writer=WRITER)

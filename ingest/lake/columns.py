@@ -140,6 +140,23 @@ def read_rows(path: Path, kind: str, *, as_codes: bool = False) -> pa.Table:
     return table.select(schema.names)
 
 
+def read_kept(path: Path, schema: pa.Schema) -> pa.Table:
+    """Rows of a file beside the samples (quarantine, batches, messages) in the schema of today.
+
+    Raises
+    ------
+    LakeError
+        When it is no Parquet file or of a later schema.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.schema_arrow.metadata or {}
+            check_version(path, int(metadata.get(b"flarecast.schema_version", b"1")))
+        return pq.read_table(path, schema=schema, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LakeError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+
+
 def _check_file(path: Path, kind: str, stored: pa.Schema) -> None:
     metadata = stored.metadata or {}
     check_version(path, int(metadata.get(b"flarecast.schema_version", b"1")))

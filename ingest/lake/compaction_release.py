@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from devices.clock import Clock, to_utc
 from devices.tables import QUARANTINE
 from ingest.errors import MessageError
-from ingest.lake.columns import Arrived, to_table
+from ingest.lake.columns import Arrived, read_kept, to_table
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, Lake
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
@@ -31,7 +30,7 @@ def release(lake: Lake, enrolment: Enrolment, *, clock: Clock, has_ahead: bool =
     with lake.alone("a release"):
         lake.sweep(WRITER)
         for path in lake.quarantine_files():
-            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+            rows: list[dict[str, Any]] = read_kept(path, QUARANTINE).to_pylist()
             arrived: dict[tuple[str, int], list[Arrived]] = defaultdict(list)
             kept: list[dict[str, Any]] = []
             for row in rows:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.observations import KINDS
+from devices.tables import BATCH, QUARANTINE, RAW
 from ingest.errors import LakeError
-from ingest.lake.columns import read_rows
+from ingest.lake.columns import read_kept, read_rows
 from ingest.lake.compaction import count_samples, orphan_parts
 from ingest.lake.files import Lake
 from ingest.lake.manifest import Part
@@ -18,7 +19,7 @@ def verify(lake: Lake) -> list[str]:
     """What is wrong with the files of the lake, one line each; empty when nothing is.
 
     Checks that every compacted file is there with the size, checksum and rows of its
-    manifest, that every landing file can be read, and that no file is left over.
+    manifest, that every other file can be read, and that no file is left over.
     """
     found: list[str] = []
     for kind in KINDS:
@@ -38,6 +39,12 @@ def verify(lake: Lake) -> list[str]:
             f"{path}: in no manifest; a run was killed: the next `flarecast lake compact` removes it"
             for path in orphan_parts(lake, manifest)
         ]
+    kept = ((lake.quarantine_files(), QUARANTINE), (lake.batch_files(), BATCH), (lake.raw_files(), RAW))
+    for path, schema in ((path, schema) for paths, schema in kept for path in paths):
+        try:
+            read_kept(path, schema)
+        except LakeError as error:
+            found.append(str(error))
     return found
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from devices.clock import DAY, from_utc, to_utc
 from devices.durable import replace_file
-from devices.tables import RAW
+from devices.tables import QUARANTINE, RAW
 from ingest.errors import TopicError
+from ingest.lake.columns import read_kept
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import REFUSED, Lake
 from ingest.lake.intake import Flush, Intake, Message, Received
@@ -136,7 +136,7 @@ def _replay_file(
 ) -> None:
     messages = [
         Received(row["topic"], row["payload"], row["content_type"], to_utc(row["arrived_utc"]))
-        for row in pq.read_table(path).to_pylist()
+        for row in read_kept(path, RAW).to_pylist()
     ]
     messages = [one for one in messages if gateway is None or _gateway(one.topic) == gateway]
     if not messages:
@@ -173,7 +173,7 @@ def _release(
     """Store what the quarantine holds and can be read now, and take it out; older messages are there too."""
     intake = Intake(enrolment)
     for path in lake.quarantine_files():
-        table = pq.read_table(path)
+        table = read_kept(path, QUARANTINE)
         keep: list[bool] = []
         for row in table.to_pylist():
             arrived = to_utc(row["received_utc"])

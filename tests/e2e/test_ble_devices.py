@@ -123,6 +123,7 @@ async def test_polar_intervals(home: Home, has_time: bool, quirks: Quirks) -> No
     assert [o.level_pct for o in of(home, Battery) if isinstance(o, Battery)] == [71]
     clock = {name: value for name, value in home.spool.cursors.items() if "clock" in name}
     assert clock == ({"device-1/clock-offset-s": 0} if has_time else {})
+    assert home.spool.firmware == {DEVICE: "1.0"}
 
 
 @pytest.mark.parametrize("stamp_ns", [None, 1])
@@ -229,6 +230,7 @@ async def test_strap_that_wants_a_bond(home: Home) -> None:
         await play(home, strap, [800, 810, 820], 1)
     assert home.spool.beats() == [800, 810, 820]
     assert home.gateway.progress[STRAP].rejected == {}
+    assert home.spool.firmware == {STRAP: "1.0"}
 
 
 # --- InfiniTime
@@ -277,6 +279,7 @@ async def test_infinitime_steps_by_the_minute(home: Home, quirks: Quirks) -> Non
     assert [(o.bpm, o.start_utc) for o in of(home, HeartRate) if isinstance(o, HeartRate)] == [
         (b"\x40", START + 199 * SECOND)
     ]
+    assert home.spool.firmware == {DEVICE: "1.15.0"}
     assert [o.level_pct for o in of(home, Battery) if isinstance(o, Battery)] == [55]
     assert home.rejected == []
 

@@ -45,7 +45,7 @@ def test_a_gateway_says_its_clock_and_its_spool_and_the_doctor_hears_it(
 ) -> None:
     monkeypatch.setattr(forwarder, "SEAL_EVERY_S", 0.1)
     spool = Spool(
-        tmp_path / "s.db", clock=lambda: system_clock() + 3 * HOUR, limits=SpoolLimits(most_bytes=60_000)
+        tmp_path / "s.db", clock=lambda: system_clock() + 3 * HOUR, limits=SpoolLimits(most_bytes=66_000)
     )
     collector = collector_of(clinic, broker)
     with collecting(collector):

@@ -8,6 +8,7 @@ import pytest
 from paho.mqtt.client import Client
 
 from devices.clock import system_clock
+from ingest.edge import forwarder
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
 from ingest.lake.broker import MosquittoBroker
@@ -128,6 +129,27 @@ def test_after_a_cut_the_same_bytes_are_sent_again(clinic, spool, sender) -> Non
     assert wait_until(lambda: len(clinic.batches) == 2)
     assert clinic.batches[0] == clinic.batches[1]
     assert spool.counts().messages == 1
+
+
+def test_a_backlog_is_made_while_nothing_can_be_sent(clinic, spool, sender, monkeypatch) -> None:
+    """Without a connection, and with a window that nobody confirms; with room again it is live."""
+    asked: list[bool] = []
+    seal = spool.seal
+    monkeypatch.setattr(
+        spool, "seal", lambda *, is_live=True, **how: asked.append(is_live) or seal(is_live=is_live, **how)
+    )
+    monkeypatch.setattr(forwarder, "SEAL_EVERY_S", 0.0)
+    assert wait_until(lambda: asked[-1:] == [True])
+    for hour in range(IN_FLIGHT):
+        spool.append([hourly(hour)])
+        seal(force=True)
+    sender._wake.set()
+    assert wait_until(lambda: asked[-1] is False)
+    assert wait_until(lambda: len(clinic.batches) == IN_FLIGHT)
+    clinic.client.publish(ACK, encode_ack(clinic.numbers()), qos=1)
+    assert wait_until(lambda: asked[-1] is True)
+    sender._connected.clear()
+    assert wait_until(lambda: asked[-1] is False)
 
 
 def test_a_fleet_that_lost_its_broker_does_not_return_together() -> None:

@@ -19,7 +19,7 @@ from ingest.lake.files import BATCHES, Lake
 from ingest.lake.intake import Intake, Received
 from ingest.wire.messages import (
     Batch,
-    DeviceClock,
+    WearableState,
     decode_batch,
     encode_batch,
     encode_observation,
@@ -56,6 +56,7 @@ def test_device_clock_gateway_clock_and_zone_of_every_message(tmp_path, enrolmen
     watch = {"strap-1/clock-offset-s": 3600, "strap-1/clock-drift-ms": -1500}
     spool.append([steps(T0 - 3 * HOUR, [3], device="strap-1")], cursors=watch)
     spool.append([beats(0, [800], device="band-9", start_utc=T0 - HOUR)])
+    spool.note_firmware("band-9", "2.1.0")
     spool.seal(force=True)
     lake = Lake(tmp_path / "lake")
     rows = through(spool, enrolment, lake, now=T0)
@@ -63,13 +64,15 @@ def test_device_clock_gateway_clock_and_zone_of_every_message(tmp_path, enrolmen
     assert path.parent.name == "dt=2026-09-21"
     assert pq.read_schema(path).equals(BATCH, check_metadata=True)
     known = {
-        row["device"]: (row["device_offset_s"], row["device_drift_ms"], row["zone"], row["utc_offset_min"])
+        row["device"]: tuple(
+            row[name] for name in ("device_offset_s", "device_drift_ms", "zone", "utc_offset_min", "firmware")
+        )
         for row in rows
     }
     assert known == {
-        "ring-1": (7200, 3 * 3600 * 1000, "Europe/Berlin", 120),
-        "strap-1": (3600, -1500, "Europe/Berlin", 120),
-        "band-9": (None, None, None, None),
+        "ring-1": (7200, 3 * 3600 * 1000, "Europe/Berlin", 120, None),
+        "strap-1": (3600, -1500, "Europe/Berlin", 120, None),
+        "band-9": (None, None, None, None, "2.1.0"),
     }
     assert {(row["gateway"], row["kind"]) for row in rows} == {
         ("gw-1", "step_count"),
@@ -106,6 +109,31 @@ def test_days_of_23_and_25_hours_arrive_whole(tmp_path, enrolment, day, hours, o
     spool.close()
 
 
+def test_firmware_is_said_when_it_changes_and_once_a_day(tmp_path):
+    now = [T0]
+    spool = Spool(tmp_path / "s.db", clock=lambda: now[0])
+
+    def said(minute):
+        spool.append([steps(T0 + minute * MINUTE, [1])])
+        spool.seal(force=True)
+        (message,) = spool.pending(after=seen[-1])
+        seen.append(message.sequence)
+        return [one.firmware for one in decode_batch(message.payload, message.kind).batch.wearables]
+
+    seen = [0]
+    assert said(0) == []
+    spool.note_firmware("ring-1", "R02-1.0")
+    assert [said(1), said(2)] == [["R02-1.0"], []]
+    # stated again at every visit
+    spool.note_firmware("ring-1", "R02-1.0")
+    assert said(3) == []
+    spool.note_firmware("ring-1", "R02-1.1")
+    assert [said(4), said(5)] == [["R02-1.1"], []]
+    now[0] += DAY
+    assert [said(6), said(7)] == [["R02-1.1"], []]
+    spool.close()
+
+
 def test_the_offset_changes_with_the_hour_that_is_repeated(enrolment):
     """02:30 comes twice on 25 October; before and after 01:00 UTC."""
     turn = day_bounds(date(2026, 10, 25), BERLIN)[0] + 3 * HOUR
@@ -119,15 +147,15 @@ def test_a_wearable_without_a_clock_costs_no_byte():
     encoded = [encode_observation(beats(0, [800]))]
     plain = encode_batch(1, T0, "rr_interval", encoded)
     assert len(msgspec.msgpack.decode(plain)) == 5
-    assert decode_batch(plain, "rr_interval").batch.clocks == []
-    clocks = [DeviceClock("strap-1", 7200, -3)]
+    assert decode_batch(plain, "rr_interval").batch.wearables == []
+    clocks = [WearableState("strap-1", 7200, -3)]
     timed = encode_batch(1, T0, "rr_interval", encoded, clocks)
-    assert len(timed) - len(plain) == 14
-    assert decode_batch(timed, "rr_interval").batch.clocks == clocks
+    assert len(timed) - len(plain) == 15
+    assert decode_batch(timed, "rr_interval").batch.wearables == clocks
     # beside an observation that is refused the clocks stay
     bad = encode_batch(1, T0, "rr_interval", [*encoded, encode_observation(beats(0, [0]))], clocks)
     decoded = decode_batch(bad, "rr_interval")
-    assert (len(decoded.rejected), decoded.batch.clocks) == (1, clocks)
+    assert (len(decoded.rejected), decoded.batch.wearables) == (1, clocks)
 
 
 @pytest.mark.parametrize("clocks", [[["strap-1", 2**40]], [["strap-1", 1, 2**60]], [[7]], 7])

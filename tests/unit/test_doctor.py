@@ -23,7 +23,7 @@ from ingest.lake.manifest import manifest_path
 from ingest.lake.presence import Presence, read_presence
 from ingest.lake.security import CA_DAYS, CLIENT_DAYS, Authority
 from ingest.lake.security_invitations import Invitations
-from ingest.wire.messages import Batch, DeviceClock, State, encode_state
+from ingest.wire.messages import Batch, State, WearableState, encode_state
 from tests.fixtures_ingest import ENROLMENT_HEADER, T0, one_of_each, steps
 from tests.unit.test_lake_command import refuse
 
@@ -119,7 +119,7 @@ def slot(clinic, offset, *, device="ring-2"):
 
 def clock_found(clinic, off_s, *, now=NOW):
     """A message of a ring whose clock was so far off at the last visit."""
-    batch = Batch(1, 1, now, "step_count", [steps(now, [1])], [DeviceClock("ring-1", 0, 1000 * off_s)])
+    batch = Batch(1, 1, now, "step_count", [steps(now, [1])], [WearableState("ring-1", 0, 1000 * off_s)])
     table = batch_table(batch_rows("gw-1", batch, [None] * len(batch.observations)), now)
     clinic.lake.commit({BATCHES: table}, writer="collector-1", now=now)
 

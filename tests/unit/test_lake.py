@@ -1,12 +1,14 @@
 """The lake's files, its enrolment, and what a flush makes of messages."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from devices.clock import DAY
-from devices.tables import ENROLMENT, TABLES
-from ingest.errors import EnrolmentError
-from ingest.lake.columns import Arrived, to_table
+from devices.tables import BATCH, ENROLMENT, QUARANTINE, RAW, SCHEMA_VERSION, TABLES, UTC
+from ingest.errors import EnrolmentError, LakeError
+from ingest.lake import manifest
+from ingest.lake.columns import Arrived, read_kept, to_table
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
 from ingest.lake.intake import Intake, Received
@@ -39,6 +41,20 @@ def test_files_have_the_schema_of_their_kind(tmp_path, observation):
     assert stored["sequence"].to_pylist()[0] == 5
     assert path.parent.name == "dt=2026-09-21"
     assert not list((tmp_path / "staging").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("schema", [QUARANTINE, BATCH, RAW], ids=["quarantine", "batch", "raw"])
+def test_what_lies_beside_the_samples_says_its_version_too(tmp_path, schema, monkeypatch):
+    """Every file says it, and one of a later version than ours is refused in words."""
+    name = {"batch": "batches"}.get(kind := schema.metadata[b"flarecast.kind"].decode(), kind)
+    values = {pa.string(): "x", pa.binary(): b"x", UTC: T0, pa.uint32(): 1, pa.uint64(): 1}
+    row = {field.name: None if field.nullable else values[field.type] for field in schema}
+    (path,) = Lake(tmp_path).commit({name: pa.Table.from_pylist([row], schema=schema)}, writer="c", now=T0)
+    assert pq.read_schema(path).metadata[b"flarecast.schema_version"].decode() == str(SCHEMA_VERSION)
+    assert read_kept(path, schema).num_rows == 1
+    monkeypatch.setattr(manifest, "SCHEMA_VERSION", SCHEMA_VERSION - 1)
+    with pytest.raises(LakeError, match="update flarecast"):
+        read_kept(path, schema)
 
 
 def test_names_are_never_used_twice(tmp_path):

@@ -83,6 +83,9 @@ def test_verify_says_what_is_wrong_and_ends_with_one(clinic, capsys):
     broken = root / "landing" / "battery" / "dt=2026-09-21" / "9-9-9.parquet"
     broken.write_bytes(b"?")
     manifest_path(root, "heart_rate").write_text("{")
+    torn = root / "raw" / "dt=2026-09-21" / "9-9-8.parquet"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"PAR1")
     capsys.readouterr()
     assert main(["lake", "verify", "--home", home]) == 1
     said = capsys.readouterr().out
@@ -92,10 +95,11 @@ def test_verify_says_what_is_wrong_and_ends_with_one(clinic, capsys):
         f"{parts['step_count']}: 3 rows, the manifest says 4",
         f"{stray}: in no manifest",
         f"{broken}: cannot be read as Parquet",
+        f"{torn}: cannot be read as Parquet",
         "heart_rate/manifest.json: not a manifest",
     ):
         assert line in said
-    assert len(said.splitlines()) == 6
+    assert len(said.splitlines()) == 7
 
 
 def refuse(clinic, observations, *, gateway="gw-1", now=T0, arrived=T0 + DAY):

@@ -1,13 +1,14 @@
 """The spool: durable, numbered, and blocks instead of single beats."""
 
 import sqlite3
+from collections import Counter
 
 import msgspec
 import pytest
 
 from devices.blobs import unpack_u16
 from devices.clock import MINUTE
-from devices.observations import StepCount
+from devices.observations import RrInterval, StepCount
 from ingest.edge.spool import Spool
 from ingest.wire.messages import decode_batch
 from tests.fixtures_ingest import T0, beats, hourly, one_of_each, steps
@@ -114,6 +115,39 @@ def test_a_backlog_is_cut_into_hours_and_nothing_changes(spool):
     assert [block.gap_before_ms for block in blocks] == [None, 0, 0]
     assert blocks[2].start_utc == run.start_utc + 1000 * sum(unpack_u16(run.rr_ms)[:7200])
     assert blocks[2].end_utc == run.end_utc
+
+
+def test_what_cannot_be_sent_is_sealed_by_the_hour(spool, clock):
+    """A day of a strap, a beat a second, looked through every five minutes without a connection."""
+    made: list[RrInterval] = []
+    whole = hourly(1, count=86_400)
+    for first in range(0, 86_400, 300):
+        start = made[-1].end_utc if made else whole.start_utc
+        blob = whole.rr_ms[2 * first : 2 * (first + 300)]
+        gap = 0 if made else None
+        run = msgspec.structs.replace(whole, start_utc=start, first_beat=first, rr_ms=blob, gap_before_ms=gap)
+        made.append(run)
+        spool.append([run])
+        spool.append([steps(T0 + first * 1_000_000, [7] * 5)])
+        clock.now += 5 * MINUTE
+        spool.seal(is_live=False)
+    by_kind = Counter(message.kind for message in spool.pending())
+    assert by_kind == {"rr_interval": 24, "step_count": 24}
+    blocks = [block for block in sealed(spool) if isinstance(block, RrInterval)]
+    assert [block.sample_count for block in blocks] == [3600] * 24
+    assert b"".join(block.rr_ms for block in blocks) == whole.rr_ms
+    # the line is back: what waits is due at once, in live messages
+    spool.append([msgspec.structs.replace(whole, connection="c-2", rr_ms=whole.rr_ms[:1200])])
+    assert spool.seal(is_live=False) == 0
+    assert spool.seal() == 1
+    assert [block.sample_count for block in sealed(spool)[-2:]] == [300, 300]
+
+
+def test_a_clock_set_back_does_not_hold_a_backlog(spool, clock):
+    spool.append(notifications(3))
+    assert spool.seal(is_live=False) == 0
+    clock.now -= MINUTE
+    assert spool.seal(is_live=False) == 1
 
 
 def test_contiguous_steps_are_joined(spool):
