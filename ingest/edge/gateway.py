@@ -321,7 +321,8 @@ class Gateway:
 
     async def _note_firmware(self, session: BleSession) -> None:
         """By which firmware something was measured can be asked years later; it must cost no observation."""
-        with suppress(UnansweredError, SpoolFullError):
+        # of a link that is lost meanwhile the driver hears when it has taken what came
+        with suppress(UnansweredError, EdgeError, SpoolFullError):
             if version := await read_text(session, device_information.FIRMWARE):
                 self._spool.note_firmware(session.device, version[:FIRMWARE_MOST])
 

@@ -88,9 +88,13 @@ def test_a_last_will_is_retained_and_of_the_same_run(clinic, sender, broker) -> 
     assert wait_until(lambda: clinic.states[-1:] != [])
     online, boot, _ = clinic.states[-1]
     assert online
-    # the line is cut: no good-bye
+    # the line is cut, no good-bye: who asks later hears it too
+    sender._min_delay_s = sender._max_delay_s = 4.0
     sender._client.socket().shutdown(socket.SHUT_RDWR)
     assert wait_until(lambda: (False, boot, False) in clinic.states)
+    after = Clinic(broker, "after")
+    assert wait_until(lambda: after.states[:1] == [(False, boot, True)])
+    after.close()
     assert wait_until(lambda: clinic.states[-1][0])
     assert {each for _, each, _ in clinic.states} == {boot}
     sender.stop()

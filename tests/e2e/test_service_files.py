@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,22 @@ def test_its_command_is_one_of_ours(unit, tmp_path):
     assert (said.returncode, said.stderr) == (0, "")
     for option in re.findall(r"--[a-z-]+", " ".join(words)):
         assert option in said.stdout or option == "--help"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_finds_no_fault(unit, tmp_path):
+    """With a command that is there: systemd looks for it."""
+    program = tmp_path / "flarecast"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    shown = tmp_path / unit.name.replace("@", "@collector-1")
+    shown.write_text(unit.read_text().replace("ExecStart=flarecast", f"ExecStart={program}"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(shown)], capture_output=True, text=True, check=False
+    )
+    about = [line for line in done.stderr.splitlines() if unit.stem.split("@")[0] in line]
+    assert (done.returncode, about) == (0, [])
 
 
 def test_the_collector_collects(tmp_path):
