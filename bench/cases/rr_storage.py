@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.cases.path import REAL_DATA
-from bench.harness import Bench, CannotMeasure, Result, case
+from bench.harness import Bench, CannotMeasure, Result, Timing, case
 from devices.blobs import pack_u16, unpack_u16
 from devices.clock import SECOND
 from devices.observations import RrInterval
 from devices.tables import TABLES, UTC
 from devices.units import RR_MAX_MS
 from ingest.lake.files import Lake
+from ingest.wire.messages import decode_batch, encode_batch, encode_observation
 
 #: A night of eight hours at 60 beats per minute.
 NIGHT_BEATS = 28_800
@@ -56,32 +57,44 @@ def _runs(beats: list[int]) -> list[RrInterval]:
 
 @case
 def rr_wire(bench: Bench) -> list[Result]:
-    """Encode and decode a night: MessagePack runs against JSON with a number per beat."""
-    beats = _night()
-    runs = _runs(beats)
-    decoder = msgspec.msgpack.Decoder(list[RrInterval])
+    """A night as messages of five minutes, all checks included, against JSON with a number per beat."""
+    runs = _runs(_night())
+    messages = [
+        encode_batch(number, START, run.kind, [encode_observation(run)]) for number, run in enumerate(runs, 1)
+    ]
+    texts = [_as_json(run) for run in runs]
 
-    def ours() -> int:
-        message = msgspec.msgpack.encode(runs)
-        for read in decoder.decode(message):
-            unpack_u16(read.rr_ms)
-        return len(message)
+    def encode() -> None:
+        for number, run in enumerate(runs, 1):
+            encode_batch(number, START, run.kind, [encode_observation(run)])
 
-    def theirs() -> int:
-        message = json.dumps(
-            [{**msgspec.structs.asdict(run), "rr_ms": unpack_u16(run.rr_ms).tolist()} for run in runs]
-        ).encode()
-        for read in json.loads(message):
-            array("H", read["rr_ms"])
-        return len(message)
+    def decode() -> None:
+        for message in messages:
+            for run in decode_batch(message, RrInterval.kind).batch.observations:
+                assert isinstance(run, RrInterval)
+                unpack_u16(run.rr_ms)
 
-    timing = bench.paired(ours, theirs)
-    size, other_size = ours(), theirs()
+    def decode_json() -> None:
+        for text in texts:
+            array("H", json.loads(text)["rr_ms"])
+
     against = "JSON, a number per beat (standard library)"
+    encoding = bench.paired(encode, lambda: [_as_json(run) for run in runs])
+    decoding = bench.paired(decode, decode_json)
+    size, other_size = sum(map(len, messages)), sum(map(len, texts))
     return [
-        timing.throughput("rr_wire.speed", NIGHT_BEATS / 1e6, "million RR/s", against),
+        _per_rr("rr_wire.encode", encoding, against),
+        _per_rr("rr_wire.decode", decoding, against),
         Result("rr_wire.size", size / NIGHT_BEATS, "bytes/RR", size / other_size, against, 1),
     ]
+
+
+def _per_rr(name: str, timing: Timing, against: str) -> Result:
+    return Result(name, 1e9 * timing.ours_s / NIGHT_BEATS, "ns/RR", timing.ratio, against, timing.repeats)
+
+
+def _as_json(run: RrInterval) -> bytes:
+    return json.dumps({**msgspec.structs.asdict(run), "rr_ms": unpack_u16(run.rr_ms).tolist()}).encode()
 
 
 def _block_table(runs: list[RrInterval]) -> pa.Table:

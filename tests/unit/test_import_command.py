@@ -101,6 +101,21 @@ def test_a_second_import_writes_nothing(clinic, tmp_path, capsys):
     assert sorted(clinic.lake.root.rglob("*")) == before
 
 
+def test_the_same_history_in_other_files_is_the_same_samples(clinic, tmp_path):
+    """As CSV, as Parquet, and in a longer file: each sample once."""
+    minutes = [f"2024-05-01T10:{minute:02}Z,2024-05-01T10:{minute + 1:02}Z,{minute}" for minute in range(4)]
+    (tmp_path / "a.csv").write_text(STEPS + "".join(f"ring-1,{line}\n" for line in minutes[:3]))
+    run(clinic, tmp_path / "a.csv", "step_count")
+    stored = pq.read_table(clinic.lake.files("step_count")[0])
+    pq.write_table(stored.select(["device", "start_utc", "end_utc", "steps"]), tmp_path / "b.parquet")
+    (tmp_path / "c.csv").write_text(STEPS + "".join(f"ring-1,{line}\n" for line in minutes))
+    for name in ("b.parquet", "c.csv"):
+        run(clinic, tmp_path / name, "step_count")
+    assert main(["lake", "compact", "--home", str(clinic.home)]) == 0
+    (path,) = clinic.lake.files("step_count")
+    assert pq.read_table(path)["steps"].to_pylist() == [0, 1, 2, 3]
+
+
 def test_refused_rows_are_released_by_enrolling(clinic, tmp_path):
     (tmp_path / "in.csv").write_text(f"{STEPS}ring-9,{MINUTE},30\n")
     run(clinic, tmp_path / "in.csv", "step_count")
