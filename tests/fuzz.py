@@ -22,30 +22,12 @@ from ingest.lake.intake import Flush, Intake, Received
 from ingest.wire.messages import decode_batch, encode_batch, encode_observation
 from ingest.wire.topics import THEENGS, parse
 from tests.fixtures_ingest import T0, one_of_each, write_enrolment
+from tests.unit.test_points import ODD, VALID, changed, places
 
 BASE = "flarecast/v1/north/gw-1/"
 PER_FLUSH = 2000
 #: Growth from the middle to the end that is not a leak: allocators keep some of what they had.
 FLAT_MB = 32
-
-
-def _point(schema: str, body: dict[str, object]) -> dict[str, object]:
-    name, version = schema.split(":")
-    return {
-        "header": {
-            "uuid": "0d6e1f3c-8a51-4c5e-9d1b-6e0c2f4a7b10",
-            "schema_id": {"namespace": "omh", "name": name, "version": version},
-            "source_creation_date_time": "2026-09-21T09:00:05Z",
-        },
-        "body": body,
-    }
-
-
-_WHEN = {"effective_time_frame": {"date_time": "2026-09-21T09:00:00Z"}}
-_POINTS = [
-    _point("heart-rate:2.0", {"heart_rate": {"value": 72, "unit": "beats/min"}, **_WHEN}),
-    _point("rr-interval:1.0", {"rr_interval": {"value": 812, "unit": "ms"}, **_WHEN}),
-]
 
 
 def _good() -> list[tuple[str, bytes]]:
@@ -55,7 +37,7 @@ def _good() -> list[tuple[str, bytes]]:
         (BASE + one.kind, encode_batch(number, T0, one.kind, [encode_observation(one)] * 3))
         for number, one in enumerate(observations, 1)
     ]
-    points = [(BASE + "points/strap-1", json.dumps([each, each]).encode()) for each in _POINTS]
+    points = [(BASE + "points/strap-1", json.dumps([each, each]).encode()) for each in VALID]
     return [
         *batches,
         *points,
@@ -73,6 +55,12 @@ class Fuzz:
     def message(self) -> Received:
         pick = self._random
         topic, payload = pick.choice(self._good)
+        if "/points/" in topic and pick.random() < 0.7:
+            # good JSON all the same: bytes alone would rarely come past the parser
+            valid = pick.choice(VALID)
+            place = pick.choice(list(places(valid)))
+            odd = changed(valid, place, pick.choice(ODD), is_removed=bool(place) and pick.random() < 0.2)
+            payload = json.dumps([odd, valid]).encode()
         for _ in range(pick.choice((0, 1, 1, 1, 2, 3))):
             payload = self._mutated(payload)
         if pick.random() < 0.02:

@@ -1,5 +1,6 @@
 """What a flush makes of messages: rows for the lake, refusals for the quarantine, sequences to confirm."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from ingest.wire.messages import (
     encode_observation,
 )
 from ingest.wire.topics import THEENGS, Topic, parse
+
+logger = logging.getLogger(__name__)
 
 #: Messages remembered as stored; older ones are recognised by the readers of the lake.
 REMEMBERED: Final = 200_000
@@ -175,6 +178,12 @@ class Intake:
                 found = points.decode(message.payload, device)
         except MessageError as error:
             self._refuse(flush, topic.gateway, f"{topic.leaf}/{device}", str(error), message.payload)
+            return
+        except Exception as error:
+            # a fault of ours: delivered again and again it would end every collector that takes it
+            logger.exception("codec_failed leaf=%s", topic.leaf)
+            words = f"flarecast has a fault here: {error!r}"
+            self._refuse(flush, topic.gateway, f"{topic.leaf}/{device}", words, message.payload)
             return
         for refusal in found.refused:
             kind = f"{topic.leaf}/{device}"

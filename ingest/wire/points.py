@@ -11,6 +11,7 @@ is published beat by beat is as good as what came over Bluetooth.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -67,7 +68,7 @@ def decode(payload: bytes, device: DeviceId) -> Points:
         When it is not JSON, or no data point at all.
     """
     try:
-        content = json.loads(payload)
+        content = read_json(payload)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"data points: not JSON: {error}") from None
     given = content if isinstance(content, list) else [content]
@@ -81,7 +82,28 @@ def decode(payload: bytes, device: DeviceId) -> Points:
                 found.observations.append(_observation(header, body, device))
             except (MessageError, ObservationError) as error:
                 found.refused.append(Refusal(str(error), alone))
+            except ArithmeticError as error:
+                # the schemas set numbers no limit
+                found.refused.append(Refusal(f"data points: a number is out of range: {error}", alone))
     return Points(_joined(found.observations), found.refused)
+
+
+def read_json(payload: bytes) -> Any:
+    """Content of JSON as RFC 8259 has it: Python also reads NaN and numbers without end.
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    return json.loads(payload, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is not a number that can be kept")
+    return number
 
 
 def _bodies(point: Any) -> Iterator[tuple[Any, Any]]:
@@ -146,7 +168,9 @@ def _duration(quantity: Mapping[str, Any]) -> int:
 
 def _interval(body: Body) -> tuple[int, int]:
     """Start, and length in whole seconds, of the effective time frame; an instant is a second long."""
-    frame = body["effective_time_frame"]
+    frame = body.get("effective_time_frame")
+    if frame is None:
+        raise MessageError("'effective_time_frame' is needed: without it nobody knows when")
     if "date_time" in frame:
         return _moment(frame["date_time"]), 1
     interval = frame["time_interval"]
@@ -222,13 +246,17 @@ def _step_count(body: Body, named: Named) -> Observation:
 
 
 def _physical_activity(body: Body, named: Named) -> Observation:
-    """Steps where it counts them, what was practised otherwise."""
+    """Steps where it counts them, what was practised otherwise, for its net duration."""
     moved = body.get("base_movement_quantity")
     if moved is not None and moved["unit"] == "steps":
         return _steps(moved, body, named)
+    return _practice(body, named, _seconds(body, "duration"))
+
+
+def _practice(body: Body, named: Named, duration_s: int | None = None) -> Observation:
+    """What was practised; the older schema checks neither a movement nor a duration beside the time frame."""
     start, period_s = _interval(body)
     practice = re.sub("[^a-z0-9]+", "-", str(body["activity_name"]).lower())[:64].strip("-")
-    duration_s = _seconds(body, "duration")
     return PracticeLog(
         device=named.device,
         start_utc=start,
@@ -270,7 +298,7 @@ _READERS: Final[dict[str, Callable[[Body, Named], Observation]]] = {
     "omh:heart-rate:2.0": _heart_rate,
     "omh:rr-interval:1.0": _rr_interval,
     "omh:step-count:3.0": _step_count,
-    "omh:physical-activity:1.2": _physical_activity,
+    "omh:physical-activity:1.2": _practice,
     "ieee:physical-activity:1.0": _physical_activity,
     "omh:sleep-episode:1.1": _sleep_episode,
     "ieee:sleep-episode:1.0": _sleep_episode,

@@ -7,7 +7,6 @@ A step counter (``steps``) is left out: an advertisement does not say since when
 counts, and nobody can tell a reset from a loss.
 """
 
-import json
 from typing import Any, Final
 
 from devices.clock import SECOND
@@ -15,7 +14,7 @@ from devices.ids import DeviceId
 from devices.observations import Battery, HeartRate, Observation
 from ingest.errors import MessageError
 from ingest.wire.messages import decode_observation, encode_observation
-from ingest.wire.points import Points, Refusal
+from ingest.wire.points import Points, Refusal, read_json
 
 SOURCE: Final = "theengs/1"
 _RATES: Final = ("act_bpm", "bpm")
@@ -35,7 +34,7 @@ def decode(payload: bytes, device: DeviceId, arrived_utc: int) -> Points:
         When it is not a JSON object.
     """
     try:
-        said = json.loads(payload)
+        said = read_json(payload)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"theengs: not JSON: {error}") from None
     if not isinstance(said, dict):

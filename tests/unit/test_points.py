@@ -209,6 +209,91 @@ def test_nothing_but_refusals_leaves(value, schema, noise):
         assert is_taken_or_refused(theengs.decode, payload, BAND, 1_700_000_000 * SECOND)
 
 
+VALID = [
+    point("omh:heart-rate:2.0", heart_rate=quantity(72, "beats/min"), effective_time_frame=INTERVAL),
+    point("omh:rr-interval:1.0", rr_interval=quantity(800, "ms"), effective_time_frame=AT),
+    point("omh:step-count:3.0", step_count=quantity(431, "steps"), effective_time_frame=INTERVAL),
+    point("omh:physical-activity:1.2", activity_name="walking", reported_activity_intensity="light",
+          effective_time_frame=INTERVAL),
+    point("ieee:physical-activity:1.0", activity_name="walking", duration=quantity(4, "min"),
+          base_movement_quantity=quantity(3, "repetitions"), effective_time_frame=INTERVAL),
+    point("omh:sleep-episode:1.1", total_sleep_time=quantity(7, "h"), number_of_awakenings=2,
+          is_main_sleep=True, effective_time_frame=NIGHT),
+    point("ieee:sleep-episode:1.0", total_sleep_time=quantity(7, "h"), number_of_awakenings=2,
+          is_main_sleep=True, effective_time_frame=NIGHT),
+    point(HRV, heart_rate_variability=quantity(42, "ms"), method="rmssd", effective_time_frame=INTERVAL),
+]  # fmt: skip
+#: What the schemas set no limit, know nothing of, or Python alone takes for JSON.
+ODD = [
+    None,
+    True,
+    7,
+    -7,
+    10**30,
+    1e300,
+    -1e300,
+    0.4,
+    "x",
+    "",
+    [],
+    [1],
+    {},
+    {"value": 1},
+    float("inf"),
+    float("nan"),
+]
+
+
+def places(value, path=()):
+    """Path of every value inside a value, itself included."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield from places(inner, (*path, key))
+
+
+def changed(value, path, odd, *, is_removed=False):
+    if not path:
+        return odd
+    copy = dict(value)
+    if len(path) == 1 and is_removed:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = changed(value[path[0]], path[1:], odd, is_removed=is_removed)
+    return copy
+
+
+@pytest.mark.parametrize("valid", VALID, ids=lambda one: one["header"]["schema_id"]["name"])
+def test_every_schema_is_taken_and_no_part_of_it_can_do_harm(valid):
+    """Each value left out, or in its place something odd; a property that the schema does not know."""
+    (taken,) = read(valid).observations
+    assert taken.sample_count == 1
+    for path in places(valid):
+        for odd in ODD:
+            assert is_taken_or_refused(points.decode, json.dumps(changed(valid, path, odd)).encode(), BAND)
+        if path:
+            rest = json.dumps(changed(valid, path, None, is_removed=True)).encode()
+            assert is_taken_or_refused(points.decode, rest, BAND)
+    for name in ("base_movement_quantity", "duration", "descriptive_statistic", "total_sleep_time"):
+        for odd in ODD:
+            body = {name: odd, **valid["body"]}
+            assert is_taken_or_refused(points.decode, json.dumps({**valid, "body": body}).encode(), BAND)
+
+
+def test_a_time_is_needed_where_a_schema_needs_none():
+    ((reason, _),) = read(point("omh:physical-activity:1.2", activity_name="walking")).refused
+    assert "'effective_time_frame' is needed" in reason
+
+
+def test_a_fault_of_a_codec_ends_no_collector(tmp_path, monkeypatch, caplog):
+    """Delivered again and again such a message would end one after the other."""
+    intake = Intake(read_enrolment(write_enrolment(tmp_path / "e.csv", ["gw-1"])))
+    monkeypatch.setattr(points, "decode", lambda *_: {}["missing"])
+    topic = "flarecast/v1/north/gw-1/points/strap-1"
+    (refused,) = intake.sort([Received(topic, b"{}", None, 1_796_000_000 * SECOND)]).refused
+    assert (refused.payload, "fault" in refused.reason) == (b"{}", True)
+    assert "codec_failed" in caplog.text
+
+
 def test_theengs():
     """A heart rate and a battery of the moment they came; the step counter has no beginning and is left."""
     at = 1_764_000_000 * SECOND + 1
