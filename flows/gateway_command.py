@@ -7,21 +7,20 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from devices.clock import from_utc, system_clock
+from devices.clock import system_clock
 from flows.errors import UserError
 from flows.gateway_config import GatewayConfig, read_config
 from flows.gateway_uplink import Uplink
+from flows.gateway_words import show
 from ingest.edge.bluez import BluezHost
 from ingest.edge.gateway import Gateway
 from ingest.edge.ledger import Ledger, read_accounts
 from ingest.edge.radio import Radio
 from ingest.edge.spool import DEFAULT_LIMITS, Spool
 from ingest.edge.spool_cipher import load_key
-from ingest.edge.spool_limits import EARLIEST_UTC
 from ingest.edge.spool_reader import SpoolReader, is_encrypted
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ async def _run(config: GatewayConfig, open_radio: OpenRadio) -> None:
             finally:
                 for task in beside:
                     task.cancel()
-                _write_status(config, gateway)
+                _write_status(config, gateway, is_running=False)
     finally:
         await asyncio.to_thread(uplink.stop)
         ledger.close()
@@ -108,18 +107,20 @@ async def _report(config: GatewayConfig, gateway: Gateway) -> None:
         await asyncio.sleep(STATUS_EVERY_S)
 
 
-def _write_status(config: GatewayConfig, gateway: Gateway) -> None:
+def _write_status(config: GatewayConfig, gateway: Gateway, *, is_running: bool = True) -> None:
     devices = {
         device: {
             "is_listening": progress.is_listening,
             "connections": progress.connections,
             "revised": progress.revised,
+            "silence": gateway.reason_of_silence(device),
         }
         for device, progress in gateway.progress.items()
     }
     partial = config.status.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps({"utc": system_clock(), "devices": devices}))
+        said = {"utc": system_clock(), "is_running": is_running, "devices": devices}
+        partial.write_text(json.dumps(said))
         partial.replace(config.status)
     except OSError as error:
         # a full disk: the spool has said so, and whether wearables listen is not worth the gateway
@@ -133,41 +134,8 @@ def show_status(path: Path, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(status))
         return 0
-    samples = status["samples"]
-    print(f"gateway {config.gateway} at {config.site}, broker {config.broker}")
-    print(f"  kept {samples['appended']}  sent {samples['sealed']}  confirmed {samples['confirmed']} samples")
-    print(f"  spool {_fill(samples)}")
-    for kind, counts in samples["by_kind"].items():
-        kept, sent, confirmed = counts["appended"], counts["sealed"], counts["confirmed"]
-        print(f"    {kind:12} kept {kept}  sent {sent}  confirmed {confirmed}")
-    for device, seen in status["devices"].items():
-        _show_device(device, seen)
+    show(config, status, now=system_clock())
     return 0
-
-
-def _fill(samples: dict[str, Any]) -> str:
-    """State of the spool: how full, how old, and what is wrong in capitals."""
-    oldest = samples["oldest_utc"]
-    waits = "nothing waits" if oldest is None else f"oldest unconfirmed from {_moment(oldest)}"
-    percent = 100 * samples["used"] / samples["most"]
-    said = f"{samples['state'].upper()}: {samples['word']}" if samples["word"] else samples["state"]
-    return f"{said}  {samples['used']} bytes ({percent:.1f} % of its limit), {waits}"
-
-
-def _show_device(device: str, seen: dict[str, Any]) -> None:
-    came = "no data yet" if seen["heard_utc"] is None else f"data at {_moment(seen['heard_utc'])}"
-    state = "listening" if seen.get("is_listening") else "not connected"
-    print(f"  {device:12} {came}, {state}, {seen.get('connections', 0)} connections since the start")
-    print(f"    kept {seen['kept']}  sent {seen['sent']}  confirmed {seen['confirmed']}", end="")
-    print(f"  revised {seen.get('revised', 0)} since the start")
-    for log, value in seen["clock"].items():
-        print(f"    {log} {_moment(value) if abs(value) >= EARLIEST_UTC else value}")
-    for reason, count in seen["rejected"].items():
-        print(f"    rejected {count}: {reason}")
-    for reason, (count, seconds) in seen["gaps"].items():
-        print(f"    gaps {count}, {seconds:.0f} s: {reason}")
-    for gap in seen["latest_gaps"]:
-        print(f"    gap {_moment(gap['start_utc'])} to {_moment(gap['end_utc'])}: {gap['reason']}")
 
 
 def _status(config: GatewayConfig) -> dict[str, Any]:
@@ -189,9 +157,12 @@ def _status(config: GatewayConfig) -> dict[str, Any]:
         }
         for device, account in accounts.items()
     }
-    return {"utc": said.get("utc"), "samples": asdict(counts), "devices": devices}
-
-
-def _moment(utc: int) -> str:
-    moment: datetime = from_utc(utc)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    held = sum(by_device.waiting.values()) + sum(by_device.unconfirmed.values())
+    # counted against what is really there: what neither waits nor was confirmed is gone
+    lost = counts.appended - counts.confirmed - held
+    return {
+        "utc": said.get("utc"),
+        "is_running": said.get("is_running", False),
+        "samples": {**asdict(counts), "lost": lost},
+        "devices": devices,
+    }

@@ -1,18 +1,18 @@
 """`flarecast gateway pair`: what is near, how strong and how charged, and which of it belongs here."""
 
 import asyncio
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from devices.clock import system_clock
-from devices.codec import battery
-from devices.drivers.registry import DRIVERS
-from devices.drivers.session import UnansweredError
-from devices.errors import DecodeError
+from devices.drivers.registry import DRIVERS, find_driver
+from devices.errors import DevicesError
 from devices.ids import DeviceId, GatewayId, SiteId, check_id
+from devices.observations import Battery
 from flows.errors import UserError
 from flows.gateway_command import OpenRadio, open_bluez
 from flows.gateway_config import GatewayConfig, read_config, write_config
@@ -76,10 +76,15 @@ async def _pair(config: GatewayConfig, scan_s: float, ask: Ask, open_radio: Open
         if not found:
             print("no new wearable is near; worn straps and charged rings advertise")
         for sighting, driver in found:
-            paired = await _offer(radio, sighting, driver, ask)
+            paired = await _offer(
+                radio, sighting, driver, ask, {device.device_id for device in config.devices}
+            )
             if paired is not None and sighting.is_private:
                 paired = await _bonded(config, open_radio, sighting, paired, scan_s)
-            config = config if paired is None else config.with_device(paired)
+            if paired is not None:
+                # at once: who stops here keeps what was answered
+                config = config.with_device(paired)
+                write_config(config)
     write_config(config)
     print(f"{config.path}: {len(config.devices)} paired")
 
@@ -89,7 +94,9 @@ def _driver(sighting: Sighting) -> str | None:
     return next(matching, None)
 
 
-async def _offer(radio: Radio, sighting: Sighting, driver: str, ask: Ask) -> PairedDevice | None:
+async def _offer(
+    radio: Radio, sighting: Sighting, driver: str, ask: Ask, taken: Collection[DeviceId]
+) -> PairedDevice | None:
     """The wearable under the id it gets; ``None`` when it is not ours."""
     address = sighting.device.address
     try:
@@ -97,16 +104,39 @@ async def _offer(radio: Radio, sighting: Sighting, driver: str, ask: Ask) -> Pai
     except EdgeError as error:
         print(f"{sighting.name or address}  {sighting.rssi} dBm  cannot be connected: {error}")
         return None
-    charge = "?" if candidate.battery_pct is None else f"{candidate.battery_pct} %"
+    charge = "not told" if candidate.battery_pct is None else f"{candidate.battery_pct} %"
     print(f"{sighting.name or address}  {driver}  {sighting.rssi} dBm  battery {charge}")
     if sighting.is_private and candidate.serial is None:
         # its address is another one tomorrow, and nothing else tells who it is
         print("  changes its address and states no serial number: bond it first, in the system's settings")
         return None
-    answer = ask("  id for this wearable (empty: not ours): ").strip()
-    if not answer:
-        return None
-    return PairedDevice(DeviceId(check_id(answer, "device")), address, driver, serial=candidate.serial)
+    name = _named(ask, taken)
+    return None if name is None else PairedDevice(name, address, driver, serial=candidate.serial)
+
+
+def _named(ask: Ask, taken: Collection[DeviceId]) -> DeviceId | None:
+    """The id that is answered; asked again until it is one. ``None`` when it is not theirs."""
+    while answer := _answer(ask, "  is this yours? then name it, such as band-1 (only Enter: no): "):
+        try:
+            name = DeviceId(check_id(answer, "id"))
+        except DevicesError as error:
+            print(f"  {error}")
+            continue
+        if name not in taken:
+            return name
+        print(f"  {name} is another wearable already")
+    return None
+
+
+def _answer(ask: Ask, question: str) -> str:
+    # the event loop waits for the answer too, and would keep Ctrl-C until it came
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return ask(question).strip()
+    except EOFError:
+        raise UserError("nobody answers: pair where somebody can type") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _bonded(
@@ -128,13 +158,9 @@ async def _bonded(
 
 async def _look_closer(radio: Radio, sighting: Sighting, driver: str) -> Candidate:
     async with _session(radio, sighting) as session:
-        level: int | None = None
-        if session.has(battery.LEVEL):
-            try:
-                level = battery.decode(await session.read(battery.LEVEL))
-            except (UnansweredError, DecodeError):
-                # some tell it only to whom they are bonded to
-                level = None
+        # some tell it only to whom they are bonded to
+        told = await find_driver(driver).read_battery(session)
+        level = next((item.level_pct for item in told.items if isinstance(item, Battery)), None)
         return Candidate(sighting, driver, level, await read_serial(session))
 
 

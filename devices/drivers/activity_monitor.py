@@ -49,6 +49,8 @@ class ActivityMonitor:
     services: tuple[str, ...] = (pams.SERVICE,)
     #: Summaries come by the minute at best, and nothing while it is not worn.
     silence_s: float = 3600.0
+    #: By the Battery Service.
+    read_battery = staticmethod(read_battery)
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Stream until the link ends."""

@@ -11,6 +11,7 @@ from devices.blobs import pack_u16
 from devices.clock import DAY, MINUTE, SECOND
 from devices.codec import banglejs
 from devices.codec.banglejs import AskTime, Block, Clock, Fetch, FetchState, Message, Request, SetTime
+from devices.drivers.readings import read_battery
 from devices.drivers.session import Harvest, Item, Plan, Rejected, Session, Stream
 from devices.errors import DecodeError, ObservationError
 from devices.ids import DeviceId
@@ -43,6 +44,8 @@ class Bangle:
     name: str = "bangle"
     plan: Plan = "history"
     services: tuple[str, ...] = (banglejs.SERVICE,)
+    #: By the Battery Service.
+    read_battery = staticmethod(read_battery)
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Pull what is new."""

@@ -78,6 +78,11 @@ class ColmiRing:
     plan: Plan = "history"
     services: tuple[str, ...] = (colmi.SERVICE,)
 
+    async def read_battery(self, session: Session) -> Harvest:
+        """Battery level by the ring's own command."""
+        async with session.notifications(colmi.NOTIFY) as small:
+            return await _Visit(session, small, None).battery()
+
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Pull what is new, oldest day first."""
         async with AsyncExitStack() as stack:

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from devices.clock import SECOND
-from devices.codec import battery, heart_rate
+from devices.codec import heart_rate
+from devices.drivers.readings import read_battery
 from devices.drivers.session import (
     Beats,
     Harvest,
@@ -13,11 +14,10 @@ from devices.drivers.session import (
     Plan,
     Rejected,
     Session,
-    UnansweredError,
 )
 from devices.errors import DecodeError
 from devices.ids import DeviceId
-from devices.observations import Battery, HeartRate, RrInterval
+from devices.observations import HeartRate, RrInterval
 
 _MAX_RATE: Final = 255
 #: One transaction, one fsync, for what comes within this time; a strap notifies once a second.
@@ -34,30 +34,18 @@ class HrStrap:
     name: str = "hr_strap"
     plan: Plan = "live"
     services: tuple[str, ...] = (heart_rate.SERVICE,)
+    #: By the Battery Service.
+    read_battery = staticmethod(read_battery)
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Stream until the link ends."""
         # subscribe first: a beat during the battery reading is a beat too
         async with session.notifications(heart_rate.MEASUREMENT) as stream:
-            if session.has(battery.LEVEL):
-                yield Harvest((await _read_battery(session),))
+            yield await read_battery(session)
             while True:
                 batch = await stream.take(gather_s=_GATHER_S)
                 items = tuple(item for frame in batch for item in read_frame(session.device, frame))
                 yield Harvest(items, notifications=len(batch))
-
-
-async def _read_battery(session: Session) -> Item:
-    try:
-        payload = await session.read(battery.LEVEL)
-    except UnansweredError as error:
-        # worth nothing beside the beats that come meanwhile
-        return Rejected(Battery.kind, f"battery not read: {error}", b"")
-    try:
-        level = battery.decode(payload)
-    except DecodeError as error:
-        return Rejected(Battery.kind, str(error), payload)
-    return Battery(device=session.device, start_utc=session.now(), source=battery.SOURCE, level_pct=level)
 
 
 def read_frame(device: DeviceId, frame: Notification) -> tuple[Item, ...]:

@@ -32,6 +32,8 @@ class InfiniTime:
     services: tuple[str, ...] = (infinitime.SERVICE,)
     #: Says nothing while it lies still: an hour of silence is a wearer asleep, more is looked into.
     silence_s: float = 3600.0
+    #: By the Battery Service.
+    read_battery = staticmethod(read_battery)
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Stream until the link ends."""

@@ -44,6 +44,8 @@ class PolarPpi:
     services: tuple[str, ...] = (polar_pmd.SERVICE,)
     #: The first intervals come about 25 s after the start, whatever the gateway thinks of silence.
     silence_s: float = 60.0
+    #: By the Battery Service.
+    read_battery = staticmethod(read_battery)
 
     async def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Stream until the link ends."""

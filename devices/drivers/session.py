@@ -162,6 +162,10 @@ class Driver(Protocol):
         """Services by which an advertisement is recognised (128-bit text)."""
         ...
 
+    async def read_battery(self, session: Session) -> Harvest:
+        """Battery level, for who pairs it; empty where it does not tell."""
+        ...
+
     def run(self, session: Session) -> AsyncGenerator[Harvest]:
         """Harvests of one connection; ends when a history has been read."""
         ...

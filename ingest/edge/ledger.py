@@ -34,6 +34,8 @@ GAPS_KEPT: Final = 10_000
 #: No notification is longer; what is refused of a stored log is shortened to this.
 FRAME_BYTES: Final = 512
 KEPT_LOG: Final = "kept"
+#: Cursors of when something of a kind last came.
+HEARD_PREFIX: Final = "heard-"
 #: Frames and gaps that wait in memory while the disk is full.
 UNWRITTEN_KEPT: Final = 10_000
 #: A refusal costs at most so many writes in vain.
@@ -62,6 +64,8 @@ class DeviceAccount:
         Samples in the spool since it was made; in messages; committed at the clinic.
     heard_utc : int or None
         When data last came, microseconds UTC.
+    heard : mapping
+        The same, by kind.
     clock : mapping
         What is known of its clock, by log of its driver.
     rejected : mapping
@@ -76,6 +80,7 @@ class DeviceAccount:
     sent: int = 0
     confirmed: int = 0
     heard_utc: int | None = None
+    heard: Mapping[str, int] = field(default_factory=dict[str, int])
     clock: Mapping[str, int] = field(default_factory=dict[str, int])
     rejected: Mapping[str, int] = field(default_factory=dict[str, int])
     gaps: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
@@ -136,7 +141,9 @@ class Ledger:
             kept = cursor_name(DeviceId(each.device), KEPT_LOG)
             before = account[kept] if kept in account else self._spool.cursor(kept) or 0
             account[kept] = before + each.sample_count
-            account[cursor_name(DeviceId(each.device), HEARD_LOG)] = self._clock()
+            now = self._clock()
+            account[cursor_name(DeviceId(each.device), HEARD_LOG)] = now
+            account[cursor_name(DeviceId(each.device), HEARD_PREFIX + each.kind)] = now
         return account
 
     def cursor(self, name: str) -> int | None:
@@ -269,6 +276,11 @@ def _read_accounts(
             sent=sent,
             confirmed=max(0, sent - samples.unconfirmed.get(device, 0)),
             heard_utc=mine.get(HEARD_LOG),
+            heard={
+                log.removeprefix(HEARD_PREFIX): value
+                for log, value in mine.items()
+                if log.startswith(HEARD_PREFIX)
+            },
             clock={log: value for log, value in mine.items() if log.startswith(CLOCK_PREFIX)},
             rejected=rejected.get(device, {}),
             gaps=gaps.get(device, {}),

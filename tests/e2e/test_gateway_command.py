@@ -74,7 +74,8 @@ def paired_house(path: Path, capsys: pytest.CaptureFixture[str]) -> House:
 
     shown: list[str] = []
     pair(path, gateway="gw-1", site="home-1", broker=BROKER, scan_s=0.3, ask=ask, open_radio=house.open_radio)
-    assert any("dBm" in text and "battery 87 %" in text for text in shown)
+    assert any("hr_strap" in text and "dBm" in text and "battery 87 %" in text for text in shown)
+    assert any("colmi_ring" in text and "dBm" in text and "battery 64 %" in text for text in shown)
     return house
 
 

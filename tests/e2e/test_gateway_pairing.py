@@ -1,5 +1,8 @@
 """Who is whose: wearables that change their address are taken by their bond and their serial number."""
 
+import os
+import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -102,7 +105,7 @@ def test_private_address_is_bonded_and_known_by_its_serial(
     def ask(_: str) -> str:
         shown.append(capsys.readouterr().out)
         # a bonded characteristic cannot be read before: its battery is not known
-        return "strap-1" if "battery ?" in shown[-1] else ""
+        return "strap-1" if "battery not told" in shown[-1] else ""
 
     pair(
         path,
@@ -189,3 +192,46 @@ def test_only_bonded_wearables_are_expected(tmp_path: Path) -> None:
     config = GatewayConfig(tmp_path, GatewayId("g"), SiteId("s"), BrokerAddress("h", 1))
     config = config.with_device(PairedDevice(DeviceId("a"), OURS, "hr_strap", is_bonded=True))
     assert config.with_device(PairedDevice(DeviceId("b"), THEIRS, "hr_strap")).bonded == [OURS]
+
+
+def test_an_answer_that_is_no_id_or_taken_is_asked_for_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gateway.toml"
+    asked = pairing(House(strap(OURS), strap(THEIRS)), path, "My Strap", "strap-1", "strap-1", "strap-2")
+    assert len(asked) == 4
+    assert all("is this yours?" in question for question in asked)
+    assert {device.device_id for device in read_config(path).devices} == {"strap-1", "strap-2"}
+    told = capsys.readouterr().out
+    assert "id 'My Strap' is not" in told
+    assert "strap-1 is another wearable already" in told
+
+
+@pytest.mark.parametrize(("stop", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (EOFError, UserError)])
+def test_who_stops_keeps_what_was_answered(
+    tmp_path: Path, stop: type[BaseException], raised: type[BaseException]
+) -> None:
+    path = tmp_path / "gateway.toml"
+    answers: list[str] = ["strap-1"]
+
+    def ask(_: str) -> str:
+        if not answers:
+            raise stop
+        return answers.pop()
+
+    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 0.4}
+    house = House(strap(OURS), strap(THEIRS))
+    with pytest.raises(raised):
+        pair(path, ask=ask, open_radio=house.open_radio, **how)  # type: ignore[arg-type]
+    assert [device.device_id for device in read_config(path).devices] == ["strap-1"]
+
+
+def test_ctrl_c_ends_it_while_it_asks(tmp_path: Path) -> None:
+    def ask(_: str) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        raise AssertionError("Ctrl-C waited for the answer")
+
+    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 0.4}
+    with pytest.raises(KeyboardInterrupt):
+        pair(tmp_path / "gateway.toml", ask=ask, open_radio=House(strap(OURS)).open_radio, **how)  # type: ignore[arg-type]
