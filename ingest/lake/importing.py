@@ -114,9 +114,10 @@ def store_rows(
 def _judge(row: dict[str, Any], kind: str, enrolment: Enrolment, now: int) -> Arrived | Refused:
     """The observation of a row, or why it is none."""
     gateway = str(row.get("gateway") or "")
-    sequence = max(1, int(row.get("sequence") or 1))
+    sequence = 1
     payload = b""
     try:
+        sequence = _sequence(row.get("sequence"))
         payload = msgspec.msgpack.encode(_values(row, kind))
         observation = decode_observation(kind, payload)
     except (MessageError, ObservationError, ValueError, OverflowError, TypeError) as error:
@@ -130,6 +131,15 @@ def _judge(row: dict[str, Any], kind: str, enrolment: Enrolment, now: int) -> Ar
     reason = AHEAD_OF_ARRIVAL if is_ahead else UNKNOWN_DEVICE if owner is None else OTHER_GATEWAY
     alone = encode_batch(sequence, now, kind, [encode_observation(observation)])
     return Refused(gateway, kind, reason, observation.sample_count, alone)
+
+
+def _sequence(cell: Any) -> int:
+    """Number of the message a row came in; 1 where it is not known."""
+    if cell in (None, 0):
+        return 1
+    if not isinstance(cell, int) or not 0 < cell < 2**63:
+        raise ObservationError(f"sequence {str(cell)[:40]!r} is not the number of a message")
+    return cell
 
 
 def _values(row: dict[str, Any], kind: str) -> list[Any]:

@@ -1,6 +1,8 @@
 """`flarecast import`: the wire's checks, the lake's tables, and once is enough."""
 
+import csv
 import json
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ from devices.tables import TABLES
 from flows.cli import main
 from flows.clinic import Clinic
 from ingest.lake.columns import Arrived, read_rows, to_table
+from ingest.lake.importing import import_file
 from tests.fixtures_ingest import ENROLMENT_HEADER, T0, one_of_each
 
 ROW = "p-1,north,Europe/Berlin,gw-1,{},2020-01-01T00:00Z,\n"
@@ -88,6 +91,43 @@ def test_what_the_wire_would_refuse_is_refused_with_the_same_words(clinic, tmp_p
         "more or fewer cells",
     ):
         assert words in reasons
+
+
+ODD = [
+    "",
+    "x",
+    "-1",
+    "1e400",
+    "nan",
+    "9" * 23,
+    "0001-01-01T00:00:00+14:00",
+    "2024-05-01T10:00",
+    "1 x",
+    "70000 1",
+]
+
+
+@pytest.mark.parametrize("observation", one_of_each(), ids=lambda one: one.kind)
+def test_no_cell_ends_an_import(clinic, tmp_path, observation):
+    """Whatever stands in one: the row is stored or refused."""
+    kind = observation.kind
+    row = to_table(kind, [Arrived(observation, "gw-1", 1)], T0).slice(0, 1).to_pylist()[0]
+    cells = {name: as_cell(value) for name, value in row.items()}
+    rows = [{**cells, name: odd} for name in cells for odd in ODD]
+    with (tmp_path / "in.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(cells))
+        writer.writeheader()
+        writer.writerows(rows)
+    done = import_file(clinic.lake, clinic.enrolment(), tmp_path / "in.csv", kind, clock=lambda: T0)
+    assert done.rows == len(rows)
+    assert done.refused > len(ODD)
+    assert done.refused == sum(clinic.lake.quarantined().values())
+
+
+def as_cell(value):
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def test_a_second_import_writes_nothing(clinic, tmp_path, capsys):
