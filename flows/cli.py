@@ -11,7 +11,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows import alerts_parser, analyst_parser, clinic_parser, gateway_parser, record_parser, settings
+from flows import (
+    alerts_parser,
+    analyst_parser,
+    clinic_parser,
+    gateway_parser,
+    record_parser,
+    risk_parser,
+    settings,
+)
 from flows.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -57,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_collector,
         *clinic_parser.COMMANDS,
         *record_parser.COMMANDS,
+        *risk_parser.COMMANDS,
         *alerts_parser.COMMANDS,
         _add_hrv,
         *gateway_parser.COMMANDS,

@@ -50,15 +50,19 @@ def lagged(values: Floats, lag: int) -> Floats:
     return moved
 
 
-def sum_and_count(values: Floats, newest: int, oldest: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Sum and count of what is there of the days t-oldest to t-newest, day by day."""
-    total: Floats = np.zeros(values.shape)
-    count = np.zeros(values.shape, np.int64)
-    for lag in range(newest, min(oldest, values.shape[1] - 1) + 1):
-        part = values[:, : values.shape[1] - lag]
+def sum_and_count(
+    values: Floats, newest: int, oldest: int, *, first: int = 0
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Sum and count of what is there of the days t-oldest to t-newest, day by day, from column `first` on."""
+    days = values.shape[1]
+    total: Floats = np.zeros((len(values), days - first))
+    count = np.zeros(total.shape, np.int64)
+    for lag in range(newest, min(oldest, days - 1) + 1):
+        low = max(first, lag)
+        part = values[:, low - lag : days - lag]
         held = ~np.isnan(part)
-        total[:, lag:] += np.where(held, part, 0.0)
-        count[:, lag:] += held
+        total[:, low - first :] += np.where(held, part, 0.0)
+        count[:, low - first :] += held
     return total, count
 
 

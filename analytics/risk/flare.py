@@ -120,7 +120,7 @@ def judge(
         raise ValueError(f"a past needs {PAST_DAYS} columns before the first one scored, not {first}")
     start = 0 if past is None else first - PAST_DAYS
     against = deviations_of(panel, scales, first=start)
-    labels = flare_labels(panel)
+    labels = flare_labels(panel, start)
     monitored = None
     if past is not None:
         monitored = np.where(past.monitored_days > 0, past.monitored_days - first, np.nan)

@@ -65,10 +65,11 @@ class Labels:
     is_at_risk: Marks
 
 
-def flare_labels(panel: Panel) -> Labels:
-    """Label every day of the panel."""
+def flare_labels(panel: Panel, first: int = 0) -> Labels:
+    """Label every day of the panel; no day before column `first` exceeds anything."""
     nrs = panel.values["nrs"]
-    mean = _recent_mean(nrs)
+    mean = np.full(panel.shape, np.nan)
+    mean[:, first:] = _recent_mean(nrs, first)
     with np.errstate(invalid="ignore"):
         # near the top of the scale less has to do; above a mean of 9 nothing can, and only the tap speaks
         exceeds = nrs - mean >= np.minimum(EXCESS, np.maximum(10 - mean - 0.5, LEAST_EXCESS)) - TIE
@@ -92,10 +93,10 @@ def flare_labels(panel: Panel) -> Labels:
     )
 
 
-def _recent_mean(nrs: Floats) -> Floats:
+def _recent_mean(nrs: Floats, first: int) -> Floats:
     """Mean pain of days t-35 to t-8; with fewer than 7 reports t-35 to t-2; with fewer than 5 none."""
-    old_sum, old_count = sum_and_count(nrs, GAP, LONGEST)
-    young_sum, young_count = sum_and_count(nrs, SHORT_GAP, GAP - 1)
+    old_sum, old_count = sum_and_count(nrs, GAP, LONGEST, first=first)
+    young_sum, young_count = sum_and_count(nrs, SHORT_GAP, GAP - 1, first=first)
     is_enough = old_count >= ENOUGH
     count = np.where(is_enough, old_count, old_count + young_count)
     total = np.where(is_enough, old_sum, old_sum + young_sum)

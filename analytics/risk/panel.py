@@ -121,7 +121,7 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
     context : Table, optional
         What suspends or segments scoring (:data:`analytics.risk.context.CONTEXT`).
     """
-    rows = patient_days.filter(pc.less_equal(patient_days["local_date"], pa.scalar(last)))  # pyright: ignore
+    rows = _up_to(patient_days, last)
     numbers = rows["local_date"].cast(pa.int32()).to_numpy()
     end = (last - EPOCH).days
     start = int(numbers.min()) if len(numbers) else end + 1
@@ -130,12 +130,12 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
     order = np.argsort(np.array(names, np.object_)) if names else np.empty(0, np.int64)
     place = np.empty(len(names), np.int64)
     place[order] = np.arange(len(names))
-    at = place[key.indices.to_numpy()], numbers - start
     shape = len(names), end + 1 - start
+    at = place[key.indices.to_numpy()] * shape[1] + (numbers - start)
 
     def spread(values: Array, empty: Any, dtype: Any) -> Array:
         matrix = np.full(shape, empty, dtype)
-        matrix[at] = values
+        matrix.reshape(-1)[at] = values
         return matrix
 
     segments = {
@@ -165,6 +165,14 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
         quality=spread(reasons.indices.fill_null(-1).to_numpy(), -1, np.int32),
         qualities=tuple(reasons.dictionary.to_pylist()),
     )
+
+
+def _up_to(rows: pa.Table, last: date) -> pa.Table:
+    """Rows of the dates up to `last`; as they are where there are no others."""
+    newest = pc.max(rows["local_date"]).as_py()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    if newest is None or newest <= last:
+        return rows
+    return rows.filter(pc.less_equal(rows["local_date"], pa.scalar(last)))  # pyright: ignore
 
 
 def _column(rows: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:

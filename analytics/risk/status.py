@@ -21,6 +21,8 @@ LEARNING_DAYS: Final = 14
 INSUFFICIENT, LEARNING = "insufficient_data", "learning"
 IN_FLARE, POSSIBLE_FLARE = "in_flare", "possible_flare"
 UNCALIBRATED, OK = "uncalibrated", "ok"
+#: Statuses with a risk.
+SCORED: Final = (UNCALIBRATED, OK)
 #: By their code in a matrix.
 STATUSES: Final = (INSUFFICIENT, LEARNING, IN_FLARE, POSSIBLE_FLARE, UNCALIBRATED, OK)
 

@@ -1,0 +1,219 @@
+"""`flarecast risk`: explain a published number, check it in SQL, show how far calibration is.
+
+Everything is read from the published snapshot: what is explained is what was shown.
+"""
+
+import json
+import math
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from analytics.metrics import METRICS
+from analytics.risk import set_based
+from analytics.risk.languages import render
+from analytics.risk.model import SHIPPED, Model
+from analytics.risk.progress import progress
+from analytics.risk.scales import DEFAULT_SCALES
+from analytics.risk.status import OK, SCORED
+from analytics.risk.type_one import HIGHEST, NOMINAL, type_one
+from analytics.store import query
+from devices.errors import IdError
+from devices.ids import check_id
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.patient_context import patient_context
+
+#: How far two readings of one night may lie apart.
+TOLERANCE: Final = 1e-6
+_CHECKED: Final = ("risk_3d", "risk_7d", "deviation", "onset_count", "onsets_expected")
+
+
+def run_explain(home: Path, patient: str, day: date, *, language: str, as_json: bool) -> int:
+    """Print why a patient's day was judged as it was; returns the exit code."""
+    try:
+        check_id(patient, "patient")
+    except IdError as error:
+        raise UserError(str(error)) from None
+    where = f"where patient = '{patient}' and local_date = date '{day}'"
+    current = Clinic(home).current
+    found = query.run(current, f"from flare_risk {where}").to_pylist()
+    if not found:
+        raise UserError(f"nothing published of {patient} on {day}")
+    (risk,) = found
+    # the day itself may have been frozen away; its scores stand
+    days = query.run(current, f"from patient_day {where}").to_pylist()
+    metrics = query.run(current, f"from baseline {where} order by metric").to_pylist()
+    if as_json:
+        print(json.dumps({"risk": risk, "patient_day": days, "baseline": metrics}, default=str))
+        return 0
+    _print(Console(soft_wrap=True, highlight=False), risk, days[0] if days else {}, metrics, language)
+    return 0
+
+
+def _print(
+    console: Console, risk: dict[str, Any], day: dict[str, Any], metrics: list[dict[str, Any]], language: str
+) -> None:
+    sentence = render(risk["message"], json.loads(risk["parameters"]), language)
+    console.print(f"[bold]{risk['patient']}, {risk['local_date']}: {risk['status']}[/bold]")
+    console.print(sentence)
+    console.print(f"why        {risk['reason']}")
+    if risk["label_quality"]:
+        console.print(f"label      {risk['label_quality']}")
+    console.print(f"alert      {_alert(risk)}")
+    console.print(f"similar    {_similar(risk)}")
+    console.print(_contributions(json.loads(risk["contributions"])))
+    console.print(
+        f"{risk['onset_count']:.0f} flares known, {risk['onsets_expected']:.1f} expected by the model"
+    )
+    console.print(_completeness(metrics))
+    worn = day.get("wear_min")
+    console.print(f"worn       {'not known' if worn is None else f'{worn / 60:.1f} h'} on that day")
+    console.print(f"monitored  {risk['monitored_days']} days; {risk['cell_count']} of 9 recent values")
+    console.print(f"model      {risk['model_version']}; spreads {metrics[0]['scales_version']}")
+
+
+def _alert(risk: dict[str, Any]) -> str:
+    if risk["status"] not in SCORED:
+        return "none: not scored"
+    shadow = "" if risk["status"] == OK else " (shadow: not sent)"
+    last = f"; last one {risk['last_alert_date']}" if risk["last_alert_date"] else ""
+    return f"{'would alert' if risk['would_alert'] else 'would not alert'}{shadow}{last}"
+
+
+def _similar(risk: dict[str, Any]) -> str:
+    if risk["reference_per_100"] is None:
+        return "not known: nobody has counted what followed on such days at this site"
+    followed = f"about {risk['reference_per_100']} were followed by a flare"
+    return f"of 100 similar days {followed} ({risk['reference_day_count']} days counted)"
+
+
+def _contributions(parts: dict[str, float]) -> Table:
+    table = Table(
+        "feature", "log-odds", "odds", title="Contributions (associated, not causes)", title_justify="left"
+    )
+    for name, value in sorted(parts.items(), key=lambda pair: -abs(pair[1])):
+        said = "own history" if name == "own_history" else render(name, {})
+        table.add_row(f"{said} [dim]{name}[/dim]", f"{value:+.2f}", f"x {math.exp(value):.2f}")
+    return table
+
+
+def _completeness(metrics: list[dict[str, Any]]) -> Table:
+    table = Table("metric", "z", "baseline days", "why not", title="Completeness", title_justify="left")
+    for row in metrics:
+        z = "" if row["z"] is None else f"{row['z']:+.2f}"
+        table.add_row(METRICS[row["metric"]].name, z, str(row["baseline_count"]), row["quality"] or "")
+    return table
+
+
+def run_check(home: Path, day: date, *, as_json: bool) -> int:
+    """Compute a published night in SQL and compare; returns 1 when they differ."""
+    clinic = Clinic(home)
+
+    def rows(table: str, first: int, last: int) -> pa.Table:
+        low, high = day - timedelta(days=first), day - timedelta(days=last)
+        return query.run(
+            clinic.current, f"from {table} where local_date between date '{low}' and date '{high}'"
+        )
+
+    published = rows("flare_risk", 0, 0)
+    if not published.num_rows:
+        raise UserError(f"nothing published of {day}")
+    inputs = {
+        "patient_day": rows("patient_day", 48, 0),
+        "baseline": rows("baseline", 13, 1),
+        "before": rows("flare_risk", 1, 1),
+        "earlier": rows("flare_risk", 3, 3),
+        "context": patient_context(clinic),
+    }
+    with duckdb.connect() as con:
+        found = set_based.night(con, day, inputs, model=_model(published), scales=DEFAULT_SCALES)
+    worst = _difference(published, found["risk"])
+    answer = {"date": str(day), "patients": published.num_rows, "largest_difference": worst}
+    print(json.dumps(answer) if as_json else f"{published.num_rows} patients, largest difference {worst:.1e}")
+    return int(worst > TOLERANCE)
+
+
+def _model(published: pa.Table) -> Model:
+    versions = set(published["model_version"].to_pylist())
+    if versions != {SHIPPED.version}:
+        raise UserError(
+            f"scored by {', '.join(sorted(versions))}: only {SHIPPED.version} can be checked here"
+        )
+    return SHIPPED
+
+
+def _difference(published: pa.Table, found: pa.Table) -> float:
+    """Largest difference of any number; infinite where one has a value and the other none."""
+    theirs = {row["patient"]: row for row in found.to_pylist()}
+    worst = 0.0
+    for row in published.to_pylist():
+        other = theirs.get(row["patient"])
+        if other is None or other["status"] != row["status"]:
+            return math.inf
+        for name in _CHECKED:
+            one, two = row[name], other[name]
+            if (one is None) != (two is None):
+                return math.inf
+            worst = max(worst, 0.0 if one is None else abs(one - two))
+    return worst
+
+
+def run_progress(home: Path, *, as_json: bool) -> int:
+    """Print how far the site is on the way to a model of its own; returns the exit code."""
+    current = Clinic(home).current
+    (span,) = query.run(
+        current,
+        "select min(local_date) filter (monitored_days > 0) as begun, max(local_date) as today,"
+        " count(*) filter (would_alert and local_date > current_day - 28) as alerts,"
+        " count(distinct patient) filter (local_date = current_day) as patients"
+        " from flare_risk, (select max(local_date) as current_day from flare_risk)",
+    ).to_pylist()
+    if span["begun"] is None:
+        raise UserError("nothing has been scored yet")
+    onsets = query.run(
+        current, "select distinct patient, last_onset_date from flare_risk where last_onset_date is not null"
+    )
+    found = progress(onsets["last_onset_date"].to_pylist(), span["begun"], span["today"])
+    answer = {
+        "date": str(span["today"]),
+        "patients": span["patients"],
+        "onsets": found.onsets,
+        "onsets_per_week": round(found.per_week, 2),
+        "needed": found.needed,
+        "expected": found.expected and str(found.expected),
+        "shadow_alerts_28d": span["alerts"],
+    }
+    print(json.dumps(answer) if as_json else _progress_words(answer))
+    return 0
+
+
+def _progress_words(answer: dict[str, Any]) -> str:
+    when = f", expected on {answer['expected']}" if answer["expected"] else ""
+    needed = "enough to refit"
+    if answer["needed"]:
+        needed = f"{answer['needed']} needed for the next stage of fitting{when}"
+    return (
+        f"{answer['date']}: {answer['patients']} patients\n"
+        f"  onsets so far        {answer['onsets']} ({answer['onsets_per_week']:.1f} a week); {needed}\n"
+        f"  alerts in 28 days    {answer['shadow_alerts_28d']}, of the risk model: not sent unless approved"
+    )
+
+
+def run_type_one(series: int) -> int:
+    """Print type-I errors of trend and level shift; returns 1 when one is above what is promised."""
+    if series < 100:
+        raise UserError(f"{series} series are too few: 100 or more")
+    table = Table("lag-1", "missing", "trend", "level shift", title=f"SYNTHETIC, nominal {NOMINAL}")
+    highest = 0.0
+    for row in type_one(series):
+        highest = max(highest, row.trend, row.shift)
+        numbers = (f"{row.autocorrelation:.1f}", f"{row.missing:.0%}", f"{row.trend:.3f}", f"{row.shift:.3f}")
+        table.add_row(*numbers)
+    Console().print(table, f"highest {highest:.3f}, promised at most {HIGHEST}")
+    return int(highest > HIGHEST)
