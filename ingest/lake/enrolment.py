@@ -244,8 +244,11 @@ def _zone(place: str, name: str) -> str:
 
 def _instant(place: str, column: str, text: str) -> int:
     try:
-        return to_utc(datetime.fromisoformat(text))
-    except ValueError:
+        utc = to_utc(datetime.fromisoformat(text))
+        # a local time at either end of the calendar lies beyond it in UTC
+        from_utc(utc)
+        return utc
+    except (ValueError, OverflowError):
         raise EnrolmentError(
             f"{place}: {column}: {text!r} is not ISO 8601 with an offset (2024-05-01T00:00Z)"
         ) from None

@@ -151,6 +151,10 @@ def test_an_enrolment_holds_for_its_interval(tmp_path):
         (ROW.replace("Europe/Berlin", "../etc"), "e.csv:2: zone:"),
         (ROW.replace("strap-1", "Strap 1"), "e.csv:2: device 'Strap 1'"),
         (ROW.replace("2024-01-01T00:00Z", "2024-01-01T00:00"), "e.csv:2: valid_from_utc: '2024-01-01T00:00'"),
+        (
+            ROW.replace("2024-01-01T00:00Z", "0001-01-01T00:00+14:00"),
+            "e.csv:2: valid_from_utc: '0001-01-01T00:00+14:00'",
+        ),
         (ROW.replace("2024-02-01T00:00Z", "soon"), "e.csv:2: valid_to_utc: 'soon'"),
         (ROW.replace("2024-02-01", "2023-02-01"), "e.csv:2: valid_to_utc: not after valid_from_utc"),
         (ROW.replace(",north", ""), "e.csv:2: 6 columns, not 7"),
