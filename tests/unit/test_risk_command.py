@@ -1,0 +1,115 @@
+"""`flarecast risk` on a published snapshot: what was shown is what is explained, checked and counted."""
+
+import json
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from analytics.risk import scores
+from analytics.store.publish import publish
+from devices.clock import system_clock
+from flows.cli import main
+from flows.clinic import Clinic
+from tests.fixtures_analytics import patient_days
+
+FIRST = date(2026, 1, 5)
+DAY = FIRST + timedelta(days=59)
+
+
+def tables():
+    pain = [3.0 + (i % 20 > 17) * 4 for i in range(60)]
+    columns = {
+        "steps": [5000.0 + 100 * (i % 7) for i in range(57)] + [9000.0] * 3,
+        "tst_min": [420.0 + i % 30 for i in range(60)],
+        "rmssd_ms": [30.0 + i % 5 for i in range(60)],
+        "resting_hr_bpm": [60.0 + i % 3 for i in range(60)],
+        "nrs": [*pain[:58], 3.0, 3.0],
+        "wear_min": [800.0] * 60,
+    }
+    rows = pa.concat_tables(
+        [patient_days(FIRST, columns, patient="p-1"), patient_days(FIRST, columns, patient="p-2")]
+    )
+    return scores.compute(rows, FIRST, DAY) | {"patient_day": rows}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clinic")
+    publish(Clinic(folder).published, tables(), {}, clock=system_clock)
+    return folder
+
+
+def run(home, capsys, *words):
+    code = main(["risk", *words, "--home", str(home)])
+    caught = capsys.readouterr()
+    return code, caught.out, caught.err
+
+
+def test_explain_says_sentence_contributions_completeness_and_model(home, capsys):
+    code, said, _ = run(home, capsys, "explain", "p-1", "--date", str(DAY))
+    assert code == 0
+    whole = json.loads(run(home, capsys, "explain", "p-1", "--date", str(DAY), "--json")[1])
+    risk = whole["risk"]
+    assert said.splitlines()[0] == f"p-1, {DAY}: uncalibrated"
+    assert risk["sentence"] in said
+    for name, value in json.loads(risk["contributions"]).items():
+        assert name in said
+        assert f"{value:+.2f}" in said
+    assert "shadow: not sent" in said
+    assert "worn       13.3 h" in said
+    assert "no value on this day" in said
+    assert "prior-1" in said
+    assert "default-1" in said
+    assert "nobody has counted" in said
+    assert "%" not in said
+
+
+def test_explain_in_german(home, capsys):
+    assert "Schritte am Tag" in run(home, capsys, "explain", "p-1", "--date", str(DAY), "--language", "de")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("explain", "p-9", "--date", str(DAY)), f"nothing published of p-9 on {DAY}"),
+        (("explain", "p'; drop", "--date", str(DAY)), "patient"),
+        (("explain", "p-1", "--date", str(DAY), "--language", "fr"), "no sentences in 'fr'"),
+        (("check", "--date", "2020-01-01"), "nothing published of 2020-01-01"),
+    ],
+)
+def test_a_mistake_is_one_line(home, capsys, words, reason):
+    code, said, error = run(home, capsys, *words)
+    assert (code, said) == (2, "")
+    assert reason in error
+    assert error.count("\n") == 1
+
+
+def test_a_published_night_is_the_one_computed_in_sql(home, capsys):
+    code, said, _ = run(home, capsys, "check", "--date", str(DAY), "--json")
+    found = json.loads(said)
+    assert (code, found["patients"]) == (0, 2)
+    assert found["largest_difference"] <= 1e-6
+
+
+@pytest.mark.parametrize("moved", [1e-3, None])
+def test_a_published_number_that_nobody_computes_so_is_found(tmp_path, capsys, moved):
+    wrong = tables()
+    risk = wrong["flare_risk"]
+    values = risk["risk_7d"].to_pylist()
+    values[-1] = None if moved is None else values[-1] + moved
+    place = risk.schema.get_field_index("risk_7d")
+    wrong["flare_risk"] = risk.set_column(place, risk.schema.field(place), pa.array(values))
+    publish(Clinic(tmp_path).published, wrong, {}, clock=system_clock)
+    assert run(tmp_path, capsys, "check", "--date", str(DAY))[0] == 1
+
+
+def test_progress_counts_every_onset_once(home, capsys):
+    code, said, _ = run(home, capsys, "progress", "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert (found["patients"], found["onsets"], found["needed"]) == (2, 4, 100)
+    # four in eight weeks
+    assert found["onsets_per_week"] == 0.5
+    assert date.fromisoformat(found["expected"]) > DAY + timedelta(weeks=180)
+    assert "not sent unless approved" in run(home, capsys, "progress")[1]
