@@ -8,10 +8,10 @@ SETUP := deploy/setup.sh
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof torture lock clean python
+.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof torture torture-alerts lock clean python
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --days 3"
 	$(BIN)/flarecast demo $(DEMO_ARGS)
@@ -36,6 +36,9 @@ proof: python ## a million random and mutated messages, every one accounted for:
 torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled: TORTURE_ARGS="--kills 20 --seed 7"
 	@$(SETUP) debian mosquitto ip=iproute2
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
+
+torture-alerts: python ## 50 kills of the alert worker, 1,000 alerts to servers that fail in every way: TORTURE_ARGS="--seed 7"
+	$(BIN)/python -m tests.torture.alerts $(TORTURE_ARGS)
 
 bench: python ## measure and write bench.json: ONLY=name
 	@$(SETUP) debian mosquitto mosquitto_sub=mosquitto-clients

@@ -133,11 +133,11 @@ def queue_alert(
     recipient="nurse-1",
     severity="high",
     rule=None,
-    letters=(("open", "1"),),
+    letters=(("open", "1", 0),),
 ):
-    """An alert in the store with its messages due now; returns its reference.
+    """An alert in the store with its messages; returns its reference.
 
-    `letters` are (kind, step); each goes to the recipient by the channels in their order.
+    `letters` are (kind, step, microseconds from now); each goes to the recipient by the channels in order.
     """
     name = new_reference()
     with journal.transaction() as con:
@@ -170,9 +170,9 @@ def queue_alert(
                     channels=tuple(channels),
                     grouping=f"alert:{name}",
                     severity=severity,
-                    not_before_utc=now,
+                    not_before_utc=now + wait,
                 )
-                for kind, step in letters
+                for kind, step, wait in letters
             ],
             now,
         )

@@ -20,6 +20,11 @@ FIRST_WAIT: Final = 15 * SECOND
 LONGEST_WAIT: Final = HOUR
 #: Up to half of the wait is left to chance, so that a receiver that comes back is not stormed.
 JITTER: Final = 0.5
+#: Whatever the deadline: time in which no worker ran is not the receiver's fault, nor is one bad moment.
+#: Five fit into the shortest deadline.
+FEWEST_ATTEMPTS: Final = 5
+#: A receiver that wants to be left alone for longer than this may lose to the next channel.
+PATIENCE_S: Final = 300.0
 #: Kind of a message -> what a channel is told.
 EVENTS: Final[dict[str, Event]] = {
     "open": "opened",
@@ -66,10 +71,11 @@ def settle(
     if outcome.kind == "sent":
         journal.outbox.mark_sent(claim.key)
         return Counter(sent=count)
-    due = clock() + wait_before(attempt, outcome.retry_after_s, chance)
     if outcome.kind == "permanent":
         return give_up(journal, claim, outcome.reason, clock, fallback)
-    if due > max(message.deadline_utc for message in claim.messages):
+    due = clock() + wait_before(attempt, outcome.retry_after_s, chance)
+    is_tried = attempt >= FEWEST_ATTEMPTS or (outcome.retry_after_s or 0.0) > PATIENCE_S
+    if is_tried and due > max(message.deadline_utc for message in claim.messages):
         return give_up(journal, claim, f"deadline passed: {outcome.reason}", clock, fallback)
     journal.outbox.retry(claim.key, outcome.reason, due)
     LOG.warning("delivery failed key=%s attempt=%d reason=%s", claim.key, attempt, outcome.reason)

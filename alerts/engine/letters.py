@@ -7,16 +7,17 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 
 from alerts.store.schema import outbox
-from devices.clock import HOUR
+from devices.clock import HOUR, MINUTE
 
 Kind = Literal["open", "repeat", "escalate", "event", "unmuted", "resolved", "digest"]
 
 #: After this long a channel is given up: the next one is tried, and after the last it is a dead letter.
+#: Per channel, so the second of a critical alert is tried after five minutes at the latest.
 DEADLINE: Final[dict[str, int]] = {
     "low": 72 * HOUR,
     "medium": 24 * HOUR,
-    "high": 4 * HOUR,
-    "critical": 1 * HOUR,
+    "high": 30 * MINUTE,
+    "critical": 5 * MINUTE,
 }
 #: Said of the end of an alert, or of many: needed whatever became of the alert since.
 AFTERWARDS: Final = ("resolved", "digest")

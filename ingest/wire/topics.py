@@ -9,6 +9,7 @@ where the gateway believes to be; the registry knows better.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -79,6 +80,11 @@ def subscriptions(group: str | None = None) -> list[str]:
     """Filters of everything gateways send, for one collector or for a group that shares the work."""
     filters = [EVERYTHING, *(f"{ROOT}/+/+/{leaf}/+" for leaf in FOREIGN)]
     return filters if group is None else [f"$share/{check_id(group, 'group')}/{one}" for one in filters]
+
+
+def live_subscriptions(kinds: Iterable[str]) -> list[str]:
+    """Filters of some kinds only, and of foreign clients, whose kinds stand in the message."""
+    return [f"{ROOT}/+/+/{one}" for one in (*sorted(kinds), *(f"{leaf}/+" for leaf in FOREIGN))]
 
 
 @lru_cache(maxsize=65_536)

@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
-from alerts.delivery.attempt import send_within
+from alerts.delivery.attempt import FEWEST_ATTEMPTS, FIRST_WAIT, send_within
 from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, SENT, permanent, transient
 from alerts.delivery.dead_letter import RULE, Fallback
 from alerts.delivery.worker import Worker, deliver_due
 from alerts.engine.journal import Journal
+from alerts.engine.letters import DEADLINE
 from alerts.engine.outbox import LEASE
 from devices.clock import SECOND, system_clock
 from tests.fixtures_alerts import Hands
@@ -55,6 +56,28 @@ def test_a_permanent_no_goes_to_the_next_channel_at_once(journal, clock):
     deliver_due(journal, [push, mail], clock)
     assert [len(way.told) for way in (push, mail)] == [1, 1]
     assert journal.outbox.counts() == {"failed": 1, "sent": 1}
+
+
+def test_after_an_outage_of_ours_the_receiver_gets_its_attempts_all_the_same(journal, clock):
+    queue_alert(journal, channels=("push", "mail"), severity="critical")
+    clock.forward(DEADLINE["critical"] * 10)
+    push, mail = Way("push", *[transient("HTTP 500")] * (FEWEST_ATTEMPTS - 1)), Way("mail")
+    while not journal.outbox.counts().get("sent"):
+        deliver_due(journal, [push, mail], clock)
+        clock.forward(60 * SECOND)
+    assert (len(push.told), len(mail.told)) == (FEWEST_ATTEMPTS, 0)
+
+
+def test_who_wants_to_be_left_alone_past_the_deadline_loses_to_the_next_channel(journal, clock):
+    queue_alert(journal, channels=("push", "mail"), severity="critical")
+    push, mail = Way("push", transient("HTTP 429", retry_after_s=3600)), Way("mail")
+    deliver_due(journal, [push, mail], clock)
+    assert (len(push.told), len(mail.told)) == (1, 1)
+
+
+def test_the_fewest_attempts_fit_into_the_shortest_deadline():
+    longest = sum(FIRST_WAIT * 2**number for number in range(FEWEST_ATTEMPTS - 1))
+    assert longest < min(DEADLINE.values())
 
 
 def test_a_dead_letter_is_an_alert_told_by_what_is_left(journal, clock):
