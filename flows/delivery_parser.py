@@ -1,4 +1,4 @@
-"""Command lines of delivery: `flarecast alerts test-channel | worker`."""
+"""Command lines of delivery: `flarecast alerts test-channel | worker | steps | step | pathways`."""
 
 import argparse
 from typing import Any
@@ -46,4 +46,51 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-ACTIONS = (_add_test_channel, _add_worker)
+def _add_steps(actions: Any) -> argparse.ArgumentParser:
+    steps = actions.add_parser("steps", help="what the care pathway suggests for an alert, as it stands now")
+    steps.add_argument("alert", metavar="REFERENCE")
+    steps.set_defaults(run=_steps)
+    return steps
+
+
+def _steps(arguments: argparse.Namespace) -> int:
+    from flows.alerts_parser import home_of
+    from flows.pathway_command import show_steps
+
+    return show_steps(home_of(arguments), arguments.alert)
+
+
+def _add_step(actions: Any) -> argparse.ArgumentParser:
+    step = actions.add_parser("step", help="a step was done or taken up, or declined, and why")
+    step.add_argument("alert", metavar="REFERENCE")
+    step.add_argument("step", metavar="STEP")
+    which = step.add_mutually_exclusive_group(required=True)
+    which.add_argument("--accept", action="store_true", help="done, or taken up by the patient")
+    which.add_argument("--decline", action="store_true")
+    step.add_argument("--why", required=True, metavar="TEXT")
+    step.set_defaults(run=_step)
+    return step
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    from flows.alerts_parser import home_of
+    from flows.pathway_command import record_step
+
+    home = home_of(arguments)
+    return record_step(home, arguments.alert, arguments.step, is_accepted=arguments.accept, why=arguments.why)
+
+
+def _add_pathways(actions: Any) -> argparse.ArgumentParser:
+    pathways = actions.add_parser("pathways", help="care pathways in force; exit code 1 if anything is wrong")
+    pathways.set_defaults(run=_pathways)
+    return pathways
+
+
+def _pathways(arguments: argparse.Namespace) -> int:
+    from flows.alerts_parser import home_of
+    from flows.pathway_command import lint_pathways
+
+    return lint_pathways(home_of(arguments))
+
+
+ACTIONS = (_add_test_channel, _add_worker, _add_steps, _add_step, _add_pathways)

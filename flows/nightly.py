@@ -16,6 +16,7 @@ import pyarrow as pa
 from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
+from alerts.engine.suggestions import attach
 from alerts.rules.pack import load_pack
 from analytics.features import days as features
 from analytics.features import four_weeks
@@ -27,6 +28,7 @@ from devices.clock import Clock
 from devices.observations import KINDS
 from flows import inventory, work_days
 from flows.clinic import Clinic
+from flows.contraindications import contraindications, site_pathways
 from flows.errors import UserError
 from flows.inventory import Manifest
 
@@ -218,13 +220,16 @@ def raise_alerts(clinic: Clinic, plan: Plan, channels: tuple[Any, ...], clock: C
     """Judge the scored nights in order; after each tell what it opened, as that night would have."""
     told = Told()
     with Journal(clinic.journal_path, clock) as journal:
-        pack = load_pack()
+        pack, pathways = load_pack(), site_pathways(clinic)
+        known = contraindications(clinic, clock())
         for day in plan.score_days:
             tables = {
                 name: clinic.derived.read(name, day, day)
                 for name in ("patient_day", "baseline", "flare_risk")
             }
-            night = run_night(journal, pack, day, tables)
+            with journal.transaction():
+                night = run_night(journal, pack, day, tables)
+                attach(journal, pathways, lambda patient: known.get(patient, {}), clock())
             told.opened += night.opened
             told.resolved += night.resolved
             if channels:

@@ -4,13 +4,15 @@ import logging
 import random
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome, transient
+from alerts.delivery.clinical import clinical_alerts
 from alerts.delivery.dead_letter import Fallback, tell_dead
 from alerts.delivery.notice import ClinicalAlert, Event, Notice
 from alerts.engine.journal import Journal
-from alerts.engine.outbox import Claim, Message
+from alerts.engine.outbox import Claim
 from alerts.errors import ChannelError
 from devices.clock import HOUR, SECOND, Clock
 
@@ -51,7 +53,7 @@ def make_attempt(
     if channel is None:
         return give_up(journal, claim, "the channel is not set up", clock, fallback)
     try:
-        notice = notice_of(claim, is_clinical=channel.is_clinical)
+        notice = notice_of(claim, clinical_alerts(journal, claim) if channel.is_clinical else ())
     except ChannelError as fault:
         return give_up(journal, claim, str(fault), clock, fallback)
     outcome = send_within(channel, notice, clock(), limit_s)
@@ -112,32 +114,17 @@ def send_within(channel: Channel, notice: Notice, utc: int, limit_s: float = LON
     return transient("no end within the limit" if thread.is_alive() else "the channel failed")
 
 
-def notice_of(claim: Claim, *, is_clinical: bool) -> Notice:
-    """What a channel is told of a batch; who and why only if it is clinical."""
+def notice_of(claim: Claim, clinical: Sequence[ClinicalAlert] = ()) -> Notice:
+    """What a channel is told of a batch; who and why only if that is given."""
     lead = claim.messages[0]
-    about = [message for message in claim.messages if message.scope == "patient"]
+    is_technical = all(message.scope != "patient" for message in claim.messages)
     return Notice(
         key=claim.key,
-        event=EVENTS[lead.kind] if about or lead.kind != "open" else "technical",
+        event="technical" if is_technical and lead.kind in ("open", "unmuted") else EVENTS[lead.kind],
         reference=lead.alert,
         counts=Counter(message.severity for message in claim.messages),
         recipient=lead.recipient,
-        clinical=tuple(_told(message) for message in about) if is_clinical else (),
-    )
-
-
-def _told(message: Message) -> ClinicalAlert:
-    return ClinicalAlert(
-        alert=message.alert,
-        patient=message.patient,
-        rule=message.rule,
-        rule_version=message.rule_version,
-        severity=message.severity,
-        status=message.status,
-        local_date=message.local_date,
-        zone=message.zone,
-        sentence=message.sentence,
-        opened_utc=message.opened_utc,
+        clinical=tuple(clinical),
     )
 
 

@@ -113,7 +113,7 @@ def test_nothing_of_the_patient_leaves(caplog, fields, kind, severity):
         one = message(fields, kind, severity)
         for channel in channels:
             assert not channel.is_clinical
-            assert channel.send(notice_of(one, is_clinical=channel.is_clinical), now).kind == "sent"
+            assert channel.send(notice_of(one), now).kind == "sent"
     push = "\n".join(f"{one.method} {one.path} {one.headers} {one.body.decode()}" for one in asked)
     left = {"webhook": wire.bytes.decode(), "push": push, "mail": readable(box.mails[0]), "log": caplog.text}
     for where, text in left.items():

@@ -22,6 +22,7 @@ from alerts.engine.night import CONDITION_ENDED, run_night
 from alerts.engine.outbox import LEASE
 from alerts.errors import ChannelError
 from alerts.rules.pack import load_pack
+from alerts.store.schema import suggestion
 from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
 from tests.fixtures_alerts import NIGHT, Hands, tables
 from tests.fixtures_delivery import answering
@@ -209,6 +210,9 @@ def test_signed_sent_verified_and_received_once(journal, clock):
 
 def test_a_clinical_webhook_is_told_who_and_why(journal, clock):
     alert = breach(journal, "p-7")
+    with journal.transaction() as con:
+        step = {"pathway": "flare", "pathway_version": 1, "step": "call", "status": "suggested"}
+        con.execute(suggestion.insert().values(alert=alert.alert, suggested_utc=0, **step))
     seen = []
 
     class Wire(httpx.BaseTransport):
@@ -225,6 +229,8 @@ def test_a_clinical_webhook_is_told_who_and_why(journal, clock):
     assert (told["alert"], told["patient"], told["rule"]) == (alert.alert, "p-7", "deviation-3d")
     assert (told["local_date"], told["zone"]) == (NIGHT.isoformat(), "Europe/Berlin")
     assert told["sentence"] == alert.sentence
+    assert told["readings"]["flare_risk.deviation"] == -2.0
+    assert told["steps"] == ["call: suggested"]
 
 
 def webhook(url, secret=SECRET):
@@ -267,11 +273,11 @@ def test_the_receiver_refuses_a_wrong_signature_an_old_one_and_a_changed_body(jo
     assert len(receiver.received) == 1
 
 
-def _notice(journal, *, is_clinical=False):
+def _notice(journal):
     """What a channel is told of the message, claimed anew."""
     with journal.transaction() as con:
         con.exec_driver_sql("update outbox set status = 'queued', batch = null")
-    return notice_of(journal.outbox.claim(["webhook"]), is_clinical=is_clinical)
+    return notice_of(journal.outbox.claim(["webhook"]))
 
 
 def test_the_receiver_keeps_a_repeat_out(journal, clock):
