@@ -23,3 +23,27 @@ class ScoringError(AnalyticsError):
 
 class StudyError(AnalyticsError):
     """A study whose definition cannot be used, or that has too few people to be given out."""
+
+
+class LedgerError(AnalyticsError):
+    """The night shift's ledger cannot be opened."""
+
+
+class PartError(AnalyticsError):
+    """A file of a derived table is missing or damaged.
+
+    Parameters
+    ----------
+    path : str
+        The file, below the folder of derived tables.
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

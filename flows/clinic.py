@@ -3,7 +3,8 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 from analytics.store.derived import DerivedStore
 from devices.tables import ENROLMENT
 from flows.errors import UserError
-from ingest.lake.enrolment import Enrolment, read_enrolment
+from ingest.errors import LakeError
+from ingest.lake.enrolment import Enrolment, read_enrolment, read_enrolment_leniently
 from ingest.lake.files import Lake
+from ingest.lake.manifest import only_one
 
 #: File of a folder whose people are simulated.
 SYNTHETIC = "SYNTHETIC"
@@ -24,6 +27,8 @@ class Clinic:
 
     home: Path
     lake_root: Path | None = None
+    #: Shares a new date is cut into; by the number of patients when None.
+    partitions: int | None = None
 
     @property
     def lake(self) -> Lake:
@@ -42,7 +47,7 @@ class Clinic:
 
     @property
     def derived(self) -> DerivedStore:
-        """Derived tables, one file per table and date."""
+        """Derived tables, a file per table, date and share of the patients, and their ledger."""
         return DerivedStore(self.home / "derived")
 
     @property
@@ -56,9 +61,14 @@ class Clinic:
         return self.published / "current.duckdb"
 
     @property
-    def manifest_path(self) -> Path:
-        """What the nightly run has done, with fingerprints."""
-        return self.home / "manifest.json"
+    def reports(self) -> Path:
+        """What every run did and what went wrong; names patients."""
+        return self.home / "reports"
+
+    @property
+    def watermark_path(self) -> Path:
+        """When the last night was published, for whoever watches from outside."""
+        return self.home / "watermark.json"
 
     @property
     def journal_path(self) -> Path:
@@ -69,6 +79,21 @@ class Clinic:
     def is_synthetic(self) -> bool:
         """Whether the people are simulated; the demo leaves a file that says so."""
         return (self.home / SYNTHETIC).exists()
+
+    @contextmanager
+    def alone(self, what: str) -> Generator[None]:
+        """Context in which no other process works on the derived tables.
+
+        Raises
+        ------
+        UserError
+            When one does.
+        """
+        try:
+            with only_one(self.home / "night.lock", what):
+                yield
+        except LakeError as error:
+            raise UserError(str(error)) from None
 
     def enrolment(self) -> Enrolment:
         """The enrolment table.
@@ -90,7 +115,9 @@ class Clinic:
         UserError
             When there is none: a night of nobody would publish an empty snapshot over a good one.
         """
-        found = sorted({row.patient for row in self.enrolment().rows})
+        if not self.enrolment_path.exists():
+            raise UserError(f"no enrolment file at {self.enrolment_path}: whose device is whose?")
+        found = sorted({row.patient for row in read_enrolment_leniently(self.enrolment_path)[1]})
         if not found:
             raise UserError(f"{self.enrolment_path} enrols nobody")
         return found

@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 
 from devices.clock import DAY, system_clock
-from flows import nightly
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.night_snapshot import publish_now
 from flows.progress import bar
 from ingest.lake.batches import merge_batches
 from ingest.lake.compaction import compact
@@ -29,7 +29,7 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
     ]
     # the published views name files: a new snapshot names the new ones before the old are deleted
     if clinic.current.exists() and any(one.parts_written or one.files_deleted for one in done):
-        nightly.publish_snapshot(clinic, system_clock)
+        publish_now(clinic, system_clock)
     merge_batches(clinic.lake, system_clock())
     if as_json:
         print(json.dumps([asdict(one) for one in done]))

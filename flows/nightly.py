@@ -1,85 +1,41 @@
 """The nightly run: lake -> features -> scores -> alerts -> delivery -> snapshot.
 
-Every stage is a plain function of the clinic's folder and a plan, so that the
-same code runs by itself, in a test and as a Prefect task. A night depends on its
-date and its inputs only; a stage whose inputs did not change does nothing.
+A night depends on its date and its inputs only. Patients are computed in shares; a share, a
+patient or a file that fails is named in the report and the rest go on. The ledger says what is
+done: a rerun computes nothing, a late file reopens the dates it touches, and a run that was
+killed is taken up where it was.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pyarrow as pa
+from typing import Any
 
 from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
-from alerts.engine.night import run_night
-from alerts.engine.suggestions import attach
-from alerts.rules.pack import load_pack
-from analytics.features import days as features
-from analytics.features import four_weeks
-from analytics.risk import scores
-from analytics.store import publish, warehouse
-from analytics.store.derived import of_patients
-from analytics.tables import TABLES
+from analytics.errors import PartError
+from analytics.store.ledger import Done, Ledger, Seen
+from analytics.store.partitions import COUNTS, Partition, partitions
+from analytics.store.parts import Part, days_between
 from devices.clock import Clock
-from devices.observations import KINDS
-from flows import inventory, work_days
+from flows import inventory, night_plan
 from flows.clinic import Clinic
-from flows.contraindications import contraindications, site_pathways
 from flows.errors import UserError
-from flows.inventory import Manifest
+from flows.night_alerts import JUDGED_TABLES, Judge
+from flows.night_jobs import Finished, Job, compute_features, compute_scores
+from flows.night_plan import Key, Stock
+from flows.night_report import NightReport, keep_report, keep_watermark
+from flows.night_snapshot import publish_snapshot
+from flows.problems import Problem, in_one_line, is_disk_full, is_of_files
+from flows.reserve import Reserve, reserve
+from flows.runner import Runner, Threads
 
-Result = TypeVar("Result")
-#: How a stage is called: directly, or as a Prefect task of that name.
-Stage = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
+#: Damaged files are found when they are read: so often is a run planned anew without them.
+ROUNDS = 3
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run has to do.
-
-    `feature_days` and `score_days` are the dates whose inputs changed since they
-    were last computed; the fingerprints are stored when their stage is done.
-    """
-
-    first: date
-    last: date
-    patients: tuple[str, ...] | None
-    feature_days: tuple[date, ...]
-    score_days: tuple[date, ...]
-    feature_fingerprints: dict[date, str] = field(repr=False)
-    score_fingerprints: dict[date, str] = field(repr=False)
-
-
-@dataclass
-class NightReport:
-    """What a run did, as printed."""
-
-    first: str
-    last: str
-    patients: int
-    nights: int = 0
-    feature_days: int = 0
-    score_days: int = 0
-    written: int = 0
-    alerts_opened: int = 0
-    alerts_resolved: int = 0
-    alerts_delivered: int = 0
-    alerts_failed: int = 0
-    snapshot: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        return asdict(self)
-
-
-def call_directly(name: str, stage: Callable[..., Result], args: tuple[Any, ...]) -> Result:
-    """Run a stage as the plain function it is."""
-    del name
-    return stage(*args)
+Jobs = Sequence[tuple[Job, Mapping[date, Done]]]
 
 
 def run(
@@ -90,7 +46,9 @@ def run(
     clock: Clock,
     patients: Sequence[str] | None = None,
     channels: Sequence[Any] = (),
-    stage: Stage = call_directly,
+    runner: Runner | None = None,
+    has_alerts: bool = True,
+    problems: Iterable[Problem] = (),
 ) -> NightReport:
     """Bring the nights `first` to `last` up to date.
 
@@ -103,196 +61,271 @@ def run(
     clock : Clock
         Stamps snapshots and journal entries; no computed value depends on it.
     patients : sequence of str, optional
-        Recompute these only, whatever the manifest says; alerts are left to the
-        next whole run.
+        Recompute the shares of these, whatever the ledger says.
     channels : sequence
         Where open alerts are delivered; none keeps them in the journal.
-    stage : callable
-        How stages are called.
+    runner : Runner, optional
+        How stages are called; threads of this process by default.
+    has_alerts : bool
+        False computes and publishes and judges nothing, so that nobody can be told.
+    problems : iterable of Problem
+        What went wrong before, for the report.
 
     Raises
     ------
     UserError
-        Unknown patient, or no enrolment file.
+        Unknown patient, no enrolment file, nobody enrolled, or another run at work.
     """
-    plan = stage("plan", make_plan, (clinic, first, last, tuple(patients) if patients else None))
-    known = clinic.patients()
-    report = NightReport(first.isoformat(), last.isoformat(), len(plan.patients or known))
-    report.feature_days, report.score_days = len(plan.feature_days), len(plan.score_days)
-    report.written += stage("features", make_features, (clinic, plan))
-    report.written += stage("scores", make_scores, (clinic, plan))
-    ways = tuple(channels)
-    if plan.patients is None and plan.score_days:
-        told = stage("alerts", raise_alerts, (clinic, plan, ways, clock))
-        report.alerts_opened, report.alerts_resolved = told.opened, told.resolved
-        report.alerts_delivered, report.alerts_failed = told.sent, told.failed
-    sent, failed = stage("deliver", deliver, (clinic, ways, clock))
-    report.alerts_delivered += sent
-    report.alerts_failed += failed
-    changed = report.written or report.alerts_opened or report.alerts_resolved or report.alerts_delivered
-    if changed or not clinic.current.exists():
-        report.snapshot = str(stage("publish", publish_snapshot, (clinic, clock)))
-        report.written += 1
-    else:
-        report.snapshot = str(clinic.current.resolve())
-    report.nights = count_nights(clinic, first, last, plan.patients)
+    check_patients(clinic, patients or ())
+    with clinic.alone("the night shift"), clinic.derived.ledger() as ledger, reserve(clinic.home) as room:
+        stock = night_plan.take_stock(clinic, ledger)
+        if not stock.patients and not stock.aside:
+            # a night of nobody would publish an empty snapshot over a good one
+            raise UserError(f"{clinic.enrolment_path} enrols nobody")
+        report = NightReport(first.isoformat(), last.isoformat(), len(patients or stock.patients))
+        report.problems += [*problems, *stock.problems]
+        shift = _Shift(clinic, ledger, stock, report, runner or Threads(), room, clock)
+        shift.compute(first, last, tuple(patients or ()))
+        report.feature_days, report.score_days = (
+            len(shift.worked.get(stage, ())) for stage in ("features", "scores")
+        )
+        if has_alerts:
+            shift.judge(first, last, tuple(channels))
+            shift.deliver(tuple(channels))
+        shift.publish()
+        report.nights = count_nights(clinic, first, last, patients)
+        keep_report(clinic, report, clock)
+        keep_watermark(clinic, report, clock)
     return report
 
 
 def check_patients(clinic: Clinic, patients: Iterable[str]) -> None:
     """Raise :class:`UserError` for a patient nobody has enrolled."""
-    unknown = sorted(set(patients) - set(clinic.patients()))
+    unknown = sorted(set(patients) - set(clinic.patients())) if patients else []
     if unknown:
         raise UserError(f"unknown patient {', '.join(unknown)}: not in {clinic.enrolment_path}")
 
 
-def make_plan(clinic: Clinic, first: date, last: date, patients: tuple[str, ...] | None) -> Plan:
-    """Compare the fingerprints of what is there with what was done."""
-    check_patients(clinic, patients or ())
-    manifest = Manifest(clinic.manifest_path)
-    spans = manifest.spans(lake_files(clinic))
-    manifest.save()
-    start = min(inventory.first_day(spans) or first, first)
-    history = [start + timedelta(days=n) for n in range((last - start).days + 1)]
-    digest = inventory.file_digest(clinic.enrolment_path)
-    prints = inventory.feature_fingerprints(spans, digest, history)
-    chained = inventory.score_fingerprints(prints, work_days.fingerprints(clinic, history))
-    wanted = [day for day in history if day >= first]
-    stale = [day for day in history if not manifest.is_done("features", day, prints[day])]
-    unscored = [day for day in wanted if not manifest.is_done("scores", day, chained[day])]
-    if patients is not None:
-        # named patients are recomputed in any case; the manifest speaks of whole nights
-        stale, unscored = sorted({*stale, *wanted}), wanted
-    return Plan(first, last, patients, tuple(stale), tuple(unscored), prints, chained)
-
-
-def make_features(clinic: Clinic, plan: Plan) -> int:
-    """Features of every stale day; returns files written."""
-    if not plan.feature_days:
-        return 0
-    written = 0
-    with warehouse.connect(lake_files(clinic), clinic.enrolment().table) as con:
-        for first, last in _ranges(plan.feature_days):
-            tables = features.compute(con, first, last, patients=plan.patients)
-            written += clinic.derived.replace(tables, first, last, patients=plan.patients)
-    if plan.patients is None:
-        _mark(clinic, "features", {day: plan.feature_fingerprints[day] for day in plan.feature_days})
-    return written
-
-
-def make_scores(clinic: Clinic, plan: Plan) -> int:
-    """Rhythm, baseline, trend and flare risk of every unscored day; returns files written."""
-    if not plan.score_days:
-        return 0
-    history = clinic.derived.read("patient_day", min(plan.score_fingerprints), plan.last)
-    if plan.patients is not None:
-        history = of_patients(history, plan.patients)
-    working = work_days.by_patient(clinic)
-    written = 0
-    for first, last in _ranges(plan.score_days):
-        tables = scores.compute(history, first, last)
-        tables["rhythm"] = _rhythm(clinic, plan, working, first, last)
-        written += clinic.derived.replace(tables, first, last, patients=plan.patients)
-    if plan.patients is None:
-        _mark(clinic, "scores", {day: plan.score_fingerprints[day] for day in plan.score_days})
-    return written
-
-
-def _rhythm(clinic: Clinic, plan: Plan, working: work_days.ByPatient, first: date, last: date) -> pa.Table:
-    since = first - timedelta(days=four_weeks.DAYS - 1)
-    read = [clinic.derived.read(name, since, last) for name in ("day_clock", "night")]
-    if plan.patients is not None:
-        read = [of_patients(rows, plan.patients) for rows in read]
-    return four_weeks.compute(*read, working, first, last)
+def count_nights(clinic: Clinic, first: date, last: date, patients: Sequence[str] | None) -> int:
+    """Patient nights with a sleep window in the range."""
+    nights = clinic.derived.read("night", first, last, columns=["patient", "sleep_source"])
+    if patients is None:
+        return nights.num_rows - nights["sleep_source"].null_count
+    rows = zip(nights["patient"].to_pylist(), nights["sleep_source"].to_pylist(), strict=True)
+    return sum(source is not None and patient in patients for patient, source in rows)
 
 
 @dataclass
-class Told:
-    """Alerts opened and resolved, messages sent and failed."""
+class _Shift:
+    """One run at work."""
 
-    opened: int = 0
-    resolved: int = 0
-    sent: int = 0
-    failed: int = 0
+    clinic: Clinic
+    ledger: Ledger
+    stock: Stock
+    report: NightReport
+    runner: Runner
+    room: Reserve
+    clock: Clock
+    is_full: bool = False
+    worked: dict[str, set[date]] = field(default_factory=dict[str, set[date]])
 
+    # -- computing ------------------------------------------------------------------------------
 
-def raise_alerts(clinic: Clinic, plan: Plan, channels: tuple[Any, ...], clock: Clock) -> Told:
-    """Judge the scored nights in order; after each tell what it opened, as that night would have."""
-    told = Told()
-    with Journal(clinic.journal_path, clock) as journal:
-        pack, pathways = load_pack(), site_pathways(clinic)
-        known = contraindications(clinic, clock())
-        for day in plan.score_days:
-            tables = {
-                name: clinic.derived.read(name, day, day)
-                for name in ("patient_day", "baseline", "flare_risk")
-            }
-            with journal.transaction():
-                night = run_night(journal, pack, day, tables)
-                attach(journal, pathways, lambda patient: known.get(patient, {}), clock())
-            told.opened += night.opened
-            told.resolved += night.resolved
-            if channels:
-                outcome = deliver_due(journal, channels, clock)
-                told.sent += outcome.sent
-                told.failed += outcome.failed + outcome.dead
-    return told
+    def compute(self, first: date, last: date, patients: tuple[str, ...]) -> None:
+        """Features, then scores; files that turn out damaged are left out and their dates planned anew."""
+        self._check_files(last)
+        force = self._forced(first, last, patients)
+        for number in range(ROUNDS):
+            is_last = number == ROUNDS - 1
+            jobs = night_plan.feature_jobs(self.clinic, self.ledger, self.stock, first, last, force)
+            failed = self._work("features", compute_features, jobs)
+            if self._leave_out_damaged(failed) and not is_last:
+                continue
+            failed += self._score(first, last, force)
+            if self._forget_damaged(failed) and not is_last:
+                continue
+            self._say("features and scores", failed)
+            return
 
+    def _forced(self, first: date, last: date, patients: tuple[str, ...]) -> set[Key]:
+        """Dates and shares of these patients, however they were or will be cut."""
+        return {
+            (day, partition)
+            for count in (COUNTS if patients else ())
+            for partition in partitions(count)
+            if any(partition.holds(patient) for patient in patients)
+            for day in days_between(first, last)
+        }
 
-def deliver(clinic: Clinic, channels: tuple[Any, ...], clock: Clock) -> tuple[int, int]:
-    """Send what is still due from earlier runs; returns messages sent and failed."""
-    if not channels or not clinic.journal_path.exists():
-        return 0, 0
-    with Journal(clinic.journal_path, clock) as journal:
-        outcome = deliver_due(journal, channels, clock)
-    return outcome.sent, outcome.failed + outcome.dead
+    def _score(self, first: date, last: date, force: set[Key]) -> list[tuple[Job, Exception]]:
+        """Scores of every share, one job of each after the other: a night takes over from the one before."""
+        failed: list[tuple[Job, Exception]] = []
+        after: dict[Partition, date] = {}
+        while jobs := night_plan.score_jobs(
+            self.clinic, self.ledger, self.stock, first, last, force=force, after=after
+        ):
+            lost = self._work("scores", compute_scores, jobs)
+            after |= {job.partition: job.last for job, _ in jobs}
+            # what follows a night that failed would take over from the wrong one
+            after |= {job.partition: last for job, _ in lost}
+            failed += lost
+        return failed
 
+    def _work(
+        self, stage: str, function: Callable[[Any], Finished], jobs: Jobs
+    ) -> list[tuple[Job, Exception]]:
+        """Do the jobs of a stage; every share is entered when it is done. Returns those that failed."""
+        failed: list[tuple[Job, Exception]] = []
+        self.worked.setdefault(stage, set()).update(day for _, done in jobs for day in done)
+        for number, result in self.runner.each(stage, function, [job for job, _ in jobs]):
+            job, done = jobs[number]
+            if isinstance(result, Exception):
+                failed.append((job, result))
+                continue
+            try:
+                self._enter(stage, job, done, result)
+            except Exception as error:  # noqa: BLE001 - what cannot be entered has not been done
+                failed.append((job, error))
+        return failed
 
-def publish_snapshot(clinic: Clinic, clock: Clock) -> Path:
-    """Publish all derived tables and the alert journal as one read-only snapshot."""
-    tables = {name: _read_all(clinic, name) for name in TABLES}
-    with Journal(clinic.journal_path, clock) as journal:
-        tables["alerts"] = journal.to_table()
-    snapshot = publish.publish(
-        clinic.published,
-        tables,
-        lake_files(clinic),
-        clock=clock,
-        enrolment=clinic.enrolment().table,
-        is_synthetic=clinic.is_synthetic,
-    )
-    return snapshot.resolve()
+    def _enter(self, stage: str, job: Job, done: Mapping[date, Done], finished: Finished) -> None:
+        if finished.aside:
+            reasons = sorted({reason for _, reason in finished.aside})
+            names = tuple(patient for patient, _ in finished.aside)
+            where = f"{stage} of {job.first} to {job.last}"
+            self.report.problems.append(Problem(where, "; ".join(reasons), names))
+        self.report.written += self.ledger.enter(
+            stage,
+            {day: Done(one.inputs, one.code, is_whole=not finished.aside) for day, one in done.items()},
+            job.partition,
+            finished.parts,
+            inputs=partial(night_plan.score_inputs, notes=self.stock.notes()) if stage == "scores" else None,
+        )
 
+    def _leave_out_damaged(self, failed: list[tuple[Job, Exception]]) -> bool:
+        """Read the lake files of jobs that failed; whether one is damaged. It counts as not arrived."""
+        suspects: dict[str, Path] = {}
+        for job, error in failed:
+            if is_of_files(error) and not is_disk_full(error):
+                suspects |= {
+                    path.relative_to(self.clinic.lake.root).as_posix(): path
+                    for own in getattr(job, "files", {}).values()
+                    for path in own
+                }
+        faults = {name: fault for name, path in sorted(suspects.items()) if (fault := inventory.damage(path))}
+        for name, fault in faults.items():
+            seen = self.stock.seen[name]
+            self.stock.seen[name] = Seen(seen.size, seen.first_utc, seen.last_utc, fault)
+            self.report.problems.append(night_plan.unreadable(name, fault))
+        if faults:
+            self.ledger.remember(self.stock.seen)
+        return bool(faults)
 
-def lake_files(clinic: Clinic) -> dict[str, list[Path]]:
-    """Kind -> its Parquet files in the lake."""
-    return {kind: clinic.lake.files(kind) for kind in KINDS}
+    def _forget_damaged(self, failed: list[tuple[Job, Exception]]) -> bool:
+        """Whether derived files were damaged that can be computed again from the lake."""
+        suspects = {
+            part
+            for job, error in failed
+            if isinstance(error, PartError)
+            for part in (*job.kept, *getattr(job, "history", ()))
+        }
+        damaged = sorted(part.path for part in suspects if self.clinic.derived.files.is_damaged(part))
+        return sum(self._forget(path, "is damaged") for path in damaged) > 0
 
+    def _check_files(self, last: date) -> None:
+        files, held = self.clinic.derived.files, self.ledger.span()
+        first = held[0] if held else last
+        for name in night_plan.ALL_TABLES:
+            for part in self.ledger.parts(name, first, last):
+                if not files.is_there(part):
+                    self._forget(part.path, "is missing or cut")
 
-def count_nights(clinic: Clinic, first: date, last: date, patients: tuple[str, ...] | None) -> int:
-    """Patient nights with a sleep window in the range."""
-    nights = clinic.derived.read("night", first, last)
-    rows = zip(nights["patient"].to_pylist(), nights["sleep_source"].to_pylist(), strict=True)
-    return sum(source is not None and (patients is None or patient in patients) for patient, source in rows)
+    def _forget(self, path: str, what: str) -> bool:
+        day = date.fromisoformat(path.split("date=")[1][:10])
+        if day < night_plan.frozen_before(self.ledger):
+            words = f"{what}, and its raw observations are gone by retention: restore it from a backup"
+            self.report.problems.append(Problem(f"derived file {path}", words))
+            return False
+        self.report.problems.append(Problem(f"derived file {path}", f"{what}: computed again"))
+        self.ledger.forget(path)
+        # the same content has the same name: what is in its place would be taken for it
+        (self.clinic.derived.root / path).unlink(missing_ok=True)
+        return True
 
+    def _say(self, stage: str, failed: list[tuple[Job, Exception]]) -> None:
+        for job, error in failed:
+            if is_disk_full(error):
+                self.is_full = True
+                what = "the disk is full: make room, the next run computes this share"
+            else:
+                what = f"{in_one_line(error)}: not computed, the next run tries again"
+            self.report.problems.append(
+                Problem(f"{stage}, share {job.partition}, {job.first} to {job.last}", what)
+            )
+        if self.is_full:
+            self.room.release()
 
-def _read_all(clinic: Clinic, name: str) -> pa.Table:
-    days = [date.fromisoformat(path.stem.removeprefix("date=")) for path in clinic.derived.files(name)]
-    return clinic.derived.read(name, days[0], days[-1]) if days else TABLES[name].empty_table()
+    # -- telling --------------------------------------------------------------------------------
 
+    def judge(self, first: date, last: date, channels: tuple[Any, ...]) -> None:
+        """Apply the rules to nights that changed, in order; after each tell what it opened."""
+        nights = self._unjudged(first, last)
+        if not nights:
+            return
+        with Journal(self.clinic.journal_path, self.clock) as journal:
+            judge = Judge(self.clinic, journal, self.clock)
+            for day, inputs in nights.items():
+                tables = {name: self._readable(name, day) for name in JUDGED_TABLES}
+                night = self.runner.once("alerts", partial(judge.night, day, tables))
+                self.report.alerts_opened += night.opened
+                self.report.alerts_resolved += night.resolved
+                self.ledger.mark_judged(day, inputs)
+                if channels:
+                    self._count(deliver_due(journal, channels, self.clock))
 
-def _mark(clinic: Clinic, stage: str, fingerprints: dict[date, str]) -> None:
-    manifest = Manifest(clinic.manifest_path)
-    manifest.mark(stage, fingerprints)
-    manifest.save()
+    def _unjudged(self, first: date, last: date) -> dict[date, str]:
+        """Nights asked for, or judged before, whose tables are not those they were judged by."""
+        judged = self.ledger.judged()
+        asked = set(days_between(first, last))
+        earliest = min([first, *judged])
+        by_day: dict[date, list[Part]] = {}
+        for name in JUDGED_TABLES:
+            for part in self.ledger.parts(name, earliest, last):
+                by_day.setdefault(part.day, []).append(part)
+        found: dict[date, str] = {}
+        for day in sorted(day for day in by_day if day in asked or day in judged):
+            own = by_day[day]
+            inputs = inventory.digest(sorted(part.path for part in own))
+            if judged.get(day) != inputs and any(part.table == "flare_risk" for part in own):
+                found[day] = inputs
+        return found
 
+    def _readable(self, name: str, day: date) -> Any:
+        """Rows of a table of one night; a share whose file is damaged is left out and named."""
+        files, parts = self.clinic.derived.files, self.ledger.parts(name, day, day)
+        try:
+            return files.read(name, parts)
+        except PartError as error:
+            self.report.problems.append(
+                Problem(f"derived file {error.path}", f"{error.reason}: its share is not judged for {day}")
+            )
+            return files.read(name, [part for part in parts if part.path != error.path])
 
-def _ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Runs of consecutive dates as (first, last)."""
-    runs: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if runs and day - runs[-1][1] == timedelta(days=1):
-            runs[-1] = (runs[-1][0], day)
-        else:
-            runs.append((day, day))
-    return runs
+    def deliver(self, channels: tuple[Any, ...]) -> None:
+        """Send what is still due from earlier runs."""
+        if channels and self.clinic.journal_path.exists():
+            with Journal(self.clinic.journal_path, self.clock) as journal:
+                self._count(deliver_due(journal, channels, self.clock))
+
+    def _count(self, outcome: Any) -> None:
+        self.report.alerts_delivered += outcome.sent
+        self.report.alerts_failed += outcome.failed + outcome.dead
+
+    # -- showing --------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Publish what holds now, unless the current snapshot shows it already."""
+        shown = partial(publish_snapshot, self.clinic, self.ledger, self.stock, self.clock)
+        published = self.runner.once("publish", shown)
+        self.report.snapshot = str(self.clinic.current.resolve())
+        self.report.written += published

@@ -16,6 +16,7 @@ from flows import nightly, settings
 from flows.channels import from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.problems import Problem
 from flows.progress import stages
 
 
@@ -30,7 +31,7 @@ def run_nightly(
     patients: list[str] | None,
     as_json: bool,
 ) -> int:
-    """Bring nights up to date and print what was done; returns the exit code."""
+    """Bring nights up to date and print what was done; exit code 1 when something was left out."""
     if has_date == is_range or first is None or last is None:
         raise UserError("say which nights: --date D, or --from D --to D")
     if first > last:
@@ -50,31 +51,46 @@ def run_nightly(
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)
     print(json.dumps(report) if as_json else _in_words(report))
-    return 0
+    return 1 if report["problems"] else 0
 
 
 def _run(
     home: Path, lake: Path | None, first: date, last: date, patients: list[str] | None
 ) -> dict[str, Any]:
     configured = settings.from_environment()
+    problems: list[Problem] = []
     if configured.prefect_api_url:
-        _check_server(configured.prefect_api_url)
-        from flows.nightly_flow import nightly_flow
-
-        lake_text = str(lake) if lake else None
-        with _request(home, patients) as request:
-            return nightly_flow(str(home), lake_text, first.isoformat(), last.isoformat(), request)
-    with stages() as stage:
+        try:
+            return _as_flow(home, lake, first, last, patients)
+        except Exception:  # the night does not depend on Prefect; its own errors are raised again
+            fault = server_fault(configured.prefect_api_url)
+            if fault is None:
+                raise
+            words = f"{fault}: the night was computed without it and has no history there"
+            problems.append(Problem(f"Prefect at {configured.prefect_api_url}", words))
+    with stages() as runner:
         report = nightly.run(
-            Clinic(home, lake),
+            Clinic(home, lake, configured.partitions),
             first,
             last,
             clock=system_clock,
             patients=patients,
             channels=from_settings(configured),
-            stage=stage,
+            runner=runner,
+            problems=problems,
         )
     return report.to_json()
+
+
+def _as_flow(
+    home: Path, lake: Path | None, first: date, last: date, patients: list[str] | None
+) -> dict[str, Any]:
+    from flows.nightly_flow import nightly_flow
+
+    with _request(home, patients) as request:
+        return nightly_flow(
+            str(home), str(lake) if lake else None, first.isoformat(), last.isoformat(), request
+        )
 
 
 @contextmanager
@@ -92,14 +108,19 @@ def _request(home: Path, patients: list[str] | None) -> Generator[str | None]:
         path.unlink()
 
 
-def _check_server(api_url: str) -> None:
+def server_fault(api_url: str) -> str | None:
+    """Why a Prefect server cannot keep a run; None when it and its database answer."""
+    # health alone does not touch the database
+    request = urllib.request.Request(
+        f"{api_url}/flows/count", b"{}", {"Content-Type": "application/json"}, method="POST"
+    )
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=10):
-            return
-    except (urllib.error.URLError, OSError, ValueError):
-        raise UserError(
-            f"no Prefect server answers at {api_url}: start it, or unset PREFECT_API_URL"
-        ) from None
+        with urllib.request.urlopen(request, timeout=10):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"its database does not answer (HTTP {error.code})"
+    except (OSError, ValueError):
+        return "no server answers"
 
 
 def _in_words(report: dict[str, Any]) -> str:
@@ -114,4 +135,7 @@ def _in_words(report: dict[str, Any]) -> str:
         f"  snapshot                   {report['snapshot']}",
         f"  seconds                    {report['seconds']}",
     ]
+    for problem in report["problems"]:
+        whom = f" ({', '.join(problem['patients'])})" if problem["patients"] else ""
+        lines.append(f"  PROBLEM  {problem['where']}: {problem['what']}{whom}")
     return "\n".join(lines)

@@ -1,27 +1,63 @@
-"""The nightly run as a Prefect flow: the same stages, each one a task with a history."""
+"""The nightly run as a Prefect flow: the same functions, each call a task with a history and retries."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from devices.clock import system_clock
 from flows import nightly, settings
 from flows.channels import from_settings
 from flows.clinic import Clinic
+from flows.runner import WORKERS
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+RETRIES = 1
+RETRY_S = 2
 
 
-def call_as_task(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Run a stage as a task of that name."""
-    run = Task(stage, name=name, cache_policy=NO_CACHE, persist_result=False)
-    return run(*args)
+@dataclass(frozen=True)
+class Tasks:
+    """Calls as Prefect tasks (:class:`flows.runner.Runner`)."""
+
+    def each(
+        self, name: str, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """A task per share, as many at once as the flow's task runner has workers."""
+        task: Any = Task(function, name=name, retries=RETRIES, retry_delay_seconds=RETRY_S, **_PLAIN)
+        futures = {task.submit(item): number for number, item in enumerate(items)}
+        for future in as_completed(list(futures)):
+            try:
+                result = future.result()
+            except Exception as error:  # noqa: BLE001 - it is handed to whoever asked, with its item
+                result = error
+            yield futures[future], result
+
+    def once(self, name: str, function: Callable[[], Result]) -> Result:
+        """One call in this thread."""
+
+        def call() -> Result:
+            return function()
+
+        task: Any = Task(call, name=name, **_PLAIN)
+        return task()
 
 
-@flow(name="nightly", log_prints=False, persist_result=False, validate_parameters=False)
+_PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
+
+
+@flow(name="nightly", log_prints=False, persist_result=False, validate_parameters=False, task_runner=_RUNNER)
 def nightly_flow(
     home: str, lake_root: str | None, first: str, last: str, request: str | None
 ) -> dict[str, Any]:
@@ -30,14 +66,15 @@ def nightly_flow(
     `request` names a file under ``requests/`` that lists the patients; all when it is None.
     """
     patients = json.loads((Path(home) / "requests" / request).read_text()) if request else None
-    clinic = Clinic(Path(home), Path(lake_root) if lake_root else None)
+    configured = settings.from_environment()
+    clinic = Clinic(Path(home), Path(lake_root) if lake_root else None, configured.partitions)
     report = nightly.run(
         clinic,
         date.fromisoformat(first),
         date.fromisoformat(last),
         clock=system_clock,
         patients=patients,
-        channels=from_settings(settings.from_environment()),
-        stage=call_as_task,
+        channels=from_settings(configured),
+        runner=Tasks(),
     )
     return report.to_json()

@@ -14,10 +14,11 @@ from ingest.lake.records import PatientRecord, read_records
 
 #: State of a patient -> what it is to scoring.
 _STATES: Final = {"paused": "paused", "admitted": "admitted", "on-holiday": "travel"}
-_FOREVER: Final = 2**62
+#: What is known whenever it was written down.
+FOREVER: Final = 2**62
 
 
-def patient_context(clinic: Clinic, *, known_utc: int = _FOREVER) -> pa.Table:
+def patient_context(clinic: Clinic, *, known_utc: int = FOREVER) -> pa.Table:
     """Rows of :data:`analytics.risk.context.CONTEXT` as they were known at an instant.
 
     Notes are dated by the clock of the patient's home; of a corrected note the last version

@@ -1,8 +1,9 @@
 """Progress on standard error for whatever takes longer than two seconds."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +14,11 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from flows.runner import Runner, Threads
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def bar() -> Progress:
@@ -29,17 +35,32 @@ def bar() -> Progress:
     )
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Threads of this process (:class:`flows.runner.Threads`), each stage shown with how far it is."""
+
+    progress: Progress
+    threads: Threads = field(default_factory=Threads)
+
+    def each(
+        self, name: str, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """See :class:`flows.runner.Runner`."""
+        shown = self.progress.add_task(name, total=len(items), visible=bool(items))
+        for one in self.threads.each(name, function, items):
+            self.progress.advance(shown)
+            yield one
+
+    def once(self, name: str, function: Callable[[], Result]) -> Result:
+        """See :class:`flows.runner.Runner`."""
+        shown = self.progress.add_task(name, total=1)
+        result = self.threads.once(name, function)
+        self.progress.advance(shown)
+        return result
+
+
 @contextmanager
-def stages() -> Generator[Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]]:
+def stages() -> Generator[Runner]:
     """Calls stages directly and shows which one is running."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-
-        def call(name: str, stage: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-            shown = progress.add_task(name, total=1)
-            result = stage(*args)
-            progress.update(shown, completed=1)
-            return result
-
-        yield call
+    with bar() as progress:
+        yield _Shown(progress)

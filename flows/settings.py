@@ -11,6 +11,7 @@ VARIABLES = {
     "FLARECAST_HOME": "folder of the clinic's data (default ./flarecast-home, else ./demo-out)",
     "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
+    "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
 
@@ -23,6 +24,7 @@ class Settings:
     webhook_url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
     prefect_api_url: str | None = None
+    partitions: int | None = None
 
 
 def from_environment() -> Settings:
@@ -31,7 +33,7 @@ def from_environment() -> Settings:
     Raises
     ------
     UserError
-        When a webhook has no signing secret.
+        When a webhook has no signing secret, or a number is none.
     """
     url = os.environ.get("FLARECAST_WEBHOOK_URL") or None
     secret = os.environ.get("FLARECAST_WEBHOOK_SECRET") or None
@@ -44,12 +46,19 @@ def from_environment() -> Settings:
         webhook_url=url,
         webhook_secret=secret,
         prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
+        partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 
 
 def secret(name: str) -> str:
     """Value of a variable that a file of the site names as the place of a secret; empty when not set."""
     return os.environ.get(name, "")
+
+
+def _partitions(text: str | None) -> int | None:
+    if text is not None and text not in ("8", "16", "32"):
+        raise UserError(f"FLARECAST_PARTITIONS is {text!r}, not 8, 16 or 32")
+    return None if text is None else int(text)
 
 
 def _default_home() -> str:

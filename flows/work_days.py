@@ -1,7 +1,6 @@
 """The patients' own work days, as the clinic's patient records say them."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
@@ -27,16 +26,6 @@ def by_patient(clinic: Clinic) -> ByPatient:
         end = None if one.valid_to_utc is None else _date(one.valid_to_utc)
         found.setdefault(one.patient, []).append(WorkDays(_date(one.valid_from_utc), end, days))
     return found
-
-
-def fingerprints(clinic: Clinic, days: Iterable[date]) -> dict[date, str]:
-    """Per date, a digest of what is written down that begins by then; "" where nothing is."""
-    rows = [(_date(one.valid_from_utc), repr(one)) for one in _records(clinic)]
-    result: dict[date, str] = {}
-    for day in days:
-        own = [text for since, text in rows if since <= day]
-        result[day] = hashlib.sha256("\n".join(own).encode()).hexdigest()[:32] if own else ""
-    return result
 
 
 def _records(clinic: Clinic) -> list[PatientRecord]:

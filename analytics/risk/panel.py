@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,12 @@ import pyarrow.compute as pc
 from analytics.metrics import METRICS, Metric
 from analytics.risk.arrays import EPOCH, STREAMS, Array, Floats, Marks, cut
 from analytics.risk.context import breaks_of, suspensions_of
+
+#: Columns of patient_day that a panel is made of: a look-back is long, and the rest of the table wide.
+COLUMNS: Final = (
+    *("patient", "local_date", "quality", "is_flare_reported", "device_segment", "practice_min"),
+    *METRICS,
+)
 
 
 @dataclass(frozen=True)

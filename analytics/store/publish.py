@@ -1,15 +1,18 @@
-"""Publish a snapshot: everything derived, as Parquet and as one DuckDB file, at once or not at all.
+"""Publish a snapshot: everything derived, as files by name and as one DuckDB catalog, at once or not at all.
 
-``<root>/snapshots/<id>/<table>.parquet`` for whoever reads files,
-``<root>/catalogs/<id>.duckdb`` for SQL, and the symlink ``<root>/current.duckdb``,
-replaced in one step when both are on disk. Nothing published is changed again: a
-reader that follows the link once sees one state for as long as it likes.
+``<root>/snapshots/<id>/manifest.json`` names every file the snapshot consists of,
+``<root>/catalogs/<id>.duckdb`` shows them to SQL, and the symlink ``<root>/current.duckdb``
+is replaced in one step when both are on disk. Nothing published is changed again: a
+reader that follows the link once sees one state for as long as it likes. Files of derived
+tables are never copied: their names say their content.
 """
 
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -18,11 +21,14 @@ import pyarrow.parquet as pq
 import devices.tables
 from analytics.features.instruments import score_statement
 from analytics.store import warehouse
-from analytics.tables import SNAPSHOT
+from analytics.store.parts import Part
+from analytics.tables import SNAPSHOT, TABLES
 from devices.clock import Clock, from_utc
 from devices.durable import sync_folder
 
 CURRENT: Final = "current.duckdb"
+#: What a snapshot consists of, in its folder.
+MANIFEST: Final = "manifest.json"
 
 #: Views over the tables for the questions most often asked: name -> (statement, what a row is, column docs).
 _VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
@@ -86,6 +92,9 @@ def publish(
     clock: Clock,
     enrolment: pa.Table | None = None,
     is_synthetic: bool = False,
+    parts: Mapping[str, Sequence[Part]] | None = None,
+    parts_root: Path | None = None,
+    made_of: str = "",
 ) -> Path:
     """Write a new snapshot and make it the current one.
 
@@ -94,7 +103,7 @@ def publish(
     root : Path
         Folder of the publications.
     tables : mapping of str to Table
-        Derived tables; their field metadata (doc, unit) becomes the column comments.
+        Tables copied into the catalog; their field metadata (doc, unit) becomes the column comments.
     observations : mapping of str to sequence of Path
         Observation kind -> lake files behind the views ``observations_<kind>``.
     clock : Clock
@@ -103,6 +112,10 @@ def publish(
         When given, the observation views carry patient, site and zone.
     is_synthetic : bool
         The people are simulated: the table ``snapshot`` says so to every reader.
+    parts : mapping of str to sequence of Part, optional
+        Derived table -> its files below `parts_root`: a view each.
+    made_of : str
+        Digest of everything the snapshot shows, kept in its manifest.
 
     Returns
     -------
@@ -113,10 +126,19 @@ def publish(
     for folder in (snapshots, catalogs):
         folder.mkdir(parents=True, exist_ok=True)
     name = _new_name(snapshots, clock)
-    _write_files(snapshots / name, tables)
+    files = {
+        table: [_File((parts_root or root) / part.path, part.width) for part in own]
+        for table, own in (parts or {}).items()
+    }
+    manifest = {
+        "made_of": made_of,
+        "tables": {table: [str(file.path.resolve()) for file in own] for table, own in files.items()},
+        "observations": {kind: [str(path.resolve()) for path in own] for kind, own in observations.items()},
+    }
+    _write_files(snapshots / name, tables, manifest)
     about = _about(name, clock, is_synthetic=is_synthetic)
     catalog = catalogs / f"{name}.duckdb"
-    _write_catalog(catalog, {"snapshot": about, **tables}, observations, enrolment)
+    _write_catalog(catalog, {"snapshot": about, **tables}, files, observations, enrolment)
     for folder in (snapshots, catalogs):
         sync_folder(folder)
     staged = root / f".{CURRENT}.{name}"
@@ -125,6 +147,33 @@ def publish(
     staged.replace(current)
     sync_folder(root)
     return current
+
+
+def made_of(root: Path) -> str | None:
+    """Digest of what the current snapshot shows; None when there is none, or it cannot be told."""
+    current = root / CURRENT
+    manifest = root / "snapshots" / current.resolve().stem / MANIFEST
+    if not current.exists() or not manifest.exists():
+        return None
+    return json.loads(manifest.read_text()).get("made_of")
+
+
+def files_of(root: Path, snapshot: str) -> set[Path]:
+    """Every file a snapshot shows and does not own; empty for a snapshot without a manifest."""
+    manifest = root / "snapshots" / snapshot / MANIFEST
+    if not manifest.exists():
+        return set()
+    stored = json.loads(manifest.read_text())
+    return {
+        Path(path) for group in ("tables", "observations") for own in stored[group].values() for path in own
+    }
+
+
+class _File(NamedTuple):
+    """File of a derived table and how many columns it has."""
+
+    path: Path
+    width: int
 
 
 def _about(name: str, clock: Clock, *, is_synthetic: bool) -> pa.Table:
@@ -143,9 +192,15 @@ def _new_name(snapshots: Path, clock: Clock) -> str:
     return name
 
 
-def _write_files(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+def _write_files(folder: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, object]) -> None:
     staged = folder.with_name(f".{folder.name}.tmp")
+    # left by one that was killed under the same name
+    shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
+    with (staged / MANIFEST).open("w") as stream:
+        json.dump(manifest, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
     for name, rows in tables.items():
         with (staged / f"{name}.parquet").open("wb") as stream:
             pq.write_table(rows, stream, compression="zstd")
@@ -158,6 +213,7 @@ def _write_files(folder: Path, tables: Mapping[str, pa.Table]) -> None:
 def _write_catalog(
     path: Path,
     tables: Mapping[str, pa.Table],
+    files: Mapping[str, Sequence[_File]],
     observations: Mapping[str, Sequence[Path]],
     enrolment: pa.Table | None,
 ) -> None:
@@ -166,19 +222,22 @@ def _write_catalog(
         con.execute("set TimeZone = 'UTC'")
         for name, rows in tables.items():
             _add_table(con, name, rows)
+        for name, own in files.items():
+            _add_view(con, name, own)
         if enrolment is not None:
             _add_table(con, "enrolment", enrolment.cast(devices.tables.ENROLMENT))
         for kind, schema in devices.tables.TABLES.items():
-            files = [file.resolve() for file in observations.get(kind, ())]
-            con.execute(warehouse.observation_view(con, kind, files, has_enrolment=enrolment is not None))
+            paths = [file.resolve() for file in observations.get(kind, ())]
+            con.execute(warehouse.observation_view(con, kind, paths, has_enrolment=enrolment is not None))
             fields = [*devices.tables.ENROLMENT, *schema]
             grain = f"observations of the kind {kind}, each sample once"
             columns = {field.name: _comment(field) for field in fields}
             _comment_on(con, "view", f"observations_{kind}", grain, columns)
-        docs = {field.name: _comment(field) for rows in tables.values() for field in rows.schema}
+        schemas = [*(rows.schema for rows in tables.values()), *(TABLES[name] for name in files)]
+        docs = {field.name: _comment(field) for schema in schemas for field in schema}
         for name, (statement, grain, own_docs) in _VIEWS.items():
             # whose answers they are stands in the enrolment
-            if {"patient_day", "night", "rhythm"} <= set(tables) and (
+            if {"patient_day", "night", "rhythm"} <= {*tables, *files} and (
                 name != "pro_scores" or enrolment is not None
             ):
                 con.execute(f"create view {name} as {statement}")
@@ -194,6 +253,25 @@ def _add_table(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Non
     con.unregister("published_rows")
     grain = (rows.schema.metadata or {}).get(b"doc", b"").decode()
     _comment_on(con, "table", name, grain, {field.name: _comment(field) for field in rows.schema})
+
+
+def _add_view(con: duckdb.DuckDBPyConnection, name: str, files: Sequence[_File]) -> None:
+    """View over the files of a derived table; what a file is too old to know is null."""
+    schema = TABLES[name]
+    groups: dict[int, list[str]] = {}
+    for file in files:
+        groups.setdefault(file.width, []).append(_quoted(str(file.path.resolve())))
+    selects = [warehouse.typed_nothing(schema)]
+    for width, paths in sorted(groups.items()):
+        columns = ", ".join(
+            field.name if number < width else f"null::{warehouse.sql_type(field.type)} as {field.name}"
+            for number, field in enumerate(schema)
+        )
+        source = f"read_parquet([{', '.join(paths)}], hive_partitioning = false)"
+        selects.append(f"select {columns} from {source}")
+    con.execute(f"create view {name} as {' union all '.join(selects)}")
+    grain = (schema.metadata or {}).get(b"doc", b"").decode()
+    _comment_on(con, "view", name, grain, {field.name: _comment(field) for field in schema})
 
 
 def _comment(field: pa.Field) -> str:

@@ -68,8 +68,10 @@ def observation_view(
     key = ", ".join(SAMPLE_KEYS[kind])
     # two copies of one message that were cut differently: the choice must not depend on the order of files
     longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
+    # whoever is not enrolled here is left out before anything is compared
+    only = " where device in (select device from enrolment)" if has_enrolment else ""
     unique = f"""
-        select * from ({_rows(con, kind, files)})
+        select * from ({_rows(con, kind, files)}){only}
         qualify row_number() over (
             partition by {key} order by received_utc desc, sequence desc, gateway desc{longest}
         ) = 1"""
@@ -89,8 +91,7 @@ def _rows(con: duckdb.DuckDBPyConnection, kind: str, files: Sequence[Path]) -> s
     """Select statement with exactly the columns of the kind; a younger column is null in older files."""
     schema = TABLES[kind]
     if not files:
-        columns = ", ".join(f"null::{_sql_type(field.type)} as {field.name}" for field in schema)
-        return f"select {columns} where false"
+        return typed_nothing(schema)
     names = ", ".join(_quoted(str(path)) for path in files)
     source = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
     try:
@@ -101,7 +102,7 @@ def _rows(con: duckdb.DuckDBPyConnection, kind: str, files: Sequence[Path]) -> s
     if missing:
         raise WarehouseError(f"{kind}: lake files lack the column {', '.join(missing)}")
     columns = ", ".join(
-        field.name if field.name in there else f"null::{_sql_type(field.type)} as {field.name}"
+        field.name if field.name in there else f"null::{sql_type(field.type)} as {field.name}"
         for field in schema
     )
     return f"select {columns} from {source}"
@@ -114,6 +115,9 @@ def _quoted(text: str) -> str:
 _SQL_TYPES: Final = {
     pa.string(): "varchar",
     pa.timestamp("us", tz="UTC"): "timestamptz",
+    pa.date32(): "date",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
     pa.uint8(): "utinyint",
     pa.uint16(): "usmallint",
     pa.uint32(): "uinteger",
@@ -123,7 +127,14 @@ _SQL_TYPES: Final = {
 }
 
 
-def _sql_type(kind: pa.DataType) -> str:
+def typed_nothing(schema: pa.Schema) -> str:
+    """Select statement of no rows with the columns of a schema."""
+    columns = ", ".join(f"null::{sql_type(field.type)} as {field.name}" for field in schema)
+    return f"select {columns} where false"
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """DuckDB's name of a type of our schemas."""
     if pa.types.is_list(kind):
         return f"{_SQL_TYPES[kind.value_type]}[]"
     return _SQL_TYPES[kind]

@@ -51,6 +51,21 @@ class EnrolmentRow:
         return self.valid_from_utc <= utc and (self.valid_to_utc is None or utc < self.valid_to_utc)
 
 
+@dataclass(frozen=True)
+class Cells:
+    """One row as written, with what is wrong with it; `interval` is None where it cannot be read."""
+
+    patient: str
+    site: str
+    zone: str
+    gateway: str
+    device: str
+    valid_from_utc: str
+    valid_to_utc: str
+    interval: tuple[int, int | None] | None
+    mistake: str | None = None
+
+
 class Enrolment:
     """Rows of the enrolment, and the one valid for a device at an instant.
 
@@ -138,6 +153,47 @@ def read_enrolment(path: Path) -> Enrolment:
         raise EnrolmentError(f"{path}: {error.strerror}") from None
 
 
+def read_enrolment_leniently(path: Path) -> tuple[Enrolment, list[Cells]]:
+    """Enrolment of the patients whose rows are all without a mistake, and every row as written.
+
+    For whoever must go on with the rest: one mistyped zone stops one patient, not a clinic.
+
+    Raises
+    ------
+    EnrolmentError
+        When the file itself cannot be read, or its header or a line has the wrong columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            read = [_lenient(place, cells) for place, cells in _lines(path, stream)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EnrolmentError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    except OSError as error:
+        raise EnrolmentError(f"{path}: {error.strerror}") from None
+    taken: dict[str, list[EnrolmentRow]] = {}
+    rows: list[Cells] = []
+    for cells, row in read:
+        clash = row is not None and any(_overlap(row, other) for other in taken.get(row.device, []))
+        if row is not None and not clash:
+            taken.setdefault(row.device, []).append(row)
+        rows.append(
+            replace(cells, mistake=f"device {cells.device} is enrolled twice at the same time")
+            if clash
+            else cells
+        )
+    wrong = {cells.patient for cells in rows if cells.mistake}
+    sound = [row for own in taken.values() for row in own if row.patient not in wrong]
+    return Enrolment(sorted(sound, key=lambda row: (row.patient, row.device, row.valid_from_utc))), rows
+
+
+def _lenient(place: str, cells: dict[str, str]) -> tuple[Cells, EnrolmentRow | None]:
+    try:
+        row = _row(place, cells)
+    except EnrolmentError as error:
+        return Cells(**cells, interval=None, mistake=str(error)), None
+    return Cells(**cells, interval=(row.valid_from_utc, row.valid_to_utc)), row
+
+
 def write_enrolment(path: Path, enrolment: Enrolment) -> None:
     """Replace the CSV file in one step; whoever reads it sees the old rows or the new."""
     text = io.StringIO()
@@ -186,19 +242,25 @@ def _interval(row: EnrolmentRow) -> str:
     return f"from {_text(row.valid_from_utc)}{end}"
 
 
-def _rows(path: Path, stream: TextIO) -> Iterable[EnrolmentRow]:
+def _lines(path: Path, stream: TextIO) -> Iterable[tuple[str, dict[str, str]]]:
+    """Place and cells by column of every line."""
     lines = csv.reader(stream, strict=True)
     header = next(lines, [])
     if header != ENROLMENT.names:
         raise EnrolmentError(f"{path}:1: the columns are {','.join(header)}, not {','.join(ENROLMENT.names)}")
-    taken: dict[str, list[EnrolmentRow]] = {}
     for cells in lines:
         if not cells:
             continue
         place = f"{path}:{lines.line_num}"
         if len(cells) != len(header):
             raise EnrolmentError(f"{place}: {len(cells)} columns, not {len(header)}")
-        row = _row(place, dict(zip(header, cells, strict=True)))
+        yield place, dict(zip(header, cells, strict=True))
+
+
+def _rows(path: Path, stream: TextIO) -> Iterable[EnrolmentRow]:
+    taken: dict[str, list[EnrolmentRow]] = {}
+    for place, cells in _lines(path, stream):
+        row = _row(place, cells)
         for other in taken.setdefault(row.device, []):
             if _overlap(row, other):
                 raise EnrolmentError(f"{place}: device: {row.device} is enrolled twice at the same time")

@@ -31,7 +31,6 @@ def record(
 def test_nothing_written_down_is_nothing_known(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path)
     assert work_days.by_patient(clinic) == {}
-    assert work_days.fingerprints(clinic, DAYS) == dict.fromkeys(DAYS, "")
 
 
 def test_midnight_of_the_home_begins_the_date(tmp_path: Path) -> None:
@@ -53,11 +52,3 @@ def test_what_was_written_last_holds(tmp_path: Path) -> None:
     # of two records that both hold, the one written down later speaks first
     write_records(clinic.records_path, [old, record("r-2", "2026-05-02T00:00", recorded="2026-05-09T09:00")])
     assert [one.first.day for one in work_days.by_patient(clinic)["p-1"]] == [2, 1]
-
-
-def test_nights_are_computed_again_from_the_date_it_holds(tmp_path: Path) -> None:
-    clinic = Clinic(tmp_path)
-    before = work_days.fingerprints(clinic, DAYS)
-    write_records(clinic.records_path, [record("r-1", "2026-05-03T00:00")])
-    after = work_days.fingerprints(clinic, DAYS)
-    assert [day for day in DAYS if before[day] != after[day]] == DAYS[2:]

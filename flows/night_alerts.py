@@ -1,0 +1,33 @@
+"""One night judged: the rules over its tables, and what the care pathways suggest for what they opened."""
+
+from collections.abc import Mapping
+from datetime import date
+
+import pyarrow as pa
+
+from alerts.engine.journal import Journal
+from alerts.engine.night import NightAlerts, run_night
+from alerts.engine.suggestions import attach
+from alerts.rules.pack import load_pack
+from devices.clock import Clock
+from flows.clinic import Clinic
+from flows.contraindications import contraindications, site_pathways
+
+#: Tables the rules read.
+JUDGED_TABLES = ("patient_day", "baseline", "flare_risk")
+
+
+class Judge:
+    """The rules and pathways in force for the nights of one run."""
+
+    def __init__(self, clinic: Clinic, journal: Journal, clock: Clock) -> None:
+        self._journal, self._clock = journal, clock
+        self._pack, self._pathways = load_pack(), site_pathways(clinic)
+        self._known = contraindications(clinic, clock())
+
+    def night(self, day: date, tables: Mapping[str, pa.Table]) -> NightAlerts:
+        """Judge a night in one transaction; the same night again changes nothing."""
+        with self._journal.transaction():
+            night = run_night(self._journal, self._pack, day, tables)
+            attach(self._journal, self._pathways, lambda who: self._known.get(who, {}), self._clock())
+        return night

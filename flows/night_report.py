@@ -1,0 +1,51 @@
+"""What a run did and what went wrong, as printed, kept, and held against the clock by a dead man's switch."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from devices.clock import Clock, from_utc
+from devices.durable import replace_file
+from flows.clinic import Clinic
+from flows.problems import Problem
+
+
+@dataclass
+class NightReport:
+    """What a run did."""
+
+    first: str
+    last: str
+    patients: int
+    nights: int = 0
+    feature_days: int = 0
+    score_days: int = 0
+    written: int = 0
+    alerts_opened: int = 0
+    alerts_resolved: int = 0
+    alerts_delivered: int = 0
+    alerts_failed: int = 0
+    snapshot: str | None = None
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json`` and the kept report; it names patients and stays at the clinic."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return own | {"problems": [problem.to_json() for problem in self.problems]}
+
+
+def keep_report(clinic: Clinic, report: NightReport, clock: Clock) -> None:
+    """Keep the report beside the others; a disk that is full keeps none."""
+    stamp = from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
+    with suppress(OSError):
+        replace_file(
+            clinic.reports / f"nightly-{stamp}.json", json.dumps(report.to_json(), indent=1), mode=0o600
+        )
+
+
+def keep_watermark(clinic: Clinic, report: NightReport, clock: Clock) -> None:
+    """Leave a mark that a night was published; :mod:`flows.watch` looks at its age, not at Prefect."""
+    mark = {"utc": clock(), "night": report.last, "snapshot": Path(report.snapshot or "").stem}
+    replace_file(clinic.watermark_path, json.dumps(mark))
