@@ -14,6 +14,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices.clock import Clock
 from devices.observations import Observation
+from ingest.errors import IngestError
 from ingest.lake.enrolment import Enrolment, EnrolmentRow
 from ingest.lake.intake import Intake
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, Refused
@@ -42,7 +43,7 @@ class LiveObservation(NamedTuple):
     arrived_utc: int
 
 
-class Unavailable(Exception):
+class Unavailable(IngestError):
     """What should keep the observations cannot do so now; they are offered again."""
 
 
