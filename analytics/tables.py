@@ -242,6 +242,7 @@ FLARE_RISK = pa.schema(
         _text("reason", "why that status"),
         _real("risk_3d", units.NONE, "chance of a reported onset within 3 days; shadow if uncalibrated"),
         _real("risk_7d", units.NONE, "chance of a reported onset within 7 days; shadow if uncalibrated"),
+        _text("band", "low, usual, raised or high by the site's own deciles; null: nobody has set them"),
         _flag("would_alert", "risk_7d passes the model's threshold; told to nobody unless the status is ok"),
         _count("reference_per_100", "of 100 similar days at this site so many were followed by an onset"),
         _count("reference_day_count", "days behind it; null: nobody has counted"),

@@ -172,13 +172,14 @@ class Oracle:
         ]
         cells = [z for z in cells if z is not None]
         is_scored = status == "uncalibrated"
+        is_spoken = self.monitored(t) >= 14 and t not in self.suspended
         return {
             "status": status,
             "risk_3d": 1 - math.prod(none[:3]) if is_scored else None,
             "risk_7d": 1 - math.prod(none) if is_scored else None,
             "onset_count": onsets,
             "onsets_expected": expected,
-            "deviation": mean(cells) if len(cells) >= 5 else None,
+            "deviation": mean(cells) if len(cells) >= 5 and is_spoken else None,
             "cell_count": len(cells),
             "contributions": {
                 name: x[name] * (weight + self.model.slopes.get(name, 0) / 6)
@@ -194,9 +195,12 @@ class Oracle:
             return "in_flare"
         if exceeding:
             return "possible_flare"
+        if self.monitored(t) < 14:
+            return "learning"
+        return "uncalibrated" if self.is_sufficient(t) else "insufficient_data"
+
+    def monitored(self, t):
         begun = [
             d for d in range(t + 1) if self.tapped[d] or any(self.rows[d].get(n) is not None for n in STREAM)
         ]
-        if not begun or t - begun[0] + 1 < 14:
-            return "learning"
-        return "uncalibrated" if self.is_sufficient(t) else "insufficient_data"
+        return t - begun[0] + 1 if begun else 0

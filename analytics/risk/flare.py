@@ -21,7 +21,7 @@ from analytics.risk.model import HORIZON, SHIPPED, Model
 from analytics.risk.panel import Panel, carried
 from analytics.risk.past import PAST_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES, Scales
-from analytics.risk.status import Standing, standing
+from analytics.risk.status import LEARNING_DAYS, Standing, standing
 
 #: Deviation: nine cells (3 metrics x 3 days), of which five must be there.
 DEVIATION_METRICS: Final = ("steps", "tst_min", "rmssd_ms")
@@ -43,7 +43,8 @@ class Scores:
     Parameters
     ----------
     deviation, cell_count : matrix
-        Mean z of the nine cells (negative: worse than usual), and how many are there.
+        Mean z of the nine cells (negative: worse than usual; NaN in the first 14 days and on
+        suspended ones), and how many are there.
     mean_z : dict of str to matrix
         Mean z over the last three days per metric.
     risk_3d, risk_7d : matrix
@@ -146,6 +147,8 @@ def _score(
 ) -> Scores:
     z = {name: deviation.z for name, deviation in deviations.items()}
     deviation, cells = _combined(z)
+    # the first fortnight is for learning what is usual, and a suspended day is not judged
+    is_spoken = (stand.monitored_days >= LEARNING_DAYS) & ~panel.is_suspended()
     found = features(panel, labels, deviations, past)
     is_counted = labels.is_at_risk & stand.is_sufficient
     history, onsets, expected = own_history(found, labels, is_counted, model, past)
@@ -157,7 +160,7 @@ def _score(
     would_alert, last_alert = alerts(risk_7d, model.theta, settling & is_heart_led(parts), past)
     return Scores(
         standing=stand,
-        deviation=deviation,
+        deviation=np.where(is_spoken, deviation, np.nan),
         cell_count=cells,
         mean_z={name: mean(values, DEVIATION_DAYS) for name, values in z.items()},
         risk_3d=risk_3d,

@@ -115,3 +115,13 @@ def reference_class(model: Model, risk_7d: float) -> ReferenceClass | None:
         if risk_7d < one.upper:
             return one if one.days >= LEAST_REFERENCE_DAYS else None
     return None
+
+
+def band_of(model: Model, risk_7d: float) -> str | None:
+    """Where a risk lies among the site's own days; None where nobody has set the bands."""
+    if model.bands is None or np.isnan(risk_7d):
+        return None
+    if model.theta is not None and risk_7d > model.theta:
+        return "high"
+    low, raised = model.bands
+    return "low" if risk_7d <= low else "raised" if risk_7d >= raised else "usual"

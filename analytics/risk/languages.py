@@ -69,6 +69,8 @@ ENGLISH: Final = Language(
         "close": "close to usual over the last 3 days: {metrics}",
         "too_little": "too little from the wearable in the last 3 days to compare with usual "
         "({cells} of {of} values)",
+        "not_learned": "what is usual is still being learned",
+        "not_compared": "not compared with usual ({why})",
         "metric": "{now} (usually {usual})",
         "steps": "{value} steps a day",
         "tst_min": "{hours} h {minutes} of sleep a night",
@@ -140,6 +142,8 @@ GERMAN: Final = Language(
         "close": "wie üblich in den letzten 3 Tagen: {metrics}",
         "too_little": "zu wenig vom Messgerät in den letzten 3 Tagen für einen Vergleich mit dem Üblichen "
         "({cells} von {of} Werten)",
+        "not_learned": "was üblich ist, wird noch gelernt",
+        "not_compared": "nicht mit dem Üblichen verglichen ({why})",
         "metric": "{now} (sonst {usual})",
         "steps": "{value} Schritte am Tag",
         "tst_min": "{hours} h {minutes} Schlaf je Nacht",

@@ -11,7 +11,7 @@ from analytics.risk import wording
 from analytics.risk.arrays import EPOCH, Array
 from analytics.risk.baseline_kernel import LEAST
 from analytics.risk.flare import Judged, judge
-from analytics.risk.hazard import reference_class
+from analytics.risk.hazard import band_of, reference_class
 from analytics.risk.labels import SOURCES
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
@@ -166,6 +166,7 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "reason": [one.reason for one in said],
         "risk_3d": real(scores.risk_3d),
         "risk_7d": real(scores.risk_7d),
+        "band": [band_of(model, risk) for risk in scores.risk_7d[at].tolist()],
         "would_alert": scores.would_alert[at],
         "reference_per_100": [round(100 * one.followed / one.days) if one else None for one in similar],
         "reference_day_count": [one.days if one else None for one in similar],

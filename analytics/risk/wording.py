@@ -78,11 +78,11 @@ def drivers(judged: Judged, row: int, column: int) -> list[tuple[str, float]]:
 
 def _reason(judged: Judged, model: Model, state: str, row: int, column: int) -> tuple[Message | None, str]:
     """Why the status is what it is: as part of the sentence (where it belongs there), and in words."""
-    stand, panel = judged.scores.standing, judged.panel
+    stand = judged.scores.standing
     if state == status.LEARNING:
         return None, f"day {stand.monitored_days[row, column]} of {status.LEARNING_DAYS}"
     if state == status.INSUFFICIENT:
-        away = [name for name, days in sorted(panel.suspended.items()) if days[row, column]]
+        away = _away(judged, row, column)
         if away:
             return {"id": away[0]}, f"suspended: {', '.join(away)} noted for this day"
         counts = {"streams": stand.stream_count[row, column], "scores": stand.score_count[row, column]}
@@ -94,6 +94,11 @@ def _reason(judged: Judged, model: Model, state: str, row: int, column: int) -> 
     if state == status.OK:
         return None, f"model {model.version} is approved at this site"
     return _flare(judged, row, column)
+
+
+def _away(judged: Judged, row: int, column: int) -> list[str]:
+    """Why the day is suspended; empty when it is not."""
+    return [name for name, days in sorted(judged.panel.suspended.items()) if days[row, column]]
 
 
 def _flare(judged: Judged, row: int, column: int) -> tuple[Message, str]:
@@ -135,6 +140,11 @@ def _why(judged: Judged, model: Model, found: list[tuple[str, float]], row: int,
 def _change(judged: Judged, row: int, column: int) -> Message:
     """The last three days beside what is usual."""
     scores = judged.scores
+    if scores.standing.monitored_days[row, column] < status.LEARNING_DAYS:
+        return {"id": "not_learned"}
+    away = _away(judged, row, column)
+    if away:
+        return {"id": "not_compared", "why": {"id": away[0]}}
     value = float(scores.deviation[row, column])
     if np.isnan(value):
         cells = len(flare.DEVIATION_METRICS) * flare.DEVIATION_DAYS

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analytics.risk import flare, scores
+from analytics.risk import flare, hazard, scores
 from analytics.risk.context import CONTEXT
 from analytics.risk.features import FEATURES
 from analytics.risk.model import SHIPPED, Model, ReferenceClass
@@ -70,6 +70,7 @@ def test_a_flare_unfolding_across_a_journey_is_still_one():
     columns["nrs"][43:45] = [7.0, 7.0]
     found, _ = risk(columns, 44, context=notes(("travel", 40, 46)))
     assert found["status"] == "in_flare"
+    assert found["sentence"].endswith("; not compared with usual (travelling).")
 
 
 def test_a_heart_medication_begins_new_baselines_of_the_heart_only():
@@ -174,3 +175,22 @@ def test_progress_names_the_next_stage_and_when_it_will_be_reached():
     assert progress([day(1)] * 300, FIRST, today).needed is None
     # a site of two weeks has the rate of two weeks
     assert progress([day(3)] * 7, FIRST, day(13)).per_week == 3.5
+
+
+def test_bands_are_the_sites_own():
+    model = approved(bands=(0.1, 0.2), theta=0.3)
+    found = [hazard.band_of(model, risk) for risk in (0.05, 0.1, 0.15, 0.2, 0.3, 0.31, float("nan"))]
+    assert found == ["low", "low", "usual", "raised", "raised", "high", None]
+    assert hazard.band_of(SHIPPED, 0.2) is None
+
+
+def test_nothing_is_said_of_a_deviation_before_day_fourteen():
+    columns = usual(20)
+    columns["steps"][9:] = [500.0] * 11
+    assert risk(columns, 12)[0]["deviation"] is None
+    early, _ = risk(columns, 12)
+    assert early["cell_count"] == 9
+    assert "Learning" in early["sentence"]
+    assert risk(columns, 13)[0]["deviation"] < 0
+    columns["is_flare_reported"][12] = True
+    assert risk(columns, 12)[0]["sentence"].endswith("; what is usual is still being learned.")

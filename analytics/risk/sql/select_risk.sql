@@ -99,7 +99,7 @@ risk as (
 select
     n.patient,
     n.status,
-    case when c.cell_count >= 5 then c.deviation end as deviation,
+    case when c.cell_count >= 5 and n.monitored_days >= 14 and not n.is_suspended then c.deviation end as deviation,
     coalesce(c.cell_count, 0) as cell_count,
     r.risk_3d,
     r.risk_7d,
