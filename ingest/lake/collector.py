@@ -2,10 +2,10 @@
 
 Messages gather in a buffer; a flush stores them (stage, fsync, rename, fsync of the
 folder), then acknowledges to the broker in the order of receipt, then tells each
-gateway which of its messages it may free. Three threads: paho's fills the buffer, so
-keepalives go on while Parquet is written; the collector's own sorts a flush; a third
-writes the one before, always one after the other, so that nothing is acknowledged out
-of order.
+gateway which of its messages it may free. paho's thread only fills the buffer, so
+keepalives go on while Parquet is written. A third thread that writes while the next
+flush is sorted was measured and is not worth it: what it saves of waiting for the disk
+goes into turns at Python's one lock.
 """
 
 import logging
@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date
 from typing import Any, Final
@@ -94,8 +93,8 @@ class Collector:
         self._clock = clock
         self._name = collector
         self._window = window
-        # one part is written, one sorted, and one is there for the broker to deliver meanwhile
-        self._enough = max(1, min(window // 3, MOST_MESSAGES))
+        # at half of the window the broker still has the other half to deliver while we write
+        self._enough = max(1, min(window // 2, MOST_MESSAGES))
         self._flush_s = flush_s
         self._subscriptions = subscriptions(group)
         self._is_alone = group is None
@@ -115,9 +114,6 @@ class Collector:
         self.counts = Counts()
         self._keep_raw_days = keep_raw_days
         self._forgotten_until: date | None = None
-        self._pool = ThreadPoolExecutor(1, "commit")
-        #: The flush that is being written; true when it was.
-        self._written: Future[bool] | None = None
         self._is_news = self._was_subscribed = False
         self._started_utc = self._status_utc = clock()
 
@@ -138,14 +134,15 @@ class Collector:
             receive_maximum=self._window,
         )
         try:
-            while not self._stopping and self._flush_next(client):
+            is_stored = True
+            while not self._stopping and is_stored:
+                is_stored = self._flush_next(client)
                 self._say_what_is_new()
             # after a flush that failed nothing later may be acknowledged: at a PUBACK out of order the
             # embedded broker forgets the older message
-            if self._is_written() and self._flush_next(client):
-                self._is_written()
+            if is_stored:
+                self._flush_next(client)
         finally:
-            self._pool.shutdown()
             if not self._is_alone and self.counts.is_subscribed:
                 self._leave(client)
             client.disconnect()
@@ -253,11 +250,10 @@ class Collector:
             return waiting, self._connection
 
     def _flush_next(self, client: BulkClient) -> bool:
-        """Sort what is due and hand it on to be written; false when the flush before could not be stored."""
+        """Store and acknowledge what is due; false when it could not be stored before we were stopped."""
         waiting, connection = self._next_buffer()
         if not waiting:
-            # what went wrong on the other thread is heard here
-            return self._written is None or not self._written.done() or self._is_written()
+            return True
         self._intake.enrolment = self._enrolment()
         flush = self._intake.sort(waiting)
         now = self._clock()
@@ -265,30 +261,20 @@ class Collector:
         kept = [one for one in waiting if is_worth_keeping(one)] if self._keep_raw_days else []
         if kept:
             tables[RAW_MESSAGES] = raw_table(kept)
-        if not self._is_written():
-            return False
-        self._written = self._pool.submit(self._write, client, flush, tables, waiting, connection, now)
-        return True
-
-    def _is_written(self) -> bool:
-        """Wait for the flush that is being written; whether it, or every one so far, is stored."""
-        return self._written is None or self._written.result()
-
-    def _write(
-        self,
-        client: BulkClient,
-        flush: Flush,
-        tables: dict[str, pa.Table],
-        waiting: Sequence[Arrival],
-        connection: int,
-        now: int,
-    ) -> bool:
-        """Store a flush and acknowledge it; false when it could not be stored before we were stopped."""
         began = time.monotonic()
         if not self._store(tables, now):
             return False
         commit_s = time.monotonic() - began
         self._intake.remember(flush)
+        self._acknowledge(client, flush, waiting, connection)
+        self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
+        self._is_news = True
+        return True
+
+    def _acknowledge(
+        self, client: BulkClient, flush: Flush, waiting: Sequence[Arrival], connection: int
+    ) -> None:
+        """Tell the broker, in the order of receipt, and then each gateway."""
         gateways = flush.confirmed.keys() | flush.unreadable.keys()
         self._presence.brought({gateway for _, gateway in gateways})
         with self._changed:
@@ -298,9 +284,6 @@ class Collector:
             sequences = flush.confirmed.get((site, gateway), [])
             ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))
             client.publish(str(ack_topic(site, gateway)), ack, qos=1)
-        self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
-        self._is_news = True
-        return True
 
     def _store(self, tables: dict[str, pa.Table], now: int) -> bool:
         """Commit tables; a full or absent disk is tried again until there is room or we are stopped."""

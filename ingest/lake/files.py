@@ -12,7 +12,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -150,15 +149,16 @@ class Lake:
         now : int
             Microseconds UTC; names files and their day.
         """
-        stored = [(kind, table) for kind, table in tables.items() if table.num_rows]
-        targets = [self._target(kind, now) for kind, _ in stored]
-        # side by side they wait for the disk once and not one after the other
-        with ThreadPoolExecutor(max(1, len(stored))) as pool:
-            staged = list(pool.map(lambda one: self._stage(one[0], one[1], writer), stored))
-            for path, target in zip(staged, targets, strict=True):
-                self.place(path, target)
-            list(pool.map(sync_folder, {target.parent for target in targets}))
-        return targets
+        moves = [
+            (self._stage(kind, table, writer), self._target(kind, now))
+            for kind, table in tables.items()
+            if table.num_rows
+        ]
+        for staged, target in moves:
+            self.place(staged, target)
+        for folder in {target.parent for _, target in moves}:
+            sync_folder(folder)
+        return [target for _, target in moves]
 
     def sweep(self, writer: str) -> int:
         """Remove what `writer` left half-written when it died; returns files removed."""
