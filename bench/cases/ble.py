@@ -32,6 +32,9 @@ class _Counting:
         self.beats += samples
         return samples
 
+    def note_firmware(self, device: str, version: str) -> None:
+        del device, version
+
     def cursor(self, name: str) -> int | None:
         del name
         return None
