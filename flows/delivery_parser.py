@@ -82,6 +82,7 @@ def _step(arguments: argparse.Namespace) -> int:
 
 def _add_pathways(actions: Any) -> argparse.ArgumentParser:
     pathways = actions.add_parser("pathways", help="care pathways in force; exit code 1 if anything is wrong")
+    pathways.add_argument("--fhir", action="store_true", help="as PlanDefinitions (FHIR R4), one a line")
     pathways.set_defaults(run=_pathways)
     return pathways
 
@@ -90,7 +91,7 @@ def _pathways(arguments: argparse.Namespace) -> int:
     from flows.alerts_parser import home_of
     from flows.pathway_command import lint_pathways
 
-    return lint_pathways(home_of(arguments))
+    return lint_pathways(home_of(arguments), as_fhir=arguments.fhir)
 
 
 ACTIONS = (_add_test_channel, _add_worker, _add_steps, _add_step, _add_pathways)

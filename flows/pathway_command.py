@@ -1,12 +1,14 @@
 """`flarecast alerts steps | step | pathways`: what is suggested, and what was decided and why."""
 
 import getpass
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from alerts.delivery.fhir.plan import plan_definition
 from alerts.engine.journal import Journal
 from alerts.engine.suggestions import Decision, decide, in_words, steps_of
 from alerts.rules.pack import load_pack
@@ -45,7 +47,7 @@ def record_step(home: Path, name: str, step: str, *, is_accepted: bool, why: str
     return 0
 
 
-def lint_pathways(home: Path) -> int:
+def lint_pathways(home: Path, *, as_fhir: bool = False) -> int:
     """Print what is wrong with the pathways today; returns the exit code, 1 when anything is."""
     clinic = Clinic(home)
     rules: dict[str, Severity] = {rule.id: rule.severity for rule in load_pack().rule}
@@ -54,6 +56,9 @@ def lint_pathways(home: Path) -> int:
     for fault in found:
         print(fault, file=sys.stderr)
     for one in pathways.pathway:
+        if as_fhir:
+            print(json.dumps(plan_definition(pathways, one)))
+            continue
         signed = "PLACEHOLDER, signed by nobody" if one.is_placeholder else f"signed by {one.signed_by}"
         print(f"{one.id} version {one.version}: {len(one.step)} steps, {signed}, review by {one.review_by}")
     return 1 if found else 0

@@ -16,6 +16,7 @@ from alerts.delivery.notice import ClinicalAlert
 from alerts.errors import ChannelError
 from analytics.metrics import REGISTRY
 from devices.clock import DAY, HOUR
+from flows.cli import main
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import notice
 from tests.fixtures_fhir import hospital, validated
@@ -139,6 +140,25 @@ def test_the_validator_has_nothing_to_say():
         assert all(
             what["location"] == "Observation.code" for what in said if what["severity"] == "warning"
         ), "it has no LOINC, and asks for none: the binding of the code is an example"
+
+
+def test_a_pathway_goes_out_as_a_plan_definition_that_the_validator_takes(tmp_path, capsys):
+    assert main(["alerts", "pathways", "--fhir", "--home", str(tmp_path)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    (said,) = validated([plan])
+    assert not [what for what in said if what["severity"] == "error"], said
+    assert (plan["status"], plan["experimental"]) == ("draft", True)
+    (action,) = plan["action"]
+    assert [one["id"] for one in action["action"]] == [
+        "call",
+        "red-flags",
+        "graded-activity",
+        "cbt-i",
+        "visit",
+    ]
+    assert len(action["action"][2]["condition"]) == 3
+    for changed in (plan | {"status": "nonsense"}, plan | {"action": [action | {"condition": [{}]}]}):
+        assert any(what["severity"] == "error" for what in validated([changed])[0])
 
 
 #: Resource -> field -> a code that is none.

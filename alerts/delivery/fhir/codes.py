@@ -49,6 +49,17 @@ REQUIRED: Final[Mapping[str, frozenset[str]]] = {
         "document message transaction transaction-response batch batch-response history searchset collection"
     ),
     "http-verb": _codes("GET HEAD POST PUT DELETE PATCH"),
+    "publication-status": _codes("draft active retired unknown"),
+    "trigger-type": _codes(
+        "named-event periodic data-changed data-added data-modified data-removed data-accessed"
+        " data-access-ended"
+    ),
+    "action-condition-kind": _codes("applicability start stop"),
+    "action-participant-type": _codes("patient practitioner related-person device"),
+    "action-relationship-type": _codes(
+        "before-start before before-end concurrent-with-start concurrent concurrent-with-end after-start"
+        " after after-end"
+    ),
     "identifier-use": _codes("usual official temp secondary old"),
 }
 
