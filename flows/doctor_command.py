@@ -17,6 +17,7 @@ from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_u
 from devices.observations import KINDS
 from flows.clinic import Clinic
 from flows.doctor_access import certificates, gateways
+from flows.doctor_delivery import delivery
 from flows.doctor_gateway import report
 from flows.errors import UserError
 from ingest.errors import IngestError
@@ -65,6 +66,7 @@ def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple
         *_enrolment(clinic, clock()),
         *_clocks(clinic, clock()),
         *_journal(clinic),
+        *delivery(clinic, clock()),
     ]
 
 
