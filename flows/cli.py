@@ -19,6 +19,7 @@ from flows import (
     record_parser,
     risk_parser,
     settings,
+    shift_parser,
 )
 from flows.errors import UserError
 
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         *alerts_parser.COMMANDS,
         _add_hrv,
         *gateway_parser.COMMANDS,
+        *shift_parser.COMMANDS,
     ):
         add(commands)
     return parser

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_utc
 from devices.observations import KINDS
+from flows import watch
 from flows.clinic import Clinic
 from flows.doctor_access import certificates, gateways
 from flows.doctor_delivery import delivery
@@ -67,7 +68,15 @@ def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple
         *_clocks(clinic, clock()),
         *_journal(clinic),
         *delivery(clinic, clock()),
+        *_night(clinic, clock()),
     ]
+
+
+def _night(clinic: Clinic, now: int) -> Findings:
+    """The last snapshot: too old is said here, whatever Prefect thinks."""
+    words = watch.fault(clinic, now)
+    if words:
+        yield "night", words
 
 
 def _journal(clinic: Clinic) -> Findings:

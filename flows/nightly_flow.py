@@ -54,10 +54,12 @@ class Tasks:
 _PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-_RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
+TASK_RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
 
 
-@flow(name="nightly", log_prints=False, persist_result=False, validate_parameters=False, task_runner=_RUNNER)
+@flow(
+    name="nightly", log_prints=False, persist_result=False, validate_parameters=False, task_runner=TASK_RUNNER
+)
 def nightly_flow(
     home: str, lake_root: str | None, first: str, last: str, request: str | None
 ) -> dict[str, Any]:

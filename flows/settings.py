@@ -11,6 +11,7 @@ VARIABLES = {
     "FLARECAST_HOME": "folder of the clinic's data (default ./flarecast-home, else ./demo-out)",
     "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
+    "FLARECAST_ZONE": "IANA time zone of the site, for what runs by itself (default UTC)",
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
@@ -25,6 +26,7 @@ class Settings:
     webhook_secret: str | None = field(default=None, repr=False)
     prefect_api_url: str | None = None
     partitions: int | None = None
+    zone: str = "UTC"
 
 
 def from_environment() -> Settings:
@@ -46,6 +48,7 @@ def from_environment() -> Settings:
         webhook_url=url,
         webhook_secret=secret,
         prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
+        zone=os.environ.get("FLARECAST_ZONE") or "UTC",
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 

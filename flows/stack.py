@@ -110,10 +110,12 @@ def stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> int:
 class PrefectServer:
     """A private Prefect server process: its database in `folder`, its port free, nothing sent out."""
 
-    def __init__(self, folder: Path, base: Settings) -> None:
+    def __init__(self, folder: Path, base: Settings, *, port: int | None = None) -> None:
+        """With `port` it serves its pages there; without it has none and takes a free one."""
         self._folder = folder
         self._base = base
-        self.port = free_port()
+        self._pages = [] if port else ["--no-ui"]
+        self.port = port or free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -121,7 +123,7 @@ class PrefectServer:
         """Start it in the background; it answers about 20 s later."""
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--no-ui"]
+        command += ["--port", str(self.port), *self._pages]
         with (self._folder / "server.log").open("ab") as log:
             env = settings.child_environment(self._base, prefect_home=self._folder)
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
@@ -144,6 +146,10 @@ class PrefectServer:
         raise UserError(
             f"the Prefect server did not answer within {timeout_s:.0f} s: see {self._folder}/server.log"
         )
+
+    def has_ended(self) -> bool:
+        """Whether it was started and is not there any more."""
+        return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
         """Stop it."""

@@ -1,0 +1,93 @@
+"""The flows of `flarecast serve`: each of them one call of a function that knows no Prefect."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.concurrency.sync import concurrency
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from devices.clock import system_clock
+from flows import nightly, settings
+from flows.channels import from_settings
+from flows.clinic import Clinic
+from flows.night_report import NightReport
+from flows.nightly_flow import TASK_RUNNER, Tasks
+from flows.schedules import night_of
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: One of the night shift at a time; `flarecast serve` makes the limit before anything runs.
+LIMIT = "flarecast-night-shift"
+#: A runner that was killed holds its slot so long.
+LEASE_S = 60
+RETRIES, RETRY_S = 2, 600
+
+
+@contextmanager
+def alone() -> Generator[None]:
+    """The one slot of the night shift; without the limit nothing runs."""
+    with concurrency(LIMIT, occupy=1, strict=True, lease_duration=LEASE_S):
+        yield
+
+
+class _ShownTasks(Tasks):
+    """Tasks with a bar in Prefect's pages."""
+
+    def each(
+        self, name: str, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """See :class:`flows.runner.Runner`."""
+        words = f"{name}: shares of the patients"
+        bar: Any = create_progress_artifact(0.0, key=f"night-{name}", description=words) if items else None
+        for count, one in enumerate(super().each(name, function, items), start=1):
+            update_progress_artifact(bar, progress=100 * count / len(items))
+            yield one
+
+
+def scheduled_instant() -> datetime:
+    """When this run was to begin, however late it is."""
+    found: datetime = flow_run.scheduled_start_time
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@flow(
+    name="nightly",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_S,
+    persist_result=False,
+    task_runner=TASK_RUNNER,
+)
+def nightly_run(home: str, zone: str, night: str | None = None) -> Any:
+    """Bring the night of the scheduled date up to date; `night` (ISO date) names another."""
+    configured = settings.from_environment()
+    day = date.fromisoformat(night) if night else night_of(scheduled_instant(), zone)
+    clinic = Clinic(Path(home), None, configured.partitions)
+    with alone():
+        report = nightly.run(
+            clinic,
+            day,
+            day,
+            clock=system_clock,
+            channels=from_settings(configured),
+            runner=_ShownTasks(),
+        )
+    show(report)
+    if report.problems:
+        words = f"{len(report.problems)} problems; the report in {clinic.reports} names them"
+        return Completed(name="Degraded", message=words)
+    return Completed(message=f"night of {day}")
+
+
+def show(report: NightReport) -> None:
+    """Summary of a run as a table in Prefect's pages; whom a problem concerns stays at the clinic."""
+    facts = {name: value for name, value in report.to_json().items() if name != "problems"}
+    rows = [{"what": name, "value": str(value)} for name, value in facts.items()]
+    rows += [{"what": f"PROBLEM {one.where}", "value": one.what} for one in report.problems]
+    create_table_artifact(rows, key="night-summary", description=f"Nights {report.first} to {report.last}")

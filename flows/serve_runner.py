@@ -1,0 +1,41 @@
+"""The process that asks Prefect's server what is due and runs it: python -m flows.serve_runner HOME ZONE."""
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from prefect import serve
+from prefect.client.orchestration import get_client
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from flows import scheduled
+from flows.schedules import read_schedules
+
+FLOWS: Final[dict[str, Any]] = {
+    "nightly": scheduled.nightly_run,
+}
+
+
+def main(home: Path, zone: str) -> None:
+    """Make the limit, then the deployments, then wait for what is due."""
+    with get_client(sync_client=True) as client:
+        # a limit that is not there would let everybody in
+        client.upsert_global_concurrency_limit_by_name(scheduled.LIMIT, 1)
+    cron = read_schedules(home, zone).cron
+    deployments: list[Any] = [
+        FLOWS[name].to_deployment(
+            name="flarecast",
+            schedules=[Cron(line, timezone=zone)],
+            parameters={"home": str(home), "zone": zone},
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        for name, line in cron.items()
+        if name in FLOWS
+    ]
+    # the default pauses every schedule at SIGTERM, and a restart would find them so
+    serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

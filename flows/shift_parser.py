@@ -1,0 +1,52 @@
+"""Command lines of the night shift: serve, watch and what the schedules run.
+
+Imports stay inside the commands, as in :mod:`flows.cli`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from flows import settings
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="run the schedules of the night shift, with Prefect's pages")
+    serve.add_argument("--port", type=int, default=4200, help="of the embedded Prefect server (4200)")
+    serve.add_argument("--zone", help="IANA time zone of the site (default FLARECAST_ZONE, else UTC)")
+    serve.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from flows.serve_command import end_in_order, run_serve
+
+    end_in_order()
+    return run_serve(_home(arguments), port=arguments.port, zone=arguments.zone)
+
+
+def _add_watch(commands: Any) -> None:
+    watch = commands.add_parser("watch", help="exit code 1 when no snapshot was published for 26 h")
+    watch.add_argument("--hours", type=int, default=26)
+    watch.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    watch.set_defaults(run=_watch)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    import sys
+
+    from devices.clock import HOUR, system_clock
+    from flows.clinic import Clinic
+    from flows.watch import fault
+
+    words = fault(Clinic(_home(arguments)), system_clock(), arguments.hours * HOUR)
+    if words:
+        print(f"flarecast: {words}", file=sys.stderr)
+    return 1 if words else 0
+
+
+def _home(arguments: argparse.Namespace) -> Path:
+    return arguments.home or settings.from_environment().home
+
+
+COMMANDS = (_add_serve, _add_watch)
