@@ -133,9 +133,11 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
     }
     with duckdb.connect() as con:
         found = set_based.night(con, day, inputs, model=_model(published), scales=DEFAULT_SCALES)
-    worst = _difference(published, found["risk"])
-    answer = {"date": str(day), "patients": published.num_rows, "largest_difference": worst}
+    worst, words = _difference(published, found["risk"])
+    answer = {"date": str(day), "patients": published.num_rows, "largest_difference": worst, "where": words}
     print(json.dumps(answer) if as_json else f"{published.num_rows} patients, largest difference {worst:.1e}")
+    if words and not as_json:
+        print(f"{words}: were notes or earlier nights changed since? run the night again")
     return int(worst > TOLERANCE)
 
 
@@ -148,20 +150,21 @@ def _model(published: pa.Table) -> Model:
     return SHIPPED
 
 
-def _difference(published: pa.Table, found: pa.Table) -> float:
-    """Largest difference of any number; infinite where one has a value and the other none."""
+def _difference(published: pa.Table, found: pa.Table) -> tuple[float, str | None]:
+    """Largest difference of any number (infinite where one has no value), and where if it is too large."""
     theirs = {row["patient"]: row for row in found.to_pylist()}
-    worst = 0.0
+    worst, words = 0.0, None
     for row in published.to_pylist():
-        other = theirs.get(row["patient"])
-        if other is None or other["status"] != row["status"]:
-            return math.inf
-        for name in _CHECKED:
-            one, two = row[name], other[name]
-            if (one is None) != (two is None):
-                return math.inf
-            worst = max(worst, 0.0 if one is None else abs(one - two))
-    return worst
+        other = theirs.get(row["patient"], {})
+        for name in ("status", *_CHECKED):
+            one, two = row[name], other.get(name)
+            if one == two:
+                continue
+            far = math.inf if isinstance(one, str) or one is None or two is None else abs(one - two)
+            if far > worst:
+                worst = far
+                words = f"{row['patient']}: {name} {one}, in SQL {two}" if far > TOLERANCE else words
+    return worst, words
 
 
 def run_progress(home: Path, *, as_json: bool) -> int:

@@ -50,8 +50,8 @@ def compute(
     model, scales : Model, Scales
         Versions in force.
     before : Table, optional
-        flare_risk of the day before `first`, of the same versions (:func:`can_go_on`). The
-        result is the same to the last bit.
+        flare_risk of the day before `first` of these patients, of the same model and scales; whoever
+        was away on that day needs the whole past read. The result is the same to the last bit.
 
     Returns
     -------
@@ -79,22 +79,6 @@ def compute(
     }
     order = [(name, "ascending") for name in ("patient", "local_date", "metric")]
     return tables | {"baseline": tables["baseline"].sort_by(order)}
-
-
-def can_go_on(
-    patient_days: pa.Table, first: date, before: pa.Table, *, model: Model, scales_version: str
-) -> bool:
-    """Whether a night may take over from the rows of the day before.
-
-    They must be of the same model and scales, and there must be one of every patient who has
-    earlier days: whoever was away needs the whole past read.
-    """
-    same = set(before["model_version"].to_pylist()) <= {model.version}
-    own = model.scales_version == scales_version
-    days = patient_days["local_date"].to_pylist()
-    names = patient_days["patient"].to_pylist()
-    earlier = {name for name, day in zip(names, days, strict=True) if day < first}
-    return same and own and earlier <= set(before["patient"].to_pylist())
 
 
 def _past(known: dict[str, dict[str, Any]], panel: Panel, first: int) -> Past:

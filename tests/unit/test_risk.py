@@ -269,7 +269,6 @@ def test_a_night_that_takes_over_equals_the_one_that_knows_everything():
             pa.compute.equal(whole["flare_risk"]["local_date"], day(number - 1))
         )
         recent = rows.filter(pa.compute.greater_equal(rows["local_date"], pa.scalar(day(number - RAW_DAYS))))
-        assert scores.can_go_on(recent, day(number), before, model=model, scales_version="default-1")
         night = scores.compute(recent, day(number), day(number + 9), model=model, before=before)
         for name in ("baseline", "flare_risk"):
             dates = whole[name]["local_date"]
@@ -278,14 +277,3 @@ def test_a_night_that_takes_over_equals_the_one_that_knows_everything():
                 pa.compute.less_equal(dates, pa.scalar(day(number + 9))),
             )
             assert night[name].equals(whole[name].filter(asked)), name
-
-
-def test_a_night_does_not_take_over_from_another_model_or_without_somebody():
-    rows = cohort()
-    before = scores.compute(rows, day(60), day(60))["flare_risk"]
-    known = {"model": SHIPPED, "scales_version": "default-1"}
-    assert scores.can_go_on(rows, day(61), before, **known)
-    assert not scores.can_go_on(rows, day(61), before.slice(1), **known)
-    assert not scores.can_go_on(rows, day(61), before, model=SHIPPED, scales_version="site-2")
-    other = dataclasses.replace(SHIPPED, version="site-1")
-    assert not scores.can_go_on(rows, day(61), before, model=other, scales_version="default-1")

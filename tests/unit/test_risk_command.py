@@ -101,7 +101,9 @@ def test_a_published_number_that_nobody_computes_so_is_found(tmp_path, capsys, m
     place = risk.schema.get_field_index("risk_7d")
     wrong["flare_risk"] = risk.set_column(place, risk.schema.field(place), pa.array(values))
     publish(Clinic(tmp_path).published, wrong, {}, clock=system_clock)
-    assert run(tmp_path, capsys, "check", "--date", str(DAY))[0] == 1
+    code, said, _ = run(tmp_path, capsys, "check", "--date", str(DAY))
+    assert code == 1
+    assert "p-2: risk_7d" in said
 
 
 def test_progress_counts_every_onset_once(home, capsys):
