@@ -18,8 +18,9 @@ from analytics.metrics import METRICS
 from analytics.risk import set_based
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
+from analytics.risk.panel import COLUMNS, make_panel
 from analytics.risk.progress import progress
-from analytics.risk.scales import DEFAULT_SCALES
+from analytics.risk.scales import DEFAULT_SCALES, LEAST_DAYS, LEAST_PATIENTS, estimate_scales
 from analytics.risk.status import OK, SCORED
 from analytics.risk.type_one import HIGHEST, NOMINAL, type_one
 from analytics.store import query
@@ -28,6 +29,7 @@ from devices.ids import check_id
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.patient_context import patient_context
+from flows.site_scales import keep_scales, scales_of
 
 #: How far two readings of one night may lie apart.
 TOLERANCE: Final = 1e-6
@@ -132,7 +134,9 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
         "context": patient_context(clinic),
     }
     with duckdb.connect() as con:
-        found = set_based.night(con, day, inputs, model=_model(published), scales=DEFAULT_SCALES)
+        model = _model(published)
+        scales = scales_of(clinic, model.scales_version)
+        found = set_based.night(con, day, inputs, model=model, scales=scales)
     worst, words = _difference(published, found["risk"])
     answer = {"date": str(day), "patients": published.num_rows, "largest_difference": worst, "where": words}
     print(json.dumps(answer) if as_json else f"{published.num_rows} patients, largest difference {worst:.1e}")
@@ -206,6 +210,29 @@ def _progress_words(answer: dict[str, Any]) -> str:
         f"  onsets so far        {answer['onsets']} ({answer['onsets_per_week']:.1f} a week); {needed}\n"
         f"  alerts in 28 days    {answer['shadow_alerts_28d']}, of the risk model: not sent unless approved"
     )
+
+
+def run_scales(home: Path, version: str, *, as_json: bool) -> int:
+    """Estimate the within-person spreads from the published days and keep them; returns the exit code."""
+    clinic = Clinic(home)
+    names = ", ".join(COLUMNS)
+    days = query.run(clinic.current, f"select {names} from patient_day")
+    if not days.num_rows:
+        raise UserError("no days are published yet")
+    newest = max(days["local_date"].to_pylist())
+    found = estimate_scales(make_panel(days, newest, patient_context(clinic)), version)
+    if not any(found.patients.values()):
+        raise UserError(f"too few people: {LEAST_PATIENTS} with {LEAST_DAYS} days of one device are needed")
+    path = keep_scales(clinic, found)
+    if as_json:
+        print(found.to_json())
+        return 0
+    table = Table("metric", "spread", "shipped", "people")
+    for name, spread in found.within_sd.items():
+        people = str(found.patients[name]) if found.patients[name] else "too few: as shipped"
+        table.add_row(METRICS[name].name, f"{spread:.3g}", f"{DEFAULT_SCALES.within_sd[name]:.3g}", people)
+    Console(soft_wrap=True, highlight=False).print(table, f"kept in {path}; in force where a model names it")
+    return 0
 
 
 def run_type_one(series: int) -> int:

@@ -21,7 +21,9 @@ def _add_risk(commands: Any) -> None:
     for action in (explain, check):
         action.add_argument("--date", type=_date, required=True)
     progress = actions.add_parser("progress", help="onsets so far; when the site's own model is in reach")
-    for action in (explain, check, progress):
+    scales = actions.add_parser("scales", help="estimate the usual within-person spreads of this site")
+    scales.add_argument("version", help="name of the new version, never changed afterwards")
+    for action in (explain, check, progress, scales):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
         action.add_argument("--json", action="store_true")
         action.set_defaults(run=_risk)
@@ -45,6 +47,8 @@ def _risk(arguments: argparse.Namespace) -> int:
         return risk_command.run_explain(
             home, arguments.patient, arguments.date, language=arguments.language, as_json=arguments.json
         )
+    if arguments.action == "scales":
+        return risk_command.run_scales(home, arguments.version, as_json=arguments.json)
     if arguments.action == "check":
         return risk_command.run_check(home, arguments.date, as_json=arguments.json)
     return risk_command.run_progress(home, as_json=arguments.json)

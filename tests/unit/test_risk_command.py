@@ -3,6 +3,7 @@
 import json
 from datetime import date, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,6 +12,8 @@ from analytics.store.publish import publish
 from devices.clock import system_clock
 from flows.cli import main
 from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.site_scales import scales_of
 from tests.fixtures_analytics import patient_days
 
 FIRST = date(2026, 1, 5)
@@ -115,3 +118,23 @@ def test_progress_counts_every_onset_once(home, capsys):
     assert found["onsets_per_week"] == 0.5
     assert date.fromisoformat(found["expected"]) > DAY + timedelta(weeks=180)
     assert "not sent unless approved" in run(home, capsys, "progress")[1]
+
+
+def test_a_site_keeps_a_version_of_its_own_spreads_once(tmp_path, home, capsys):
+    rng = np.random.default_rng(1)
+    rows = pa.concat_tables(
+        [
+            patient_days(FIRST, {"steps": np.exp(rng.normal(8, 0.3, 60)).tolist()}, patient=f"p-{n}")
+            for n in range(22)
+        ]
+    )
+    publish(Clinic(tmp_path).published, {"patient_day": rows}, {}, clock=system_clock)
+    code, said, _ = run(tmp_path, capsys, "scales", "site-1", "--json")
+    found = json.loads(said)
+    assert (code, found["patients"]["steps"], found["patients"]["nrs"]) == (0, 22, 0)
+    assert scales_of(Clinic(tmp_path), "site-1").within_sd["steps"] == found["within_sd"]["steps"]
+    assert "never changed" in run(tmp_path, capsys, "scales", "site-1")[2]
+    assert "never changed" in run(tmp_path, capsys, "scales", "default-1")[2]
+    assert "too few people" in run(home, capsys, "scales", "site-1")[2]
+    with pytest.raises(UserError, match="no spreads site-2: default-1, site-1"):
+        scales_of(Clinic(tmp_path), "site-2")
