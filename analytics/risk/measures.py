@@ -128,6 +128,19 @@ def within_patient_auc(rows: Landmarks, score: Floats, days: int, resampling: Re
     return estimate(ratio(resampling.sums(good), resampling.sums(number)))
 
 
+def state_auc(case: Marks, control: Marks, score: Floats, resampling: Resampling) -> Estimate:
+    """AUC of a state of the same day; matrices (patients, days)."""
+    patients = resampling.weights.shape[1]
+    both = case | control
+    place = np.zeros(score.shape, np.int64)
+    place[both] = _places(score[both])
+    cases, controls = (
+        resampling.histograms(_histogram(np.nonzero(one)[0], place[one], patients)) for one in (case, control)
+    )
+    below = np.cumsum(controls, axis=1) - controls / 2
+    return estimate(ratio((cases * below).sum(axis=1), cases.sum(axis=1) * controls.sum(axis=1)))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Over all followed days ahead."""

@@ -1,0 +1,102 @@
+"""`flarecast evaluate sim`: fit on one simulated cohort, judge on people it has never seen; SYNTHETIC."""
+
+import argparse
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+
+from analytics.risk.alert_measures import MONTH, fire
+from analytics.risk.cohort import Cohort, make_cohort
+from analytics.risk.evaluation import Evaluation, Forecast, evaluate
+from analytics.risk.model import SHIPPED, Model
+from analytics.risk.panel import make_panel
+from analytics.risk.site_fit import DEFAULT_BUDGET, fit_stages, risk_matrix, with_threshold
+from devices.sim.flares import SCENARIOS, simulate_flares
+
+#: Days after a changed wearable in which alerts must not become many more.
+AFTER_SWAP_DAYS = 21
+
+
+@dataclass(frozen=True)
+class SimEvaluation:
+    """One scenario: its table, and alerts before and after what changes in it."""
+
+    scenario: str
+    model: Model
+    evaluation: Evaluation
+    load_before: float
+    load_after: float
+
+
+def simulated_cohort(people: int, days: int, seed: int, scenario: str) -> Cohort:
+    """A simulated cohort made ready."""
+    made = simulate_flares(people, days, seed=seed, scenario=scenario)
+    return make_cohort(make_panel(made.days, made.first + timedelta(days=days - 1), made.notes))
+
+
+def fitted_on(cohort: Cohort, budget: float) -> Model:
+    """The staged rule on a whole cohort, threshold included."""
+    everything = np.ones(len(cohort.rows), np.bool_)
+    model, _, _ = fit_stages(cohort, everything, SHIPPED, "evaluated")
+    return with_threshold(cohort, everything, model, cohort.panel.shape[1] - 1, budget)
+
+
+def forecast_of(cohort: Cohort, model: Model) -> Forecast:
+    """What a model says of every row of a cohort."""
+    return Forecast(
+        without=cohort.hazards(model, has_history=False),
+        with_history=cohort.hazards(model),
+        risk=risk_matrix(cohort, model),
+        theta=model.theta or 1.0,
+        budget=model.budget or 0.0,
+    )
+
+
+def evaluate_scenario(
+    scenario: str, *, people: int, days: int, seed: int, draws: int, budget: float = DEFAULT_BUDGET
+) -> SimEvaluation:
+    """Fit under the assumptions that hold before anything changes, judge under those of the scenario.
+
+    The training people of `missing` and `swap` are those of `usual`: a model meets the change unprepared.
+    """
+    own = SCENARIOS[scenario]
+    has_change = own.missing_logit > 0 or own.swap_share > 0
+    model = fitted_on(simulated_cohort(people, days, seed, "usual" if has_change else scenario), budget)
+    cohort = simulated_cohort(people, days, seed + 1, scenario)
+    forecast = forecast_of(cohort, model)
+    change = days - own.change_days
+    first = change if has_change else 0
+    found = evaluate(cohort, forecast, first, days - 1, draws=draws)
+    return SimEvaluation(
+        scenario,
+        model,
+        found,
+        load_before=_load(forecast, change // 2, change - 1),
+        load_after=_load(forecast, change, days - 1),
+    )
+
+
+def swapped_load(*, people: int, days: int, seed: int, budget: float = DEFAULT_BUDGET) -> tuple[float, float]:
+    """Alerts per patient-month in the 21 days after everybody's wearable was replaced, and had it not been."""
+    model = fitted_on(simulated_cohort(people, days, seed, "usual"), budget)
+    loads: list[float] = []
+    segments: list[np.ndarray] = []
+    cohorts = [simulated_cohort(people, days, seed + 1, name) for name in ("swap", "usual")]
+    for cohort in cohorts:
+        segments.append(cohort.panel.segments["steps"])
+        del cohort
+    for cohort in cohorts:
+        risk = risk_matrix(cohort, model)
+        change = days - SCENARIOS["swap"].change_days
+        after = np.zeros(risk.shape, np.bool_)
+        after[:, change : change + 28 + AFTER_SWAP_DAYS] = True
+        alerts = fire(risk, model.theta or 1.0) & after
+        loads.append(float(MONTH * alerts.sum() / max(1, (~np.isnan(risk) & after).sum())))
+    return loads[0], loads[1]
+
+
+def _load(forecast: Forecast, first: int, last: int) -> float:
+    part = slice(first, last + 1)
+    alerts = fire(forecast.risk, forecast.theta)[:, part].sum()
+    return float(MONTH * alerts / max(1, (~np.isnan(forecast.risk[:, part])).sum()))
