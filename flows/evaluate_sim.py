@@ -1,16 +1,16 @@
 """`flarecast evaluate sim`: fit on one simulated cohort, judge on people it has never seen; SYNTHETIC."""
 
-import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 
 from analytics.risk.alert_measures import MONTH, fire
+from analytics.risk.arrays import Marks, recent
 from analytics.risk.cohort import Cohort, make_cohort
 from analytics.risk.evaluation import Evaluation, Forecast, evaluate
 from analytics.risk.model import SHIPPED, Model
-from analytics.risk.panel import make_panel
+from analytics.risk.panel import carried, make_panel
 from analytics.risk.site_fit import DEFAULT_BUDGET, fit_stages, risk_matrix, with_threshold
 from devices.sim.flares import SCENARIOS, simulate_flares
 
@@ -78,22 +78,28 @@ def evaluate_scenario(
 
 
 def swapped_load(*, people: int, days: int, seed: int, budget: float = DEFAULT_BUDGET) -> tuple[float, float]:
-    """Alerts per patient-month in the 21 days after everybody's wearable was replaced, and had it not been."""
+    """Alerts per patient-month in the 21 days after a replaced wearable, and of the same days without.
+
+    Everybody's wearable is replaced towards the end; the two cohorts differ in nothing else.
+    """
     model = fitted_on(simulated_cohort(people, days, seed, "usual"), budget)
+    swapped, usual = (simulated_cohort(people, days, seed + 1, name) for name in ("swap", "usual"))
+    after = _after_swap(swapped, days - SCENARIOS["swap"].change_days)
     loads: list[float] = []
-    segments: list[np.ndarray] = []
-    cohorts = [simulated_cohort(people, days, seed + 1, name) for name in ("swap", "usual")]
-    for cohort in cohorts:
-        segments.append(cohort.panel.segments["steps"])
-        del cohort
-    for cohort in cohorts:
+    for cohort in (swapped, usual):
         risk = risk_matrix(cohort, model)
-        change = days - SCENARIOS["swap"].change_days
-        after = np.zeros(risk.shape, np.bool_)
-        after[:, change : change + 28 + AFTER_SWAP_DAYS] = True
         alerts = fire(risk, model.theta or 1.0) & after
         loads.append(float(MONTH * alerts.sum() / max(1, (~np.isnan(risk) & after).sum())))
     return loads[0], loads[1]
+
+
+def _after_swap(cohort: Cohort, change: int) -> Marks:
+    """The first 21 days of the segment that begins after `change`."""
+    segment = carried(cohort.panel.segments["steps"])
+    begins = np.zeros(segment.shape, np.bool_)
+    begins[:, 1:] = (segment[:, 1:] != segment[:, :-1]) & (segment[:, :-1] >= 0)
+    begins[:, :change] = False
+    return recent(begins, AFTER_SWAP_DAYS)
 
 
 def _load(forecast: Forecast, first: int, last: int) -> float:

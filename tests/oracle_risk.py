@@ -155,14 +155,21 @@ class Oracle:
         scored = [d for d in range(max(0, t - 27), t + 1) if self.rows[d].get("nrs") is not None]
         return ready >= 2 or (len(scored) >= 7 and scored[-1] > t - 4)
 
+    def is_observed(self, t):
+        return self.rows[t].get("nrs") is not None or self.rows[t].get("mood") is not None
+
     def is_at_risk(self, t):
         return not any(self.exceeds[d] or self.tapped[d] for d in range(max(0, t - 2), t + 1))
 
     def score(self, t):
         """Everything of one day."""
-        counted = [d for d in range(t - 2) if self.is_at_risk(d) and self.is_sufficient(d)]
-        expected = sum(self.day_ahead(d) for d in counted)
-        onsets = len([d for d in self.onsets(t) if d <= t - 3])
+        counted = [
+            d
+            for d in range(1, t - 2)
+            if self.is_at_risk(d - 1) and self.is_sufficient(d - 1) and self.is_observed(d)
+        ]
+        expected = sum(self.day_ahead(d - 1) for d in counted)
+        onsets = len(set(self.onsets(t)) & set(counted))
         history = math.log((self.model.rate_prior + onsets) / (self.model.rate_prior + expected))
         x = self.features(t)
         none = [1 - self.hazard(x, ahead, history) for ahead in range(1, 8)]

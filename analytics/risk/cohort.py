@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from analytics.risk.arrays import Floats, Marks
 from analytics.risk.baseline import Deviation, deviations
 from analytics.risk.features import features
@@ -41,7 +39,11 @@ class Cohort:
 
     def history(self, model: Model) -> Floats:
         """ln M of every day, (patients, days)."""
-        return own_history(self.features, self.labels, self.is_counted, model)[0]
+        return self.sums(model)[0]
+
+    def sums(self, model: Model) -> tuple[Floats, Floats, Floats]:
+        """ln M of every day, and the onsets known and expected behind it."""
+        return own_history(self.features, self.labels, self.is_counted, self.is_observed, model)
 
     def of_rows(self, matrix: Floats) -> Floats:
         """Values of a matrix on the rows."""
@@ -60,7 +62,7 @@ def make_cohort(panel: Panel, scales: Scales = DEFAULT_SCALES) -> Cohort:
     found = features(panel, labels, against)
     stand = standing(panel, labels, against, SHIPPED)
     counted = labels.is_at_risk & stand.is_sufficient
-    observed = ~np.isnan(panel.values["nrs"]) | ~np.isnan(panel.values["mood"])
+    observed = panel.is_observed()
     scored = counted & stand.is_scored
     rows = make_landmarks(found, labels.is_onset, scored, observed)
     return Cohort(panel, labels, against, found, counted, scored, observed, rows)

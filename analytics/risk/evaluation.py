@@ -17,7 +17,7 @@ from analytics.risk.alert_measures import (
     own_rate_score,
     theta_for,
 )
-from analytics.risk.arrays import Floats, Marks, recent
+from analytics.risk.arrays import Floats, recent
 from analytics.risk.cohort import Cohort
 from analytics.risk.landmarks import within
 from analytics.risk.measures import (
@@ -165,8 +165,8 @@ def in_words(found: Evaluation) -> list[str]:
         f"  {'model':24}{fired.sensitivity!s:20} {fired.ppv}",
         f"  {'own past rate':24}{own_rate.sensitivity!s:20} {own_rate.ppv}",
         f"  {'random days':24}{found.chance_sensitivity:<20.2f} {found.chance_ppv:.2f}",
-        f"  lead {fired.lead_days:.0f} days (median); {100 * fired.top_tenth:.0f} % of the alerts go to a tenth "
-        "of the patients",
+        f"  lead {fired.lead_days:.0f} days (median); "
+        f"{100 * fired.top_tenth:.0f} % of the alerts go to a tenth of the patients",
         "detection of a flare under way (all days): AUC",
     ]
     lines += [f"  {name:44}{value}" for name, value in found.detection.items()]

@@ -151,7 +151,7 @@ def _score(
     is_spoken = (stand.monitored_days >= LEARNING_DAYS) & ~panel.is_suspended()
     found = features(panel, labels, deviations, past)
     is_counted = labels.is_at_risk & stand.is_sufficient
-    history, onsets, expected = own_history(found, labels, is_counted, model, past)
+    history, onsets, expected = own_history(found, labels, is_counted, panel.is_observed(), model, past)
     risk_3d, risk_7d = (
         np.where(stand.is_scored, risk, np.nan) for risk in risk_within(found, model, (3, HORIZON), history)
     )

@@ -68,17 +68,25 @@ def _chance(near: Floats, change: Floats, model: Model, ahead: int, history: Flo
 
 
 def own_history(
-    features: dict[str, Floats], labels: Labels, is_counted: Marks, model: Model, past: Past | None = None
+    features: dict[str, Floats],
+    labels: Labels,
+    is_counted: Marks,
+    is_observed: Marks,
+    model: Model,
+    past: Past | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """ln M of every day, ``M = (a + onsets known) / (a + onsets expected)``, with a lag of 3 days.
 
-    Expected are the day-ahead hazards *without* M over the past days that count: with M
-    in them the calibration slope goes to 1.5.
+    Expected are the day-ahead hazards *without* M (with it the calibration slope goes to 1.5) of
+    the days after one that counts on which the patient said how it was; onsets are those of the same days.
+    Onsets of all days over hazards of some made O/E .90 and the slope .78 (docs/flare-evaluation.md).
 
     Parameters
     ----------
     is_counted : matrix of bool
         At risk and with enough data to be scored.
+    is_observed : matrix of bool
+        The patient said something about pain or mood.
     past : Past, optional
         With it the sums go on from there, and columns before :data:`PAST_DAYS` have none.
 
@@ -87,8 +95,11 @@ def own_history(
     history, onsets, expected : matrix
         ln M, and the two sums behind it.
     """
-    day_ahead = np.where(is_counted, hazard(features, model, 1), 0.0)
-    seen = labels.is_onset.astype(np.float64)
+    is_exposed = np.zeros(is_counted.shape, np.bool_)
+    is_exposed[:, 1:] = is_counted[:, :-1] & is_observed[:, 1:]
+    day_ahead: Floats = np.zeros(is_counted.shape)
+    day_ahead[:, 1:] = np.where(is_exposed[:, 1:], hazard(features, model, 1)[:, :-1], 0.0)
+    seen = (labels.is_onset & is_exposed).astype(np.float64)
     if past is not None:
         # the day before the first one scored knows what happened up to three days earlier
         for values, before in ((day_ahead, past.expected), (seen, past.onsets)):

@@ -83,6 +83,10 @@ class Panel:
         """The days from `column` on alone."""
         return replace(cut(self, slice(None), slice(column, None)), first=self.day(column))
 
+    def is_observed(self) -> Marks:
+        """Days of which the patient said how they were; a tap alone does not count."""
+        return ~np.isnan(self.values["nrs"]) | ~np.isnan(self.values["mood"])
+
     def is_suspended(self) -> Marks:
         """Days on which scoring is suspended, whatever the reason."""
         found = np.zeros(self.shape, np.bool_)

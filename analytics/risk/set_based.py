@@ -52,7 +52,7 @@ def night(
         Its temporary tables are replaced.
     inputs : mapping of str to Table
         ``patient_day`` (49 days), ``baseline`` (the 13 days before, with z), ``before`` and
-        ``earlier`` (flare_risk of one and of three days before) and ``context``
+        ``earlier`` (flare_risk of one and of four days before) and ``context``
         (:data:`analytics.risk.context.CONTEXT`).
 
     Returns

@@ -16,7 +16,6 @@ from analytics.risk.arrays import Floats, Marks
 from analytics.risk.cohort import Cohort
 from analytics.risk.fit import Fitted, fit_hazard, rate_prior, recalibrate
 from analytics.risk.gates import Gate, Subgroup, Validation, judge_gates, verdict
-from analytics.risk.hazard import own_history
 from analytics.risk.landmarks import Landmarks, hazards, within
 from analytics.risk.measures import (
     Estimate,
@@ -164,7 +163,7 @@ def fit_stages(
 
 
 def _rate_prior(cohort: Cohort, model: Model, column: int) -> float:
-    _, onsets, expected = own_history(cohort.features, cohort.labels, cohort.is_counted, model)
+    _, onsets, expected = cohort.sums(model)
     return rate_prior(onsets[:, column], expected[:, column])
 
 

@@ -209,8 +209,8 @@ def test_hazard_of_a_usual_day_in_closed_form():
     logit = math.log(0.03 / 0.97)
     recent = -0.15
     first = 1 / (1 + math.exp(-(logit + 0.5 * recent)))
-    # at risk and sufficient from the 7th score on; known up to three days ago
-    own = math.log(4 / (4 + first * len(range(6, 37))))
+    # at risk and sufficient from the 7th score on; the day after it known up to three days ago
+    own = math.log(4 / (4 + first * len(range(6, 36))))
     hazards = [1 / (1 + math.exp(-(logit + own + recent * (0.5 - 0.25 * k / 6)))) for k in range(7)]
     assert risk["risk_7d"] == pytest.approx(1 - math.prod(1 - h for h in hazards), rel=1e-9)
     assert risk["risk_3d"] == pytest.approx(1 - math.prod(1 - h for h in hazards[:3]), rel=1e-9)

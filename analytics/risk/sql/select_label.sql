@@ -1,6 +1,6 @@
 -- grain:   patient
 -- inputs:  patient_day
--- output:  patient, usual_nrs, exceed_count, is_tapped, is_flare_2, is_onset_3, score_count, has_recent_score
+-- output:  patient, usual_nrs, exceed_count, is_tapped, is_flare_2, is_onset_3, is_observed_3, score_count, has_recent_score
 -- args:    $today
 -- look-back: 48 days
 --
@@ -11,6 +11,7 @@ with mean as (
         patient,
         local_date,
         nrs,
+        nrs is not null or mood is not null as is_observed,
         coalesce(is_flare_reported, false) as is_tapped,
         count(nrs) over old as n_old,
         sum(nrs) over old as s_old,
@@ -33,6 +34,7 @@ usual as (
         patient,
         local_date,
         nrs,
+        is_observed,
         is_tapped,
         case
             when n_old >= 7 then s_old / n_old
@@ -93,7 +95,8 @@ recent as (
         patient,
         max(usual_nrs) filter (local_date = $today) as usual_nrs,
         count(*) filter (is_excess and local_date >= $today - 2) as exceed_count,
-        coalesce(bool_or(is_tapped) filter (local_date >= $today - 2), false) as is_tapped
+        coalesce(bool_or(is_tapped) filter (local_date >= $today - 2), false) as is_tapped,
+        coalesce(bool_or(is_observed) filter (local_date = $today - 3), false) as is_observed_3
     from excess
     group by all
 ),
@@ -112,6 +115,7 @@ select
     r.is_tapped,
     coalesce(f.is_flare, false) as is_flare_2,
     coalesce(o.is_onset, false) as is_onset_3,
+    r.is_observed_3,
     s.score_count,
     s.has_recent_score
 from (select patient from patient_day where local_date = $today) p
