@@ -33,9 +33,10 @@ soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--
 proof: python ## a million random and mutated messages, every one accounted for: PROOF_ARGS="--messages 20000"
 	$(BIN)/python -m tests.fuzz $(PROOF_ARGS)
 
-torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled: TORTURE_ARGS="--kills 20 --seed 7"
+torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled; 50 of the night: TORTURE_ARGS="--kills 20 --seed 7"
 	@$(SETUP) debian mosquitto ip=iproute2
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
+	$(BIN)/python -m tests.torture.night $(NIGHT_ARGS)
 
 torture-alerts: python ## 50 kills of the alert worker, 1,000 alerts to servers that fail in every way: TORTURE_ARGS="--seed 7"
 	$(BIN)/python -m tests.torture.alerts $(TORTURE_ARGS)

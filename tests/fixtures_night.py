@@ -31,14 +31,20 @@ def patient(number: int) -> str:
     return f"p-{number:03d}"
 
 
-def make_clinic(home: Path, *, people: int = PEOPLE, days: int = DAYS, partitions: int = 8) -> Clinic:
+def make_clinic(
+    home: Path, *, people: int = PEOPLE, days: int = DAYS, partitions: int = 8, first: date = FIRST
+) -> Clinic:
     """A clinic with `days` dates of observations; the same people give the same files."""
     home.mkdir(parents=True, exist_ok=True)
     clinic = Clinic(home, partitions=partitions)
     rows = [enrolment_row(number) for number in range(people)]
     clinic.enrolment_path.write_text(ENROLMENT_HEADER + "".join(rows))
     for day in range(days):
-        land(clinic, [one for number in range(people) for one in observations(number, day)], ARRIVED + day)
+        land(
+            clinic,
+            [one for number in range(people) for one in observations(number, day, first=first)],
+            ARRIVED + day,
+        )
     return clinic
 
 
@@ -55,10 +61,10 @@ def land(clinic: Clinic, observations: list[Observation], at: int) -> list[Path]
     return clinic.lake.commit(tables, writer="collector-1", now=at)
 
 
-def observations(number: int, day: int, *, scale: float = 1.0) -> list[Observation]:
+def observations(number: int, day: int, *, scale: float = 1.0, first: date = FIRST) -> list[Observation]:
     """A date of one person: a walking day that falls by half at the end for every third of them."""
     random = np.random.default_rng(1000 * number + day)
-    start = to_utc(datetime.combine(FIRST + timedelta(days=day), datetime.min.time(), UTC)) + 6 * HOUR
+    start = to_utc(datetime.combine(first + timedelta(days=day), datetime.min.time(), UTC)) + 6 * HOUR
     low = 0.4 if number % 3 == 0 and day >= DAYS - 4 else 1.0
     counts = random.poisson(9 * low * scale, 14 * 60).tolist()
     wearable: dict[str, Any] = {"device": f"band-{number}", "source": "test/1"}
@@ -93,7 +99,7 @@ def observations(number: int, day: int, *, scale: float = 1.0) -> list[Observati
 def shown(clinic: Clinic) -> dict[str, list[dict[str, Any]]]:
     """Every derived table as it holds, in order of its keys, whatever the shares."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for name in ("night", "patient_day", "baseline", "trend", "flare_risk"):
-        rows = clinic.derived.read(name, FIRST - timedelta(days=300), LAST + timedelta(days=60)).to_pylist()
+    for name in ("night", "patient_day", "day_clock", "rhythm", "baseline", "trend", "flare_risk"):
+        rows = clinic.derived.read(name, date(2026, 1, 1), date(2029, 1, 1)).to_pylist()
         found[name] = sorted(rows, key=lambda r: (r["patient"], r["local_date"], r.get("metric") or ""))
     return found
