@@ -55,7 +55,7 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
             sentence=risk["sentence"],
             metrics=[_series(metric, dates, own, baselines[metric].get(patient, {})) for metric in SHOWN],
             deviation=risk["deviation"],
-            alerts=[_alert(alert, titles) for alert in active if alert.patient == patient],
+            alerts=[_alert(alert, titles, day) for alert in active if alert.patient == patient],
             nrs=today.get("nrs"),
             wear_min=today.get("wear_min"),
             no_data_reason=today.get("quality"),
@@ -76,13 +76,13 @@ def _series(
     return MetricSeries(metric, points, usual)
 
 
-def _alert(alert: ActiveAlert, titles: Mapping[str, str]) -> RowAlert:
+def _alert(alert: ActiveAlert, titles: Mapping[str, str], day: date) -> RowAlert:
     return RowAlert(
         reference=alert.alert,
         title=titles.get(alert.rule, alert.rule),
         severity=alert.severity,
         status=alert.status,
-        local_date=alert.local_date,
+        local_date=alert.local_date or day,
         is_delivered=alert.is_delivered,
     )
 

@@ -2,11 +2,20 @@
 
 import math
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pyarrow as pa
 
 from alerts.console.worklist import DayPoint, MetricSeries, RowAlert, WorklistRow
+from alerts.engine import alert as alerts
+from alerts.engine import lifecycle, people
+from alerts.engine.alert import Alert
+from alerts.engine.apply import way_of, write, write_new
+from alerts.engine.desk import Actor, Desk
+from alerts.engine.journal import new_reference
+from alerts.engine.night import CONDITION_ENDED
+from alerts.rules.pack import load_pack
 from analytics.tables import BASELINE, FLARE_RISK, PATIENT_DAY
 
 NIGHT = date(2026, 11, 24)
@@ -116,6 +125,36 @@ def invented_rows():
         ),
         invented_row(32, silent_days=42, status="insufficient_data", nrs=None),
     ]
+
+
+#: The two rules most tests go by; the pack that comes with flarecast has more.
+PACK = replace(
+    load_pack(), rule=tuple(r for r in load_pack().rule if r.id in ("deviation-3d", "flare-reported"))
+)
+NURSE = Actor("nurse-1", frozenset({"nurse"}))
+
+
+def open_alert(journal, patient="p-1", *, rule=0, **more):
+    """Open an alert as the night would; returns its reference."""
+    of = PACK.rule[rule]
+    values = {"scope": "patient", "subject": patient, "severity": of.severity, "night": NIGHT}
+    values |= {"zone": "Europe/Berlin", "sentence": "Because.", "opened_utc": journal.now()}
+    one = Alert(alert=new_reference(), rule=of.id, rule_version=1, route=of.route, **values | more)
+    with journal.transaction() as con:
+        way = way_of(PACK, people.load(con), one)
+        write_new(con, lifecycle.start(one, way, journal.now()), way.route, journal.now())
+    return one.alert
+
+
+def acknowledge(journal, name, by="nurse-1", version=1):
+    return Desk(journal, PACK, Actor(by, frozenset({"nurse"}))).acknowledge(name, version)
+
+
+def resolve(journal, name, why=CONDITION_ENDED, night=NIGHT):
+    with journal.transaction() as con:
+        one = alerts.find(con, name)
+        change = lifecycle.condition_ended(one, why, journal.now(), night)
+        return write(con, change, PACK.route_named(one.route), journal.now())
 
 
 class Hands:

@@ -1,23 +1,20 @@
 """The alert journal: what the night and the people at their desks write into the store."""
 
 import secrets
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
-from alerts.engine import letters
 from alerts.engine.evaluate import Band, ConditionState
-from alerts.engine.letters import Letter
 from alerts.engine.outbox import Outbox
-from alerts.errors import JournalError, StaleAlertError
-from alerts.rules.rule import Readings, Route, Rule
+from alerts.engine.silence import Wear
 from alerts.store import audit
 from alerts.store.database import Database
 from alerts.store.schema import alert, condition, reading
@@ -30,7 +27,6 @@ REFERENCE_ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 REFERENCE_LENGTH: Final = 10
 ENGINE: Final = "engine"
 
-_EPOCH: Final = date(1970, 1, 1)
 _IS_ACTIVE: Final = alert.c.status.in_(("open", "acked"))
 _FIRST_SENT: Final = (
     sa.select(sa.func.min(outbox_table.c.sent_utc))
@@ -49,24 +45,11 @@ class ActiveAlert:
     rule_version: int
     severity: str
     status: str
-    local_date: date
+    local_date: date | None
     sentence: str
     version: int
+    held_by: str | None
     is_delivered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What an alert is opened with."""
-
-    patient: str
-    rule: Rule
-    route: Route
-    night: date
-    zone: str | None
-    value: float | None
-    sentence: str
-    readings: Readings
 
 
 class Journal:
@@ -100,6 +83,10 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def now(self) -> int:
+        """Instant for what is written, microseconds UTC."""
+        return self._clock()
+
     @contextmanager
     def transaction(self) -> Generator[sa.Connection, None, None]:
         """Immediate transaction: everything inside is kept together or not at all.
@@ -117,158 +104,56 @@ class Journal:
             rows = con.execute(sa.select(condition).where(condition.c.rule == rule)).all()
         return {row.subject: _state(row) for row in rows}
 
-    def readings(self, rule: str, night: date) -> dict[str, Band]:
-        """Patient -> where the night's value lay, for the nights judged before."""
+    def readings(self, rule: str, at: int) -> dict[str, Band]:
+        """Patient -> where the reading at that event time lay, for those judged before."""
         query = sa.select(reading.c.subject, reading.c.band)
         with self.transaction() as con:
-            rows = con.execute(query.where(reading.c.rule == rule, reading.c.at == event_time(night))).all()
+            rows = con.execute(query.where(reading.c.rule == rule, reading.c.at == at)).all()
         return {row.subject: Band(row.band) for row in rows}
 
-    def history(self, patient: str, rule: str) -> list[tuple[date, Band]]:
-        """Every judged night of a patient under a rule, in order."""
-        query = sa.select(reading.c.at, reading.c.band).order_by(reading.c.at)
+    def history(self, patient: str, rule: str) -> dict[int, Band]:
+        """Every reading of a patient under a rule by event time."""
+        query = sa.select(reading.c.at, reading.c.band)
         with self.transaction() as con:
             rows = con.execute(query.where(reading.c.subject == patient, reading.c.rule == rule)).all()
-        return [(night_of(row.at), Band(row.band)) for row in rows]
+        return {row.at: Band(row.band) for row in rows}
 
-    def keep_reading(self, patient: str, rule: str, night: date, band: Band) -> None:
-        """Remember where a night's value lay; a later word on the same night replaces it."""
-        key = {"subject": patient, "rule": rule, "at": event_time(night)}
+    def wear(self, rule: str, at: int, nights: int) -> dict[str, Wear]:
+        """Patient -> the nights before `at` in the eyes of a no-data rule."""
+        known, present = sa.func.count(), sa.func.sum(sa.case((reading.c.band == "clear", 1), else_=0))
+        latest = sa.func.max(sa.case((reading.c.band == "clear", reading.c.at)))
+        is_before = (
+            *(reading.c.rule == rule, reading.c.band != "absent"),
+            *(reading.c.at < at, reading.c.at >= at - nights * DAY),
+        )
+        last = sa.select(reading.c.subject, latest.label("at")).where(*is_before)
+        last = last.group_by(reading.c.subject).subquery()
+        is_silent = sa.or_(last.c.at.is_(None), reading.c.at > last.c.at)
+        query = (
+            sa.select(reading.c.subject, known, present, sa.func.sum(sa.case((is_silent, 1), else_=0)))
+            .join(last, last.c.subject == reading.c.subject)
+            .where(*is_before)
+            .group_by(reading.c.subject)
+        )
         with self.transaction() as con:
-            _put(con, reading, key, {"band": band.value})
+            return {row[0]: Wear(row[1], row[2], row[3]) for row in con.execute(query)}
 
-    def keep_condition(self, patient: str, rule: str, state: ConditionState) -> None:
-        """Remember where the condition stands."""
-        values = {
-            "phase": "firing" if state.is_firing else "idle",
-            "since": _event_time(state.since),
-            "last_breach": _event_time(state.last_breach),
-            "clear_count": state.clear_count,
-            "last_at": _event_time(state.last_night),
-        }
+    def keep_readings(self, rule: str, at: int, bands: Mapping[str, tuple[Band, float | None]]) -> None:
+        """Remember where readings lay; a later word on the same event time replaces it."""
+        rows = [
+            {"subject": subject, "rule": rule, "at": at, "band": band.value, "value": value}
+            for subject, (band, value) in bands.items()
+        ]
         with self.transaction() as con:
-            _put(con, condition, {"subject": patient, "rule": rule}, values)
+            _put(con, reading, ("subject", "rule", "at"), rows)
+
+    def keep_conditions(self, rule: str, states: Mapping[str, ConditionState]) -> None:
+        """Remember where conditions stand."""
+        rows = [{"subject": subject, "rule": rule, **asdict(state)} for subject, state in states.items()]
+        with self.transaction() as con:
+            _put(con, condition, ("subject", "rule"), rows)
 
     # -- alerts -------------------------------------------------------------------------------
-
-    def open_alert(self, opening: Opening) -> str:
-        """Open an alert with its messages, in one transaction.
-
-        Returns
-        -------
-        str
-            Random reference: it says nothing about the patient.
-
-        Raises
-        ------
-        JournalError
-            When the patient has an active alert of the rule.
-        """
-        rule, route = opening.rule, opening.route
-        name = new_reference()
-        with self.transaction() as con:
-            now = self._clock()
-            try:
-                con.execute(
-                    alert.insert().values(
-                        alert=name,
-                        scope="patient",
-                        subject=opening.patient,
-                        rule=rule.id,
-                        rule_version=rule.version,
-                        route=route.id,
-                        severity=rule.severity,
-                        status="open",
-                        night=opening.night,
-                        zone=opening.zone,
-                        value=opening.value,
-                        sentence=opening.sentence,
-                        inputs=dict(opening.readings),
-                        opened_utc=now,
-                    )
-                )
-            except IntegrityError as fault:
-                raise JournalError(
-                    f"rule {rule.id!r} has an active alert for this patient already"
-                ) from fault
-            messages = [
-                Letter(
-                    alert=name,
-                    kind="open",
-                    step="1",
-                    recipient=recipient,
-                    channels=(route.channel,),
-                    grouping=f"patient:{opening.patient}",
-                    severity=rule.severity,
-                    not_before_utc=now,
-                )
-                for recipient in route.recipients
-            ]
-            letters.queue(con, messages, now)
-            subject = ("patient", opening.patient)
-            audit.append(
-                *(con, now, ENGINE, "open"), alert=name, subject=subject, rule=rule.id, version=rule.version
-            )
-        return name
-
-    def resolve(self, name: str, night: date, closed_by: str) -> None:
-        """The condition ended: close the alert, call off what is queued, tell those who were told."""
-        with self.transaction() as con:
-            now = self._clock()
-            row = con.execute(
-                alert.update()
-                .where(alert.c.alert == name, _IS_ACTIVE)
-                .values(
-                    status="resolved",
-                    resolved_utc=now,
-                    resolved_night=night,
-                    closed_by=closed_by,
-                    version=alert.c.version + 1,
-                )
-                .returning(alert.c.severity, alert.c.scope, alert.c.subject)
-            ).first()
-            if row is None:
-                return
-            letters.cancel(con, name, "resolved")
-            letters.queue_resolved(con, name, row.severity, now)
-            subject = (row.scope, row.subject)
-            audit.append(con, now, ENGINE, "resolve", alert=name, subject=subject, closed_by=closed_by)
-
-    def acknowledge(self, name: str, by: str, version: int) -> None:
-        """A person takes the alert on; nothing more is sent about its opening.
-
-        Parameters
-        ----------
-        name : str
-            Reference of the alert.
-        by : str
-            Who acknowledges.
-        version : int
-            Version of the alert that person saw.
-
-        Raises
-        ------
-        StaleAlertError
-            When the alert has changed since.
-        JournalError
-            When there is no such alert.
-        """
-        with self.transaction() as con:
-            row = con.execute(sa.select(alert).where(alert.c.alert == name)).first()
-            if row is None:
-                raise JournalError(f"there is no alert {name!r}")
-            if row.status == "resolved":
-                return
-            if row.version != version:
-                raise StaleAlertError(f"alert {name} is at version {row.version}, not {version}: look again")
-            now = self._clock()
-            con.execute(
-                alert.update()
-                .where(alert.c.alert == name)
-                .values(status="acked", acked_utc=now, acked_by=by, version=version + 1)
-            )
-            letters.cancel(con, name, "acknowledged")
-            audit.append(con, now, by, "acknowledge", alert=name, subject=(row.scope, row.subject))
 
     def active(self, patients: Iterable[str] | None = None) -> list[ActiveAlert]:
         """Open and acknowledged alerts, oldest first; of some patients, or of all."""
@@ -296,38 +181,17 @@ def new_reference() -> str:
     return "A-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _ in range(REFERENCE_LENGTH))
 
 
-def event_time(night: date) -> int:
-    """A night on the axis of event time: calendar days of 24 h each, whatever the clocks did."""
-    return (night - _EPOCH).days * DAY
-
-
-def night_of(at: int) -> date:
-    """The night at a point of event time."""
-    return date.fromordinal(_EPOCH.toordinal() + at // DAY)
-
-
-def _event_time(night: date | None) -> int | None:
-    return None if night is None else event_time(night)
-
-
-def _night_of(at: int | None) -> date | None:
-    return None if at is None else night_of(at)
-
-
-def _put(con: sa.Connection, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-    is_row = [table.c[name] == value for name, value in key.items()]
-    if not con.execute(table.update().where(*is_row).values(**values)).rowcount:
-        con.execute(table.insert().values(**key, **values))
+def _put(con: sa.Connection, table: sa.Table, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    insert = postgresql.insert if con.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    con.execute(statement.on_conflict_do_update(index_elements=key, set_=changed), rows)
 
 
 def _state(row: Any) -> ConditionState:
-    return ConditionState(
-        row.phase == "firing",
-        _night_of(row.since),
-        _night_of(row.last_breach),
-        row.clear_count,
-        _night_of(row.last_at),
-    )
+    return ConditionState(**{name: getattr(row, name) for name in ConditionState.__dataclass_fields__})
 
 
 def _active(row: Any) -> ActiveAlert:
@@ -341,6 +205,7 @@ def _active(row: Any) -> ActiveAlert:
         local_date=row.night,
         sentence=row.sentence,
         version=row.version,
+        held_by=row.held_by,
         is_delivered=row.delivered_utc is not None,
     )
 

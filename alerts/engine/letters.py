@@ -52,6 +52,7 @@ class Letter:
     not_before_utc: int
     role: str | None = None
     reason: str | None = None
+    is_deferrable: bool = False
 
 
 def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
@@ -73,6 +74,7 @@ def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
                 "grouping": letter.grouping,
                 "not_before_utc": letter.not_before_utc,
                 "deadline_utc": max(now, letter.not_before_utc) + DEADLINE[letter.severity],
+                "is_deferrable": letter.is_deferrable,
                 "reason": letter.reason,
                 "created_utc": now,
             },
@@ -83,7 +85,12 @@ def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> No
     """Tell the end to those who were told the beginning, and to nobody else."""
     told = con.execute(
         sa.select(
-            outbox.c.recipient, outbox.c.role, outbox.c.channel, outbox.c.next_channels, outbox.c.grouping
+            outbox.c.recipient,
+            outbox.c.role,
+            outbox.c.channel,
+            outbox.c.next_channels,
+            outbox.c.grouping,
+            outbox.c.is_deferrable,
         )
         .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "sent")
         .order_by(outbox.c.sent_utc.desc(), outbox.c.key)
@@ -101,6 +108,7 @@ def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> No
                 grouping=row.grouping,
                 severity=severity,
                 not_before_utc=now,
+                is_deferrable=row.is_deferrable,
             )
             for row in {row.recipient: row for row in reversed(told)}.values()
         ],

@@ -232,7 +232,7 @@ def why_not(row: Any, now: int) -> str | None:
 
 def _is_deferred(con: sa.Connection, row: Any, now: int) -> bool:
     """Whether it is night at the recipient; the message then waits for its end."""
-    if row.severity in ("critical", "high") or not row.quiet_from or not row.quiet_to:
+    if not row.is_deferrable or not row.quiet_from or not row.quiet_to:
         return False
     begins, ends = read_wall_clock(row.quiet_from), read_wall_clock(row.quiet_to)
     wake = quiet_end(now, ZoneInfo(row.staff_zone), begins, ends)
@@ -285,7 +285,10 @@ def _batch(con: sa.Connection, lead: Any, now: int) -> list[Any]:
 def _moved(row: Any, now: int) -> dict[str, Any]:
     """The row of the next channel."""
     channel, *others = row.next_channels
-    kept = {name: getattr(row, name) for name in ("alert", "kind", "step", "recipient", "role", "grouping")}
+    kept = {
+        name: getattr(row, name)
+        for name in ("alert", "kind", "step", "recipient", "role", "grouping", "is_deferrable")
+    }
     return {
         **kept,
         "key": key_of(row.alert, row.kind, row.step, row.recipient, channel),

@@ -1,31 +1,84 @@
 """Reads a rule pack: TOML -> frozen types, every fault named by file, rule and field."""
 
+import hashlib
 import tomllib
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import pyarrow as pa
 
 from alerts.errors import RuleError
-from alerts.rules.rule import ReportedRule, Route, Rule, RulePack
+from alerts.rules.route import Route, Service
+from alerts.rules.rule import ItemRule, NoDataRule, Override, ReportedRule, Rule, TechnicalRule, ThresholdRule
 from analytics.tables import TABLES
 from devices.errors import IdError
 from devices.ids import check_id
 
 #: Tables a rule may read; the nightly run hands over exactly these.
-READABLE = ("flare_risk", "patient_day", "baseline")
-DEFAULT_NAME = "default.toml"
+READABLE: Final = ("flare_risk", "patient_day", "baseline", "trend")
+#: Of them, with one row per metric: columns are named `table.column.metric`.
+BY_METRIC: Final = ("baseline", "trend")
+DEFAULT_NAME: Final = "default.toml"
+_SECTIONS: Final[dict[str, Any]] = {"service": Service, "route": Route, "rule": Rule, "override": Override}
 
 
-def load_pack(path: Path | None = None) -> RulePack:
+@dataclass(frozen=True, slots=True)
+class RulePack:
+    """Rules, routes and service hours of a site, checked against each other.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of the text: what two people activated.
+    is_staffed : bool
+        Whether somebody answers a self-harm item; without it the rules that need it are not loaded.
+    """
+
+    rule: tuple[Rule, ...]
+    route: tuple[Route, ...]
+    service: tuple[Service, ...] = ()
+    override: tuple[Override, ...] = ()
+    digest: str = ""
+    is_staffed: bool = False
+
+    def route_of(self, rule: Rule) -> Route:
+        """The route of a rule."""
+        return self.route_named(rule.route)
+
+    def route_named(self, name: str) -> Route:
+        """A route by its id; the first one for an alert whose route is gone, so that it reaches somebody."""
+        return next((route for route in self.route if route.id == name), self.route[0])
+
+    def service_of(self, route: Route) -> Service | None:
+        """Service hours of a route; None when the clock on the wall counts."""
+        return next((service for service in self.service if service.id == route.service), None)
+
+    def rule_named(self, name: str) -> Rule | None:
+        """A rule by its id; None when it is not in the pack any more."""
+        return next((rule for rule in self.rule if rule.id == name), None)
+
+    def columns(self) -> frozenset[str]:
+        """Every column some rule reads."""
+        return frozenset(name for rule in self.rule for name in rule.columns)
+
+    def overrides(self, rule: str) -> dict[str, Override]:
+        """Patient -> what holds for that patient instead."""
+        return {one.patient: one for one in self.override if one.rule == rule}
+
+
+def load_pack(path: Path | None = None, *, is_staffed: bool = False) -> RulePack:
     """Read a rule pack.
 
     Parameters
     ----------
     path : Path, optional
         TOML file of the site; without one the pack that comes with flarecast.
+    is_staffed : bool
+        Whether the site has said that somebody answers a self-harm item at all hours.
 
     Raises
     ------
@@ -33,72 +86,163 @@ def load_pack(path: Path | None = None) -> RulePack:
         Unreadable file, or a rule with a fault; one line that names the file,
         the rule and the field.
     """
+    name, text = read_text(path)
+    return read_pack_text(text, name, is_staffed=is_staffed)
+
+
+def read_text(path: Path | None) -> tuple[str, str]:
+    """Name and text of a pack.
+
+    Raises
+    ------
+    RuleError
+        When it cannot be read.
+    """
     name = str(path) if path else DEFAULT_NAME
     try:
         text = path.read_text("utf-8") if path else (files("alerts.rules") / DEFAULT_NAME).read_text("utf-8")
-        document = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as fault:
         raise RuleError(f"{name}: cannot be read: {fault}") from None
-    except tomllib.TOMLDecodeError as fault:
-        raise RuleError(f"{name}: not valid TOML: {fault}") from None
-    return read_pack(document, name)
+    return name, text
+
+
+def read_pack_text(text: str, name: str, *, is_staffed: bool = False) -> RulePack:
+    """Typed pack of a text; `name` stands in the errors."""
+    found, faults = lint(text, name, is_staffed=is_staffed)
+    if found is None:
+        raise RuleError(faults[0])
+    return found
 
 
 def read_pack(document: dict[str, Any], name: str) -> RulePack:
     """Typed pack of a parsed document; `name` stands in the errors."""
-    unknown = sorted(set(document) - {"rule", "route"})
-    if unknown:
-        raise RuleError(f"{name}: unknown section {unknown[0]!r}; a pack has [[rule]] and [[route]]")
-    routes = tuple(_typed(entry, Route, "route", name) for entry in _entries(document, "route", name))
-    rules = tuple(_typed(entry, Rule, "rule", name) for entry in _entries(document, "rule", name))
-    _check_unique([route.id for route in routes], "route", name)
-    _check_unique([rule.id for rule in rules], "rule", name)
-    known = {route.id for route in routes}
-    for rule in rules:
-        if rule.route not in known:
-            raise RuleError(f"{name}: rule {rule.id!r}: route {rule.route!r} is not in the pack")
-        for column in (rule.column, *rule.requires):
-            fault = _column_fault(column, is_flag=isinstance(rule, ReportedRule) and column == rule.column)
+    found, faults = _read(document, name)
+    if found is None:
+        raise RuleError(faults[0])
+    return found
+
+
+def lint(text: str, name: str, *, is_staffed: bool = False) -> tuple[RulePack | None, list[str]]:
+    """The pack and every fault in it, one line each by file, rule and field; no pack when there is any."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as fault:
+        return None, [f"{name}: not valid TOML: {fault}"]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _read(document, name, digest=digest, is_staffed=is_staffed)
+
+
+def _read(
+    document: dict[str, Any], name: str, *, digest: str = "", is_staffed: bool = False
+) -> tuple[RulePack | None, list[str]]:
+    faults = [
+        f"{name}: unknown section {section!r}; a pack has {', '.join(f'[[{one}]]' for one in _SECTIONS)}"
+        for section in sorted(set(document) - set(_SECTIONS))
+    ]
+    parts: dict[str, list[Any]] = {section: [] for section in _SECTIONS}
+    for section, kind in _SECTIONS.items():
+        entries = document.get(section, [])
+        if not isinstance(entries, list) or (not entries and section in ("rule", "route")):
+            faults.append(f"{name}: has no [[{section}]]")
+            continue
+        for entry in cast(list[Any], entries):
+            typed, fault = _typed(entry, kind, section, name)
             if fault:
-                raise RuleError(f"{name}: rule {rule.id!r}: column {column!r} {fault}")
-    return RulePack(rules, routes)
+                faults.append(fault)
+            else:
+                parts[section].append(typed)
+    for section in ("service", "route", "rule"):
+        ids = [one.id for one in parts[section]]
+        faults += [
+            f"{name}: {section} {one!r}: id: stands {ids.count(one)} times"
+            for one in sorted(set(ids))
+            if ids.count(one) > 1
+        ]
+    rules = [rule for rule in parts["rule"] if is_staffed or not _needs_staff(rule)]
+    pack = RulePack(
+        *(tuple(rules), tuple(parts["route"]), tuple(parts["service"]), tuple(parts["override"])),
+        digest=digest,
+        is_staffed=is_staffed,
+    )
+    if not faults:
+        faults = [f"{name}: {fault}" for fault in _cross_faults(pack, parts["rule"])]
+    return (None if faults else pack), faults
 
 
-def _entries(document: dict[str, Any], section: str, name: str) -> list[dict[str, Any]]:
-    entries = document.get(section)
-    if not isinstance(entries, list) or not entries:
-        raise RuleError(f"{name}: has no [[{section}]]")
-    return cast(list[dict[str, Any]], entries)
+def _needs_staff(rule: Rule) -> bool:
+    return isinstance(rule, ItemRule) and rule.needs_staffed_response
 
 
-def _typed(entry: dict[str, Any], kind: Any, section: str, name: str) -> Any:
-    label = entry.get("id", "without id") if isinstance(entry, dict) else entry  # pyright: ignore[reportUnnecessaryIsInstance]
+def _typed(entry: Any, kind: Any, section: str, name: str) -> tuple[Any, str | None]:
+    known = cast(dict[str, Any], entry) if isinstance(entry, dict) else {}
+    label = known.get("id") or known.get("rule") or "without id"
     try:
         typed = msgspec.convert(entry, kind)
-        check_id(typed.id, f"{section} id")
+        if section != "override":
+            check_id(typed.id, f"{section} id")
     except (msgspec.ValidationError, IdError) as fault:
-        raise RuleError(f"{name}: {section} {label!r}: {fault}") from None
-    return typed
+        return None, f"{name}: {section} {label!r}: {fault}"
+    return typed, None
 
 
-def _check_unique(ids: list[str], section: str, name: str) -> None:
-    for one in ids:
-        if ids.count(one) > 1:
-            raise RuleError(f"{name}: {section} {one!r}: id: stands {ids.count(one)} times")
+def _cross_faults(pack: RulePack, rules: list[Rule]) -> list[str]:
+    """What is wrong between parts that are right by themselves."""
+    faults: list[str] = []
+    routes = {route.id for route in pack.route}
+    services = {service.id for service in pack.service}
+    by_id = {rule.id: rule for rule in rules}
+    for service in pack.service:
+        try:
+            ZoneInfo(service.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            faults.append(f"service {service.id!r}: zone {service.zone!r} is not an IANA zone")
+    for route in pack.route:
+        if route.service is not None and route.service not in services:
+            faults.append(f"route {route.id!r}: service {route.service!r} is not in the pack")
+    for rule in rules:
+        faults += [f"rule {rule.id!r}: {fault}" for fault in _rule_faults(rule, routes, by_id)]
+    for one in pack.override:
+        if not isinstance(by_id.get(one.rule), ThresholdRule):
+            faults.append(f"override {one.rule!r}: rule {one.rule!r} is not a threshold rule of the pack")
+    return faults
 
 
-def _column_fault(column: str, *, is_flag: bool) -> str | None:
+def _rule_faults(rule: Rule, routes: set[str], by_id: dict[str, Rule]) -> list[str]:
+    faults: list[str] = []
+    if rule.route not in routes:
+        faults.append(f"route {rule.route!r} is not in the pack")
+    if not rule.example and not isinstance(rule, ItemRule | TechnicalRule):
+        faults.append("example: a rule carries at least one")
+    for other in rule.inhibited_by:
+        if not isinstance(by_id.get(other), NoDataRule):
+            faults.append(f"inhibited_by {other!r} is not a no-data rule of the pack")
+    for column in rule.columns:
+        is_flag = isinstance(rule, ReportedRule) and column == rule.column
+        is_any = isinstance(rule, NoDataRule) and column in rule.present
+        fault = _column_fault(column, is_flag=is_flag, is_any=is_any)
+        if fault:
+            faults.append(f"column {column!r} {fault}")
+    if isinstance(rule, ThresholdRule):
+        is_personal = rule.column.startswith("baseline.z") or rule.column == "flare_risk.deviation"
+        if is_personal != (rule.against == "personal"):
+            faults.append(f"against: column {rule.column!r} is not a {rule.against} one")
+    return faults
+
+
+def _column_fault(column: str, *, is_flag: bool, is_any: bool) -> str | None:
     """Why a column cannot be read; None when it can."""
     table, _, rest = column.partition(".")
     if table not in READABLE:
         return f"is not in one of the tables {', '.join(READABLE)}"
     name, _, metric = rest.partition(".")
-    if bool(metric) != (table == "baseline"):
-        return "must be baseline.column.metric" if table == "baseline" else "must be table.column"
+    if bool(metric) != (table in BY_METRIC):
+        return f"must be {table}.column.metric" if table in BY_METRIC else "must be table.column"
     schema = TABLES[table]
     if name not in schema.names:
         return f"is not in the table; it has {', '.join(schema.names)}"
     kind = schema.field(name).type
+    if is_any:
+        return None
     if is_flag and not pa.types.is_boolean(kind):
         return "is not a yes/no column"
     if not is_flag and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):

@@ -225,6 +225,8 @@ outbox: Final = _table(
     _text("grouping"),
     # Key of the row whose message carries this one: set with the first lease and kept for every attempt.
     _text("batch", null=True),
+    # Whether quiet hours hold it back.
+    _flag("is_deferrable"),
     _count("attempt_count"),
     _utc("not_before_utc"),
     _utc("deadline_utc"),

@@ -22,6 +22,7 @@ from alerts.delivery.dead_letter import RULE
 from alerts.engine.journal import Journal
 from alerts.store.schema import alert, outbox
 from devices.clock import MINUTE, system_clock
+from tests.fixtures_alerts import acknowledge
 from tests.fixtures_delivery import free_port, queue_alert
 from tests.torture.alert_receivers import HOOK, MAIL, Receivers
 from tests.torture.alert_worker import PACE, TIMEOUT_S, fast_clock
@@ -99,7 +100,7 @@ class Torture:
         """Acknowledge, and see in the same transaction which attempts had begun."""
         with Journal(self.store, self.clock) as journal, journal.transaction() as con:
             version = con.scalar(sa.select(alert.c.version).where(alert.c.alert == name))
-            journal.acknowledge(name, "nurse-9", version)
+            acknowledge(journal, name, "nurse-9", version)
             query = sa.select(outbox.c.key, outbox.c.attempt_count).where(outbox.c.alert == name)
             made = {row.key: row.attempt_count for row in con.execute(query)}
         with self._lock:

@@ -18,16 +18,14 @@ from alerts.delivery.receiver import Receiver
 from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
 from alerts.engine.letters import DEADLINE
-from alerts.engine.night import CONDITION_ENDED, run_night
+from alerts.engine.night import run_night
 from alerts.engine.outbox import LEASE
 from alerts.errors import ChannelError
-from alerts.rules.pack import load_pack
 from alerts.store.schema import suggestion
 from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
-from tests.fixtures_alerts import NIGHT, Hands, tables
+from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, resolve, tables
 from tests.fixtures_delivery import answering
 
-PACK = load_pack()
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"quite another secret here").decode()
 
@@ -135,9 +133,9 @@ def test_the_first_and_every_later_attempt_looks_whether_it_is_still_needed(jour
     channel = Scripted(transient("HTTP 500"))
     deliver_due(journal, [channel], clock)
     if settle == "acknowledge":
-        journal.acknowledge(alert.alert, "nurse-1", 1)
+        acknowledge(journal, alert.alert, "nurse-1", 1)
     else:
-        journal.resolve(alert.alert, NIGHT, CONDITION_ENDED)
+        resolve(journal, alert.alert)
     assert journal.outbox.counts() == {"cancelled": 1}
     clock.forward(HOUR)
     assert deliver_due(journal, [channel], clock).sent == 0
@@ -148,7 +146,7 @@ def test_the_first_and_every_later_attempt_looks_whether_it_is_still_needed(jour
 def test_a_lost_lease_is_checked_against_the_alert_too(journal, clock):
     alert = breach(journal)
     journal.outbox.claim(["webhook"])
-    journal.acknowledge(alert.alert, "nurse-1", 1)
+    acknowledge(journal, alert.alert, "nurse-1", 1)
     clock.forward(LEASE)
     assert deliver_due(journal, [Scripted()], clock).cancelled == 1
 
@@ -168,7 +166,7 @@ def test_the_end_is_told_to_those_who_were_told_the_beginning(journal, clock):
     told = breach(journal)
     channel = Scripted()
     deliver_due(journal, [channel], clock)
-    journal.resolve(told.alert, NIGHT, CONDITION_ENDED)
+    resolve(journal, told.alert)
     assert deliver_due(journal, [channel], clock).sent == 1
     assert channel.keys[-1] == f"{told.alert}:resolved:1:care-team:webhook"
 
@@ -176,7 +174,7 @@ def test_the_end_is_told_to_those_who_were_told_the_beginning(journal, clock):
 def test_an_alert_resolved_while_its_message_was_on_the_way_is_told_too(journal, clock):
     alert = breach(journal)
     message = journal.outbox.claim(["webhook"]).messages[0]
-    journal.resolve(alert.alert, NIGHT, CONDITION_ENDED)
+    resolve(journal, alert.alert)
     journal.outbox.mark_sent(message.key)
     channel = Scripted()
     assert deliver_due(journal, [channel], clock).sent == 1

@@ -6,14 +6,13 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from alerts.engine.journal import Journal, Opening
+from alerts.engine import night as night_module
+from alerts.engine.evaluate import event_time
+from alerts.engine.journal import Journal
 from alerts.engine.night import CONDITION_ENDED, LATE_DATA, run_night
 from alerts.errors import JournalError, StaleAlertError
-from alerts.rules.pack import load_pack
 from alerts.tables import ALERTS
-from tests.fixtures_alerts import NIGHT, Hands, tables
-
-PACK = load_pack()
+from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, open_alert, resolve, tables
 
 
 @pytest.fixture
@@ -101,22 +100,17 @@ def test_rows_of_other_nights_are_left_alone(journal):
     assert night.judged == 0
 
 
-def opening(patient="p-1", rule=0):
-    rule = PACK.rule[rule]
-    return Opening(patient, rule, PACK.route_of(rule), NIGHT, "Europe/Berlin", -1.4, "Because.", {})
-
-
 def test_the_database_refuses_a_second_active_alert(journal):
-    alert = journal.open_alert(opening())
-    with pytest.raises(JournalError, match="active alert"):
-        journal.open_alert(opening())
-    journal.acknowledge(alert, "nurse-1", 1)
-    with pytest.raises(JournalError, match="active alert"):
-        journal.open_alert(opening())
-    journal.open_alert(opening(rule=1))
-    journal.open_alert(opening("p-2"))
-    journal.resolve(alert, NIGHT, CONDITION_ENDED)
-    journal.open_alert(opening())
+    alert = open_alert(journal)
+    with pytest.raises(IntegrityError):
+        open_alert(journal)
+    acknowledge(journal, alert, "nurse-1", 1)
+    with pytest.raises(IntegrityError):
+        open_alert(journal)
+    open_alert(journal, rule=1)
+    open_alert(journal, "p-2")
+    resolve(journal, alert)
+    open_alert(journal)
     assert len(journal.active()) == 3
     assert journal.outbox.counts() == {"queued": 3, "cancelled": 1}
 
@@ -125,45 +119,45 @@ def test_the_reference_is_random_and_says_nothing(tmp_path, clock):
     references = set()
     for copy in "ab":
         with Journal(tmp_path / copy, clock) as journal:
-            references.add(journal.open_alert(opening("patient-7")))
+            references.add(open_alert(journal, "patient-7"))
     assert len(references) == 2
     assert not any("patient" in reference.lower() for reference in references)
 
 
 def test_a_failure_inside_a_night_leaves_nothing_behind(journal, monkeypatch):
-    original = journal.open_alert
+    original = night_module.write_new
 
-    def second_fails(opened):
-        if opened.patient == "p-2":
+    def second_fails(con, change, *rest):
+        if change.alert.subject == "p-2":
             raise RuntimeError("power cut")
-        return original(opened)
+        return original(con, change, *rest)
 
-    monkeypatch.setattr(journal, "open_alert", second_fails)
+    monkeypatch.setattr(night_module, "write_new", second_fails)
     with pytest.raises(RuntimeError, match="power cut"):
         judge(journal, NIGHT, ("p-1", -2.0, 9, None), ("p-2", -2.0, 9, None))
     monkeypatch.undo()
     assert not journal.active()
-    assert journal.readings("deviation-3d", NIGHT) == {}
+    assert journal.readings("deviation-3d", event_time(NIGHT)) == {}
     assert judge(journal, NIGHT, ("p-1", -2.0, 9, None), ("p-2", -2.0, 9, None)).opened == 2
 
 
 def test_acknowledging_what_somebody_else_changed_has_no_effect(journal):
-    alert = journal.open_alert(opening())
-    journal.acknowledge(alert, "nurse-1", 1)
+    alert = open_alert(journal)
+    acknowledge(journal, alert, "nurse-1", 1)
     with pytest.raises(StaleAlertError):
-        journal.acknowledge(alert, "nurse-2", 1)
-    journal.resolve(alert, NIGHT, CONDITION_ENDED)
-    journal.acknowledge(alert, "nurse-2", 2)
+        acknowledge(journal, alert, "nurse-2", 1)
+    resolve(journal, alert)
+    acknowledge(journal, alert, "nurse-2", 2)
     assert journal.to_table()["status"].to_pylist() == ["resolved"]
     with pytest.raises(JournalError, match="no alert"):
-        journal.acknowledge("A-NONE", "nurse-1", 1)
+        acknowledge(journal, "A-NONE", "nurse-1", 1)
 
 
 def test_resolving_twice_says_it_once(journal):
-    alert = journal.open_alert(opening())
-    journal.resolve(alert, NIGHT, CONDITION_ENDED)
+    alert = open_alert(journal)
+    resolve(journal, alert)
     seen = journal.to_table()
-    journal.resolve(alert, NIGHT + timedelta(days=3), LATE_DATA)
+    resolve(journal, alert, LATE_DATA, NIGHT + timedelta(days=3))
     assert journal.to_table() == seen
 
 
@@ -171,20 +165,20 @@ def test_the_published_table_has_a_unit_and_a_meaning_on_every_column(journal):
     table = journal.to_table()
     assert table.schema.equals(ALERTS, check_metadata=True)
     assert all(field.metadata[b"doc"] for field in ALERTS)
-    journal.open_alert(opening())
+    open_alert(journal)
     (row,) = journal.to_table().to_pylist()
     assert (row["patient"], row["local_date"], row["zone"], row["value"]) == (
         "p-1",
         NIGHT,
         "Europe/Berlin",
-        -1.4,
+        None,
     )
     assert row["delivered_utc"] is None
 
 
 def test_an_edited_or_missing_audit_row_shows(journal, tmp_path):
     for patient in ("p-1", "p-2", "p-3"):
-        journal.acknowledge(journal.open_alert(opening(patient)), "nurse-1", 1)
+        acknowledge(journal, open_alert(journal, patient), "nurse-1", 1)
     assert journal.first_audit_fault() is None
     with journal.transaction() as con:
         assert con.exec_driver_sql("select count(*) from audit").scalar() == 6
@@ -205,7 +199,7 @@ def test_an_edited_or_missing_audit_row_shows(journal, tmp_path):
 
 def test_a_removed_audit_row_shows(journal, tmp_path):
     for patient in ("p-1", "p-2", "p-3"):
-        journal.open_alert(opening(patient))
+        open_alert(journal, patient)
     attacker = sqlite3.connect(tmp_path / "alerts.sqlite")
     attacker.execute("drop trigger audit_no_delete")
     attacker.execute("delete from audit where sequence = 2")

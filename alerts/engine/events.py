@@ -1,0 +1,118 @@
+"""Answers that are events: each judged once, however late it comes and whatever else is missing.
+
+A positive one opens an alert; a further one tells anew, also while the first is acknowledged. The
+sentence says how old the answer is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from alerts.engine import alert as alerts
+from alerts.engine import lifecycle, people
+from alerts.engine.alert import IS_ACTIVE, Alert
+from alerts.engine.apply import way_of, write, write_new
+from alerts.engine.journal import Journal, new_reference
+from alerts.rules.bounds import parse_bound
+from alerts.rules.pack import RulePack
+from alerts.rules.rule import ItemRule
+from alerts.store.schema import alert as alert_table
+from alerts.store.schema import judged_event
+from devices.clock import DAY, HOUR, MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to one item.
+
+    Parameters
+    ----------
+    answer : str
+        Id of the answer: the same when it is sent again.
+    at : int
+        When it was given, microseconds UTC.
+    """
+
+    answer: str
+    patient: str
+    instrument: str
+    item: str
+    value: float
+    at: int
+    zone: str | None = None
+    site: str | None = None
+
+
+def judge_answers(journal: Journal, pack: RulePack, answers: Iterable[Answer]) -> int:
+    """Judge answers by the item rules; returns how many told somebody. The same answer again does nothing."""
+    told = 0
+    rules = [rule for rule in pack.rule if isinstance(rule, ItemRule)]
+    with journal.transaction() as con:
+        now = journal.now()
+        for answer in sorted(answers, key=lambda answer: (answer.at, answer.answer)):
+            for rule in rules:
+                if (rule.instrument, rule.item) == (answer.instrument, answer.item):
+                    told += _judge(con, pack, rule, answer, now)
+    return told
+
+
+def _judge(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, now: int) -> bool:
+    is_row = (judged_event.c.event == answer.answer, judged_event.c.rule == rule.id)
+    if con.scalar(sa.select(sa.exists().where(*is_row))):
+        return False
+    is_positive = parse_bound(rule.enter).holds(answer.value)
+    name = _tell(con, pack, rule, answer, now) if is_positive else None
+    con.execute(
+        judged_event.insert().values(
+            event=answer.answer,
+            rule=rule.id,
+            subject=answer.patient,
+            at=answer.at,
+            judged_utc=now,
+            is_positive=is_positive,
+            alert=name,
+        )
+    )
+    return is_positive
+
+
+def _tell(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, now: int) -> str:
+    sentence = f"{rule.reason or rule.title} {age(now - answer.at)}"
+    of_patient = (alert_table.c.scope == "patient", alert_table.c.subject == answer.patient)
+    found = alerts.select(con, IS_ACTIVE, alert_table.c.rule == rule.id, *of_patient)
+    directory = people.load(con)
+    if found:
+        way = way_of(pack, directory, found[0])
+        write(con, lifecycle.reopen(found[0], way, now, sentence), way.route, now)
+        return found[0].alert
+    one = Alert(
+        alert=new_reference(),
+        scope="patient",
+        subject=answer.patient,
+        site=answer.site,
+        rule=rule.id,
+        rule_version=rule.version,
+        route=rule.route,
+        severity=rule.severity,
+        zone=answer.zone,
+        value=answer.value,
+        sentence=sentence,
+        inputs={"answer": answer.answer, "answered_utc": answer.at},
+        opened_utc=now,
+        is_latched=rule.is_latched,
+    )
+    way = way_of(pack, directory, one)
+    write_new(con, lifecycle.start(one, way, now), way.route, now)
+    return one.alert
+
+
+def age(elapsed: int) -> str:
+    """How old an answer is, in words."""
+    if elapsed < 2 * MINUTE:
+        return "Answered just now."
+    if elapsed < 2 * HOUR:
+        return f"Answered {elapsed // MINUTE} minutes ago."
+    if elapsed < 2 * DAY:
+        return f"Answered {elapsed // HOUR} hours ago."
+    return f"Answered {elapsed // DAY} days ago: it arrived late."

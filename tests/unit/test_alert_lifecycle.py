@@ -1,0 +1,343 @@
+"""Timelines of the engine: what is told to whom and when, and what must never be."""
+
+import pytest
+
+from alerts.engine import alert as alerts
+from alerts.engine.desk import hand_over
+from alerts.engine.events import Answer, judge_answers
+from alerts.engine.journal import Journal
+from alerts.errors import JournalError, StaleAlertError
+from alerts.store import audit
+from alerts.store.schema import staff
+from devices.clock import DAY, HOUR, MINUTE
+from tests.fixtures_alerts import Hands
+from tests.fixtures_engine import PACK, at_hour, deliver, desk, hire, judge, night, run_tick
+
+LOW, USUAL = (-1.4, 2.0, 4000.0), (0.0, 2.0, 4000.0)
+FLAG = (0.0, 9.0, 4000.0)
+SILENT = (None, None, None)
+
+
+@pytest.fixture
+def clock():
+    return Hands(at_hour(0, 9))
+
+
+@pytest.fixture
+def journal(tmp_path, clock):
+    with Journal(tmp_path / "alerts.sqlite", clock) as journal:
+        hire(journal)
+        yield journal
+
+
+def go(clock, index, hour):
+    clock.utc = at_hour(index, hour)
+
+
+def breach(journal, clock, *people, row=LOW, hour=9):
+    """Two nights that open an alert for each; returns the reference of the first."""
+    for index in (0, 1):
+        go(clock, index, hour)
+        judge(journal, night(index), dict.fromkeys(people or ("p-1",), row))
+    return journal.active()[0].alert
+
+
+def state(journal, name):
+    with journal.transaction() as con:
+        return alerts.find(con, name)
+
+
+def test_the_nurse_at_once_then_who_is_next_then_again(journal, clock):
+    breach(journal, clock)
+    assert deliver(journal) == [("open", "nurse-1")]
+    clock.forward(2 * HOUR - MINUTE)
+    run_tick(journal)
+    assert deliver(journal) == []
+    clock.forward(MINUTE)
+    run_tick(journal)
+    assert deliver(journal) == [("escalate", "doc-1")]
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    assert deliver(journal) == [("escalate", "lead-1")]
+    clock.forward(24 * HOUR)
+    run_tick(journal)
+    assert deliver(journal) == [("repeat", "lead-1")]
+
+
+def test_after_downtime_at_most_one_step_per_tick(journal, clock):
+    breach(journal, clock)
+    deliver(journal)
+    clock.forward(3 * DAY)
+    run_tick(journal)
+    assert deliver(journal) == [("escalate", "doc-1")]
+
+
+def test_a_step_that_means_nobody_is_passed_over_and_said(journal, clock):
+    with journal.transaction() as con:
+        con.execute(staff.update().where(staff.c.staff == "doc-1").values(left_utc=1))
+    breach(journal, clock)
+    deliver(journal)
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    told = deliver(journal)
+    assert ("escalate", "lead-1") in told
+    assert ("open", "it") in told
+    gap = next(one for one in journal.active() if one.rule == "uncovered")
+    assert gap.sentence == "Nobody is reached as role:clinician."
+
+
+def test_an_acknowledgement_stops_what_is_queued_and_what_would_come(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).acknowledge(name, 1)
+    assert deliver(journal) == []
+    assert journal.outbox.counts() == {"cancelled": 1}
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    assert deliver(journal) == []
+    judge(journal, night(2), {"p-1": LOW})
+    assert state(journal, name).status == "acked"
+    assert deliver(journal) == []
+
+
+def test_a_message_that_failed_is_checked_again_before_the_next_attempt(journal, clock):
+    name = breach(journal, clock)
+    claim = journal.outbox.claim(None)
+    journal.outbox.retry(claim.key, "HTTP 500", clock() + MINUTE)
+    desk(journal).acknowledge(name, 1)
+    with journal.transaction() as con:  # as if the acknowledgement had crossed the failure
+        con.exec_driver_sql("update outbox set status = 'queued' where status = 'cancelled'")
+    clock.forward(2 * MINUTE)
+    assert deliver(journal) == []
+
+
+def test_an_outcome_must_follow_or_the_alert_opens_again(journal, clock):
+    name = breach(journal, clock)
+    deliver(journal)
+    desk(journal).acknowledge(name, 1)
+    clock.forward(8 * HOUR - MINUTE)
+    run_tick(journal)
+    assert state(journal, name).status == "acked"
+    clock.forward(MINUTE)
+    run_tick(journal)
+    assert (state(journal, name).status, state(journal, name).round) == ("open", 2)
+    assert deliver(journal) == [("open", "nurse-1")]
+
+
+def test_with_an_outcome_it_stays_acknowledged(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).acknowledge(name, 1)
+    desk(journal).set_outcome(name, "true-flare", "Pacing")
+    clock.forward(3 * DAY)
+    run_tick(journal)
+    assert state(journal, name).status == "acked"
+
+
+def test_who_was_told_is_told_the_end_and_nobody_else(journal, clock):
+    name = breach(journal, clock)
+    deliver(journal)
+    judge(journal, night(2), {"p-1": USUAL})
+    assert state(journal, name).closed_by == "condition ended"
+    assert deliver(journal) == [("resolved", "nurse-1")]
+
+
+def test_quiet_hours_hold_back_what_is_not_critical(journal, clock):
+    breach(journal, clock, hour=3)
+    assert deliver(journal) == []
+    go(clock, 1, 7)
+    assert deliver(journal) == [("open", "nurse-1")]
+
+
+def test_nothing_defers_a_critical_alert(journal, clock):
+    go(clock, 0, 3)
+    judge(journal, night(0), {"p-1": FLAG})
+    assert deliver(journal) == [("open", "nurse-1")]
+    name = journal.active()[0].alert
+    with pytest.raises(JournalError, match="only acknowledged"):
+        desk(journal).snooze(name, 1, clock() + HOUR, "later")
+    desk(journal).silence({"rule": "red-flag"}, clock() + HOUR, "test")
+    assert state(journal, name).held_by is None
+
+
+def test_a_latched_alert_is_closed_by_a_person(journal, clock):
+    judge(journal, night(0), {"p-1": FLAG})
+    name = journal.active()[0].alert
+    judge(journal, night(1), {"p-1": USUAL})
+    assert (state(journal, name).status, state(journal, name).cleared_utc) == ("open", clock())
+    desk(journal).resolve(name, state(journal, name).version, "talked to the patient")
+    assert state(journal, name).closed_by == "nurse-1: talked to the patient"
+
+
+def test_one_message_for_what_is_due_together(journal, clock):
+    breach(journal, clock, "p-1", "p-2", hour=3)
+    go(clock, 1, 8)
+    claims = [journal.outbox.claim(None) for _ in range(2)]
+    assert sorted(len(claim.messages) for claim in claims) == [1, 1]
+    with journal.transaction() as con:
+        con.exec_driver_sql("update outbox set status = 'queued', batch = null, grouping = 'same'")
+    assert len(journal.outbox.claim(None).messages) == 2
+
+
+def test_no_data_of_the_metric_silences_and_data_let_it_speak(journal, clock):
+    name = breach(journal, clock)
+    for index in (2, 3):
+        go(clock, index, 9)
+        judge(journal, night(index), {"p-1": SILENT})
+    assert state(journal, name).held_by == "inhibited by silent"
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    assert deliver(journal) == []
+    go(clock, 4, 9)
+    judge(journal, night(4), {"p-1": LOW})
+    assert state(journal, name).held_by is None
+    assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+def test_snoozing_a_held_alert_does_not_arm_it(journal, clock):
+    name = breach(journal, clock)
+    for index in (2, 3):
+        go(clock, index, 9)
+        judge(journal, night(index), {"p-1": SILENT})
+    desk(journal).snooze(name, state(journal, name).version, clock() + HOUR, "no data anyway")
+    clock.forward(HOUR)
+    for _ in range(3):
+        clock.forward(3 * HOUR)
+        run_tick(journal)
+    held = state(journal, name)
+    assert (held.next_escalation_utc, held.next_repeat_utc) == (None, None)
+    assert deliver(journal) == []
+
+
+def test_a_snooze_ends_and_the_chain_begins_anew(journal, clock):
+    name = breach(journal, clock)
+    deliver(journal)
+    desk(journal).snooze(name, 1, clock() + 3 * HOUR, "after the ward round")
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    assert deliver(journal) == []
+    clock.forward(HOUR)
+    run_tick(journal)
+    assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+@pytest.mark.parametrize(
+    ("role", "hours", "reason", "words"),
+    [("nurse", 25, "x", "at most 24 h"), ("clinician", 73, "x", "at most 72 h"), ("nurse", 2, " ", "reason")],
+)
+def test_the_limits_of_a_snooze(journal, clock, role, hours, reason, words):
+    name = breach(journal, clock)
+    with pytest.raises(JournalError, match=words):
+        desk(journal, "somebody", role).snooze(name, 1, clock() + hours * HOUR, reason)
+
+
+def test_something_worse_ends_a_snooze(journal, clock):
+    name = breach(journal, clock)
+    deliver(journal)
+    desk(journal).snooze(name, 1, clock() + 20 * HOUR, "later")
+    judge(journal, night(2), {"p-1": (-1.4, 9.0, 4000.0)})
+    assert state(journal, name).snooze_until_utc is None
+    assert sorted(deliver(journal)) == [("open", "nurse-1"), ("unmuted", "nurse-1")]
+
+
+def test_a_gap_starts_the_count_anew(journal, clock):
+    judge(journal, night(0), {"p-1": LOW})
+    judge(journal, night(3), {"p-1": LOW})
+    assert not journal.active()
+    judge(journal, night(4), {"p-1": LOW})
+    assert len(journal.active()) == 1
+
+
+def test_between_the_bounds_it_lasts(journal, clock):
+    name = breach(journal, clock)
+    judge(journal, night(2), {"p-1": (-0.7, 2.0, 4000.0)})
+    assert state(journal, name).status == "open"
+
+
+def test_what_a_person_closed_is_not_opened_again_in_the_same_episode(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).resolve(name, 1, "known, in treatment")
+    judge(journal, night(2), {"p-1": LOW})
+    assert not journal.active()
+    for index, row in ((3, USUAL), (4, LOW), (5, LOW)):
+        judge(journal, night(index), {"p-1": row})
+    assert len(journal.active()) == 1
+
+
+def test_a_late_night_opens_silently_and_the_next_one_lets_it_speak(journal, clock):
+    judge(journal, night(0), {"p-1": LOW})
+    judge(journal, night(2), {"p-1": (-0.7, 2.0, 4000.0)})
+    judge(journal, night(1), {"p-1": LOW})
+    (one,) = journal.active()
+    assert (one.held_by, state(journal, one.alert).is_retrospective) == ("judged late", True)
+    run_tick(journal)
+    assert deliver(journal) == []
+    judge(journal, night(3), {"p-1": LOW})
+    assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+def test_a_storm_is_one_alert_and_nothing_is_discarded(journal, clock):
+    people = [f"p-{n}" for n in range(21)]
+    for index in (0, 1):
+        told = judge(journal, night(index), dict.fromkeys(people, LOW))
+    assert told.is_storm
+    assert deliver(journal) == [("open", "it")]
+    held = [one for one in journal.active() if one.rule == "low-days"]
+    assert [one.held_by for one in held] == ["storm"] * 21
+    storm = next(one for one in journal.active() if one.rule == "storm")
+    desk(journal, "it", "technical").resolve(storm.alert, 1, "they are real")
+    run_tick(journal)
+    assert sorted(deliver(journal)) == [("resolved", "it"), *[("unmuted", "nurse-1")] * 21]
+
+
+def test_a_silence_hides_and_its_end_is_told(journal, clock):
+    silence = desk(journal).silence({"subject": "p-1"}, clock() + 3 * DAY, "in hospital")
+    name = breach(journal, clock)
+    assert state(journal, name).held_by == f"silence {silence}"
+    assert deliver(journal) == []
+    desk(journal).end_silence(silence)
+    assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+def test_what_was_not_seen_cannot_be_acknowledged(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).comment(name, "calling her")
+    desk(journal).assign(name, 1, "doc-1")
+    with pytest.raises(StaleAlertError):
+        desk(journal).acknowledge(name, 1)
+    with pytest.raises(JournalError, match="may look"):
+        desk(journal, "ann", "analyst").acknowledge(name, 2)
+
+
+def test_whoever_leaves_hands_over(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).acknowledge(name, 1)
+    with journal.transaction() as con:
+        con.execute(staff.update().where(staff.c.staff == "nurse-1").values(left_utc=clock()))
+        assert hand_over(con, PACK, "nurse-1", clock()) == 1
+    assert deliver(journal) == [("open", "doc-1")]
+
+
+def answer(key, value, clock, age=0):
+    return Answer(key, "p-1", "phq-9", "9", value, clock() - age)
+
+
+def test_an_answer_is_judged_once_however_late_and_a_further_one_tells_anew(journal, clock):
+    assert judge_answers(journal, PACK, [answer("a-1", 1.0, clock, 3 * DAY)]) == 1
+    (one,) = journal.active()
+    assert one.sentence == "Thoughts of self-harm Answered 3 days ago: it arrived late."
+    assert deliver(journal) == [("open", "nurse-1")]
+    assert judge_answers(journal, PACK, [answer("a-1", 1.0, clock)]) == 0
+    desk(journal).acknowledge(one.alert, 1)
+    assert judge_answers(journal, PACK, [answer("a-2", 2.0, clock), answer("a-3", 0.0, clock)]) == 1
+    assert deliver(journal) == [("event", "nurse-1")]
+    assert len(journal.active()) == 1
+
+
+def test_an_edited_row_of_the_audit_shows_and_an_erased_patient_does_not(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).look(name)
+    with journal.transaction() as con:
+        assert [entry.action for entry in audit.entries_of(con, name)] == ["open", "view"]
+        assert audit.entries_of(con, name)[0].detail["rule"] == "low-days"
+        assert audit.erase_subject(con, "patient", "p-1")
+        assert audit.entries_of(con, name)[0].detail is None
+        assert audit.first_fault(con) is None
