@@ -83,7 +83,9 @@ def one_of_each() -> list[Observation]:
             mode="app",
             respondent="patient",
         ),
-        FlareReport(**ring, report_id="r-1", respondent="caregiver", has_stopped_activities=True),
+        FlareReport(
+            **ring, report_id="r-1", respondent="caregiver", has_stopped_activities=True, author="nurse-7"
+        ),
         SleepEpisode(**ring, duration_s=27_000, total_sleep_s=24_600, awakening_count=3, is_main_sleep=True),
         PracticeLog(**ring, log_id="l-1", practice="walking", duration_s=1_200, intensity="light"),
     ]
