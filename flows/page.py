@@ -13,6 +13,7 @@ from analytics.metrics import METRICS
 from devices.clock import Clock
 from devices.durable import replace_file
 from flows.clinic import Clinic
+from flows.shadow import shadow_of
 
 #: Six weeks: the personal baseline (28 days, one week back) and the days it is held against.
 PAGE_DAYS = 42
@@ -23,7 +24,9 @@ Days = dict[str, dict[date, dict[str, Any]]]
 
 def write_page(clinic: Clinic, day: date, *, clock: Clock, is_synthetic: bool) -> Path:
     """Write the worklist of the night `day` beside the snapshots; returns its path."""
-    html = render(worklist_rows(clinic, day, clock), facts=PageFacts(day, clock()), is_synthetic=is_synthetic)
+    shadow = shadow_of(clinic.current)
+    facts = PageFacts(day, clock(), shadow=" ".join(shadow.words()) if shadow else "")
+    html = render(worklist_rows(clinic, day, clock), facts=facts, is_synthetic=is_synthetic)
     path = clinic.published / "worklist.html"
     replace_file(path, html)
     return path

@@ -19,7 +19,6 @@ from analytics.risk import set_based
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import COLUMNS, make_panel
-from analytics.risk.progress import progress
 from analytics.risk.scales import DEFAULT_SCALES, LEAST_DAYS, LEAST_PATIENTS, estimate_scales
 from analytics.risk.status import OK, SCORED
 from analytics.risk.type_one import HIGHEST, NOMINAL, type_one
@@ -29,6 +28,7 @@ from devices.ids import check_id
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.patient_context import patient_context
+from flows.shadow import shadow_of
 from flows.site_scales import keep_scales, scales_of
 
 #: How far two readings of one night may lie apart.
@@ -173,43 +173,11 @@ def _difference(published: pa.Table, found: pa.Table) -> tuple[float, str | None
 
 def run_progress(home: Path, *, as_json: bool) -> int:
     """Print how far the site is on the way to a model of its own; returns the exit code."""
-    current = Clinic(home).current
-    (span,) = query.run(
-        current,
-        "select min(local_date) filter (monitored_days > 0) as begun, max(local_date) as today,"
-        " count(*) filter (would_alert and local_date > current_day - 28) as alerts,"
-        " count(distinct patient) filter (local_date = current_day) as patients"
-        " from flare_risk, (select max(local_date) as current_day from flare_risk)",
-    ).to_pylist()
-    if span["begun"] is None:
+    found = shadow_of(Clinic(home).current)
+    if found is None:
         raise UserError("nothing has been scored yet")
-    onsets = query.run(
-        current, "select distinct patient, last_onset_date from flare_risk where last_onset_date is not null"
-    )
-    found = progress(onsets["last_onset_date"].to_pylist(), span["begun"], span["today"])
-    answer = {
-        "date": str(span["today"]),
-        "patients": span["patients"],
-        "onsets": found.onsets,
-        "onsets_per_week": round(found.per_week, 2),
-        "needed": found.needed,
-        "expected": found.expected and str(found.expected),
-        "shadow_alerts_28d": span["alerts"],
-    }
-    print(json.dumps(answer) if as_json else _progress_words(answer))
+    print(json.dumps(found.to_json()) if as_json else "\n".join([f"{found.today}:", *found.words()]))
     return 0
-
-
-def _progress_words(answer: dict[str, Any]) -> str:
-    when = f", expected on {answer['expected']}" if answer["expected"] else ""
-    needed = "enough to refit"
-    if answer["needed"]:
-        needed = f"{answer['needed']} needed for the next stage of fitting{when}"
-    return (
-        f"{answer['date']}: {answer['patients']} patients\n"
-        f"  onsets so far        {answer['onsets']} ({answer['onsets_per_week']:.1f} a week); {needed}\n"
-        f"  alerts in 28 days    {answer['shadow_alerts_28d']}, of the risk model: not sent unless approved"
-    )
 
 
 def run_scales(home: Path, version: str, *, as_json: bool) -> int:

@@ -33,11 +33,14 @@ class PageFacts:
         When the page was made, microseconds UTC.
     site : str
         Clinic or programme; empty when there is none to name.
+    shadow : str
+        How far the site's own risk model is, and what the present one would have alerted.
     """
 
     local_date: date
     made_utc: int
     site: str = ""
+    shadow: str = ""
 
 
 @dataclass(frozen=True, slots=True)

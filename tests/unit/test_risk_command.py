@@ -117,7 +117,7 @@ def test_progress_counts_every_onset_once(home, capsys):
     # four in eight weeks
     assert found["onsets_per_week"] == 0.5
     assert date.fromisoformat(found["expected"]) > DAY + timedelta(weeks=180)
-    assert "not sent unless approved" in run(home, capsys, "progress")[1]
+    assert "not sent, unless a person has approved it" in run(home, capsys, "progress")[1]
 
 
 def test_a_site_keeps_a_version_of_its_own_spreads_once(tmp_path, home, capsys):
