@@ -9,11 +9,13 @@ from pathlib import Path
 
 from alerts.delivery.worker import Worker
 from alerts.engine.journal import Journal
+from alerts.engine.tick import tick
 from devices.clock import system_clock
 from flows import settings
 from flows.channels import fallback_of, from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.site_rules import site_pack
 
 LOG = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
     if not channels:
         raise UserError(f"no channel is set up in {home / 'channels.toml'}: nothing could be delivered")
     clinic = Clinic(home)
+    pack = site_pack(clinic)
     worker = Worker(
         lambda: Journal(clinic.journal_path, system_clock),
         channels,
@@ -33,6 +36,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
         name=name,
         fallback=fallback_of(configured),
         threads=threads,
+        tick=lambda journal: tick(journal, pack, system_clock()),
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

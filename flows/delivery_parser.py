@@ -1,7 +1,10 @@
-"""Command lines of delivery: `flarecast alerts test-channel | worker | steps | step | pathways`."""
+"""Command lines of delivery: `flarecast alerts test-channel | worker | live | steps | step | pathways`."""
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from flows.errors import UserError
 
 
 def _add_test_channel(actions: Any) -> argparse.ArgumentParser:
@@ -28,7 +31,7 @@ def _test_channel(arguments: argparse.Namespace) -> int:
 def _add_worker(actions: Any) -> argparse.ArgumentParser:
     worker = actions.add_parser("worker", help="deliver what is due until stopped; several may run at once")
     worker.add_argument("--name", default="worker-1", help="stands in the lease of what it sends (worker-1)")
-    worker.add_argument("--threads", type=_threads, default=4, help="attempts at the same time (4)")
+    worker.add_argument("--threads", type=_threads, default=16, help="attempts at the same time (16)")
     worker.set_defaults(run=_worker)
     return worker
 
@@ -38,6 +41,35 @@ def _worker(arguments: argparse.Namespace) -> int:
     from flows.delivery_command import run_worker
 
     return run_worker(home_of(arguments), name=arguments.name, threads=arguments.threads)
+
+
+def _add_live(actions: Any) -> argparse.ArgumentParser:
+    live = actions.add_parser("live", help="judge answers that page as they arrive, until stopped")
+    live.add_argument("--host", default="127.0.0.1")
+    live.add_argument("--port", type=_port, default=1883)
+    live.add_argument("--name", default="live-1", help="of its session: what it missed comes to this name")
+    for name in ("ca", "certificate", "key"):
+        live.add_argument(f"--{name}", type=Path, help=f"{name} of mutual TLS (PEM, from flarecast ca)")
+    live.set_defaults(run=_live)
+    return live
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from flows.alerts_parser import home_of
+    from flows.live_command import run_live
+    from ingest.wire.address import BrokerAddress
+
+    files = (arguments.ca, arguments.certificate, arguments.key)
+    if any(files) and not all(files):
+        raise UserError("mutual TLS needs --ca, --certificate and --key")
+    address = BrokerAddress(arguments.host, arguments.port, *files)
+    return run_live(home_of(arguments), address, name=arguments.name)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
 
 
 def _threads(text: str) -> int:
@@ -94,4 +126,4 @@ def _pathways(arguments: argparse.Namespace) -> int:
     return lint_pathways(home_of(arguments), as_fhir=arguments.fhir)
 
 
-ACTIONS = (_add_test_channel, _add_worker, _add_steps, _add_step, _add_pathways)
+ACTIONS = (_add_test_channel, _add_worker, _add_live, _add_steps, _add_step, _add_pathways)

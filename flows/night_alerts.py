@@ -8,10 +8,10 @@ import pyarrow as pa
 from alerts.engine.journal import Journal
 from alerts.engine.night import NightAlerts, run_night
 from alerts.engine.suggestions import attach
-from alerts.rules.pack import load_pack
 from devices.clock import Clock
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
+from flows.site_rules import site_pack
 
 #: Tables the rules read.
 JUDGED_TABLES = ("patient_day", "baseline", "flare_risk")
@@ -22,7 +22,7 @@ class Judge:
 
     def __init__(self, clinic: Clinic, journal: Journal, clock: Clock) -> None:
         self._journal, self._clock = journal, clock
-        self._pack, self._pathways = load_pack(), site_pathways(clinic)
+        self._pack, self._pathways = site_pack(clinic), site_pathways(clinic)
         self._known = contraindications(clinic, clock())
 
     def night(self, day: date, tables: Mapping[str, pa.Table]) -> NightAlerts:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from alerts.delivery.fhir.plan import plan_definition
 from alerts.engine.journal import Journal
 from alerts.engine.suggestions import Decision, decide, in_words, steps_of
-from alerts.rules.pack import load_pack
 from alerts.rules.pathway_lint import faults
 from alerts.rules.rule import Severity
 from alerts.store.schema import alert, staff
@@ -19,6 +18,7 @@ from devices.clock import system_clock
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.errors import UserError
+from flows.site_rules import site_pack
 
 
 def show_steps(home: Path, name: str) -> int:
@@ -50,7 +50,7 @@ def record_step(home: Path, name: str, step: str, *, is_accepted: bool, why: str
 def lint_pathways(home: Path, *, as_fhir: bool = False) -> int:
     """Print what is wrong with the pathways today; returns the exit code, 1 when anything is."""
     clinic = Clinic(home)
-    rules: dict[str, Severity] = {rule.id: rule.severity for rule in load_pack().rule}
+    rules: dict[str, Severity] = {rule.id: rule.severity for rule in site_pack(clinic).rule}
     pathways = site_pathways(clinic)
     found = faults(pathways, as_of=datetime.now(UTC).date(), rules=rules)
     for fault in found:

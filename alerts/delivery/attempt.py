@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome, transient
+from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome, permanent, transient
 from alerts.delivery.clinical import clinical_alerts
 from alerts.delivery.dead_letter import Fallback, tell_dead
 from alerts.delivery.notice import ClinicalAlert, Event, Notice
@@ -27,6 +27,7 @@ JITTER: Final = 0.5
 FEWEST_ATTEMPTS: Final = 5
 #: A receiver that wants to be left alone for longer than this may lose to the next channel.
 PATIENCE_S: Final = 300.0
+NOT_SET_UP: Final = permanent("the channel is not set up")
 #: Kind of a message -> what a channel is told.
 EVENTS: Final[dict[str, Event]] = {
     "open": "opened",
@@ -45,19 +46,25 @@ def make_attempt(
     claim: Claim,
     clock: Clock,
     chance: random.Random,
-    *,
     fallback: Fallback | None = None,
-    limit_s: float = LONGEST_ATTEMPT_S,
 ) -> Counter[str]:
     """Send a claimed batch by a channel, None when it is not set up, and write down what became of it."""
-    if channel is None:
-        return give_up(journal, claim, "the channel is not set up", clock, fallback)
-    try:
-        notice = notice_of(claim, clinical_alerts(journal, claim) if channel.is_clinical else ())
-    except ChannelError as fault:
-        return give_up(journal, claim, str(fault), clock, fallback)
-    outcome = send_within(channel, notice, clock(), limit_s)
+    notice = told_of(journal, channel, claim)
+    if channel is None or isinstance(notice, Outcome):
+        outcome = notice if isinstance(notice, Outcome) else NOT_SET_UP
+    else:
+        outcome = send_within(channel, notice, clock())
     return settle(journal, claim, outcome, clock, chance, fallback)
+
+
+def told_of(journal: Journal, channel: Channel | None, claim: Claim) -> Notice | Outcome:
+    """What the channel is to be told of a batch, or why it cannot be told anything."""
+    if channel is None:
+        return NOT_SET_UP
+    try:
+        return notice_of(claim, clinical_alerts(journal, claim) if channel.is_clinical else ())
+    except ChannelError as fault:
+        return permanent(str(fault))
 
 
 def settle(

@@ -7,20 +7,26 @@ more with the same idempotency key. Any number of workers may run at once.
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
-from alerts.delivery.attempt import make_attempt
-from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel
+from alerts.delivery.attempt import NOT_SET_UP, make_attempt, send_within, settle, told_of
+from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome
 from alerts.delivery.dead_letter import Fallback
+from alerts.delivery.notice import Notice
 from alerts.engine.journal import Journal
+from alerts.engine.outbox import Claim
 from devices.clock import Clock
 
-#: How long a thread with nothing to do waits; a critical alert should be out within a second.
-POLL_S: Final = 0.1
+#: How long a worker with nothing to do waits; a critical alert should be out within a second.
+POLL_S: Final = 0.05
+THREADS: Final = 16
+#: Minutes are what escalation and repeats count in.
+TICK_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -80,18 +86,21 @@ def deliver_due(
         if not claim.messages:
             break
         channel = by_name[claim.messages[0].channel]
-        counts += make_attempt(journal, channel, claim, clock, chance, fallback=fallback)
+        counts += make_attempt(journal, channel, claim, clock, chance, fallback)
     return Delivered(counts["sent"], counts["failed"] + counts["moved"], counts["dead"], counts["cancelled"])
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Delivers until it is stopped, by several threads.
+    """Delivers until it is stopped.
+
+    One thread talks to the store: in one transaction it writes down what became of attempts and leases
+    the next ones, so that a rush costs one commit for many. The others send.
 
     Parameters
     ----------
     open_journal : callable
-        Opens the store; each thread has a connection of its own.
+        Opens the store.
     channels : sequence of Channel
         Every way this site has to tell.
     clock : Clock
@@ -101,9 +110,11 @@ class Worker:
     fallback : Fallback, optional
         Who is told of dead letters.
     threads : int
-        Attempts at the same time: one slow receiver holds up one.
+        Attempts at the same time: a slow receiver holds up one.
     limit_s : float
         Longest attempt; below the lease.
+    tick : callable, optional
+        Looks at what time has made due (escalation, repeats): called with the journal now and then.
     """
 
     open_journal: Callable[[], Journal]
@@ -111,40 +122,52 @@ class Worker:
     clock: Clock
     name: str
     fallback: Fallback | None = None
-    threads: int = 4
+    threads: int = THREADS
     limit_s: float = LONGEST_ATTEMPT_S
+    tick: Callable[[Journal], object] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until stopped; what is being sent is finished first.
+        """Deliver until stopped; what is being sent is finished first."""
+        with self.open_journal() as journal, ThreadPoolExecutor(self.threads, "deliver") as pool:
+            flying: dict[Future[Outcome], Claim] = {}
+            ticked_s = -TICK_S
+            while flying or not stop.is_set():
+                if self.tick is not None and time.monotonic() - ticked_s >= TICK_S:
+                    ticked_s = time.monotonic()
+                    self.tick(journal)
+                landed = wait(flying, POLL_S, FIRST_COMPLETED).done if flying else set[Future[Outcome]]()
+                if not landed and not flying:
+                    stop.wait(POLL_S)
+                room = 0 if stop.is_set() else self.threads - len(flying) + len(landed)
+                attempts = self.turn(journal, [(flying.pop(one), one.result()) for one in landed], room)
+                for claim, channel, notice in attempts:
+                    flying[pool.submit(send_within, channel, notice, self.clock(), self.limit_s)] = claim
 
-        Raises
-        ------
-        Exception
-            Whatever ended a thread, after the others have stopped.
+    def turn(
+        self, journal: Journal, landed: Sequence[tuple[Claim, Outcome]], room: int
+    ) -> list[tuple[Claim, Channel, Notice]]:
+        """Write down what became of attempts, lease at most `room` others; one transaction.
+
+        Returns
+        -------
+        list of (Claim, Channel, Notice)
+            What is to be sent now that the lease is committed.
         """
-        with ThreadPoolExecutor(self.threads, "deliver") as pool:
-            for ended in [pool.submit(self._deliver, stop) for _ in range(self.threads)]:
-                ended.result()
-
-    def _deliver(self, stop: threading.Event) -> None:
-        try:
-            with self.open_journal() as journal:
-                while not stop.is_set():
-                    if not self.deliver_one(journal):
-                        stop.wait(POLL_S)
-        finally:
-            # a thread that ended alone would be a worker that runs and does less than it says
-            stop.set()
-
-    def deliver_one(self, journal: Journal) -> bool:
-        """Make one attempt; whether there was one to make."""
         by_name = {channel.name: channel for channel in self.channels}
-        claim = journal.outbox.claim(None, self.name)
-        if not claim.messages:
-            return False
-        channel = by_name.get(claim.messages[0].channel)
         chance = random.Random()
-        make_attempt(
-            journal, channel, claim, self.clock, chance, fallback=self.fallback, limit_s=self.limit_s
-        )
-        return True
+        attempts: list[tuple[Claim, Channel, Notice]] = []
+        with journal.transaction():
+            for claim, outcome in landed:
+                settle(journal, claim, outcome, self.clock, chance, self.fallback)
+            while len(attempts) < room:
+                claim = journal.outbox.claim(None, self.name)
+                if not claim.messages:
+                    break
+                channel = by_name.get(claim.messages[0].channel)
+                notice = told_of(journal, channel, claim)
+                if channel is None or isinstance(notice, Outcome):
+                    unsent = notice if isinstance(notice, Outcome) else NOT_SET_UP
+                    settle(journal, claim, unsent, self.clock, chance, self.fallback)
+                else:
+                    attempts.append((claim, channel, notice))
+        return attempts

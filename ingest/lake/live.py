@@ -155,7 +155,7 @@ class LiveSubscriber:
         client = make_bulk_client(name, self._broker, self._on_arrivals, clock=clock)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = lambda *_: self.is_subscribed.set()
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _on_connect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
@@ -165,6 +165,11 @@ class LiveSubscriber:
         self._forget_buffer()
         client.subscribe([(one, SubscribeOptions(qos=1)) for one in self._subscriptions])
         LOG.info("connected broker=%s", self._broker)
+
+    def _on_subscribe(self, *_: Any) -> None:
+        # from here on the broker keeps for this name what is published; before, it has nobody to keep it for
+        self.is_subscribed.set()
+        LOG.info("subscribed")
 
     def _on_disconnect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
         self.is_subscribed.clear()

@@ -67,13 +67,14 @@ def test_it_delivers_gives_up_tells_of_it_and_ends_in_order(tmp_path, started):
         worker = started(tmp_path)
         assert wait_until(lambda: receiver.received and box.mails)
         with Journal(tmp_path / "alerts.sqlite", system_clock) as journal:
-            assert wait_until(lambda: journal.outbox.counts() == {"sent": 2, "dead": 1})
-            (letter,) = journal.outbox.dead_letters()
+            # a site without staff has coverage gaps as well, told by a channel that is not set up here
+            assert wait_until(lambda: journal.outbox.counts().get("sent") == 2)
+            dead = {letter.key.partition(":")[0] for letter in journal.outbox.dead_letters()}
         worker.send_signal(signal.SIGTERM)
         _, said = worker.communicate(timeout=20)
     assert worker.returncode == 0, said
     assert [one.body["data"]["reference"] for one in receiver.received] == [told]
-    assert letter.key.startswith(lost)
+    assert lost in dead
     assert b"technical fault" in box.mails[0]
     assert "Traceback" not in said
     assert "p-2" not in said

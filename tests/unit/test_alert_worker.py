@@ -16,6 +16,7 @@ from alerts.engine.outbox import LEASE
 from devices.clock import SECOND, system_clock
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import notice, queue_alert
+from tests.fixtures_ingest import wait_until
 
 IT = Fallback(("it-1", "it-2"), ("push", "mail"))
 
@@ -124,10 +125,10 @@ def test_a_channel_that_is_not_set_up_is_given_up(journal, clock, tmp_path):
     queue_alert(journal, channels=("pager", "mail"))
     mail = Way("mail")
     one = worker(tmp_path, mail, clock=clock)
-    assert one.deliver_one(journal)
-    assert one.deliver_one(journal)
-    assert not one.deliver_one(journal)
-    assert [notice.recipient for notice in mail.told] == ["nurse-1"]
+    ((claim, channel, notice),) = one.turn(journal, [], 4)
+    assert (channel, notice.recipient, claim.messages[0].channel) == (mail, "nurse-1", "mail")
+    assert one.turn(journal, [(claim, SENT)], 4) == []
+    assert journal.outbox.counts() == {"failed": 1, "sent": 1}
 
 
 def test_the_longest_attempt_is_shorter_than_the_lease():
@@ -175,10 +176,34 @@ def test_several_threads_and_two_workers_send_each_message_once(tmp_path):
     assert set(Counter(notice.key for notice in push.told).values()) == {1}
 
 
-def test_what_ends_one_thread_ends_the_worker(tmp_path):
+def test_a_worker_that_cannot_open_its_store_ends(tmp_path):
     def cannot():
         raise OSError("no disk")
 
     one = Worker(cannot, [Way("push")], system_clock, "w")
     with pytest.raises(OSError, match="no disk"):
         one.run(threading.Event())
+
+
+def test_a_slow_receiver_holds_up_nobody_else(tmp_path):
+    released, stop = threading.Event(), threading.Event()
+
+    class Slow(Way):
+        def send(self, notice, attempt_utc):
+            released.wait(30)
+            return super().send(notice, attempt_utc)
+
+    slow, quick = Slow("slow"), Way("quick")
+    with Journal(tmp_path / "alerts.sqlite", system_clock) as journal:
+        for number in range(3):
+            queue_alert(journal, channels=("slow",), subject=f"s-{number}", severity="critical")
+        for number in range(20):
+            queue_alert(journal, channels=("quick",), subject=f"q-{number}", severity="low")
+        running = threading.Thread(target=worker(tmp_path, slow, quick, threads=4).run, args=(stop,))
+        running.start()
+        assert wait_until(lambda: len(quick.told) == 20)
+        assert slow.told == []
+        stop.set()
+        released.set()
+        running.join(20)
+        assert journal.outbox.counts() == {"sent": 23}, "what was being sent is finished"

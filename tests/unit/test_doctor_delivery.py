@@ -8,7 +8,7 @@ from alerts.engine.journal import Journal
 from devices.clock import HOUR
 from flows.clinic import Clinic
 from flows.doctor_delivery import delivery
-from tests.fixtures_alerts import Hands
+from tests.fixtures_alerts import Hands, acknowledge
 from tests.fixtures_delivery import queue_alert
 from tests.unit.test_alert_worker import Way
 from tests.unit.test_channel_settings import MAIL, PUSH
@@ -61,7 +61,7 @@ def test_dead_letters_are_named_until_somebody_has_acknowledged(clinic):
             "1 dead letter by mail, the last way there was: call whom it was for, then repair"
         ]
         (alert,) = journal.active(["mail"])
-        journal.acknowledge(alert.alert, "it-1", alert.version)
+        acknowledge(journal, alert.alert, "it-1", alert.version)
     assert findings(clinic) == []
 
 

@@ -82,16 +82,24 @@ class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
+class StaffedResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who answers a self-harm item at all hours, in words; without it such items raise nothing."""
+
+    who: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class SiteChannels(msgspec.Struct, frozen=True):
     """What `channels.toml` says."""
 
     channels: tuple[ChannelSettings, ...] = ()
     dead_letters: DeadLetters | None = None
+    staffed_response: StaffedResponse | None = None
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel: tuple[dict[str, Any], ...] = ()
     dead_letters: DeadLetters | None = None
+    staffed_response: StaffedResponse | None = None
 
 
 def read_channels(path: Path) -> SiteChannels:
@@ -117,7 +125,7 @@ def read_channels(path: Path) -> SiteChannels:
     for name in told.channels if told else ():
         if name not in names:
             raise ChannelError(f"{path}: dead_letters: channels: there is no channel {name!r}")
-    return SiteChannels(channels, told)
+    return SiteChannels(channels, told, document.staffed_response)
 
 
 def _typed(entry: dict[str, Any], path: Path) -> ChannelSettings:
