@@ -13,9 +13,6 @@ from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.site_rules import site_pack
 
-#: Tables the rules read.
-JUDGED_TABLES = ("patient_day", "baseline", "flare_risk")
-
 
 class Judge:
     """The rules and pathways in force for the nights of one run."""

@@ -28,6 +28,8 @@ LOOK_BACK: Final = 140
 #: Dates before its own that a rhythm is made of.
 WEEKS: Final = four_weeks.DAYS - 1
 _LOOKS_BACK: Final = {"patient_day": LOOK_BACK, "day_clock": WEEKS, "night": WEEKS}
+#: Tables the rules read.
+JUDGED_TABLES: Final = ("patient_day", "baseline", "flare_risk")
 ALL_TABLES: Final = (*FEATURE_TABLES, *SCORE_TABLES)
 #: Dates of one job: what a kill costs, and what memory holds.
 JOB_DAYS: Final = 31
@@ -239,6 +241,12 @@ def score_inputs(
     own = sorted(days)
     past = _Past(ledger, own[0] - timedelta(days=LOOK_BACK), own[-1], notes)
     return {day: past.fingerprint(partition, day) for day in own}
+
+
+def judged_inputs(ledger: Ledger, day: date) -> str:
+    """Fingerprint of the tables that the rules read of a night."""
+    parts = [part.path for name in JUDGED_TABLES for part in ledger.parts(name, day, day)]
+    return inventory.digest(sorted(parts))
 
 
 class _Past:

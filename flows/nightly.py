@@ -18,14 +18,14 @@ from alerts.engine.journal import Journal
 from analytics.errors import PartError
 from analytics.store.ledger import Done, Ledger, Seen
 from analytics.store.partitions import COUNTS, Partition, partitions
-from analytics.store.parts import Part, days_between
+from analytics.store.parts import days_between
 from devices.clock import Clock
 from flows import inventory, night_plan
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.night_alerts import JUDGED_TABLES, Judge
+from flows.night_alerts import Judge
 from flows.night_jobs import Finished, Job, compute_features, compute_scores
-from flows.night_plan import Key, Stock
+from flows.night_plan import JUDGED_TABLES, Key, Stock
 from flows.night_report import NightReport, keep_report, keep_watermark
 from flows.night_snapshot import publish_snapshot
 from flows.problems import Problem, in_one_line, is_disk_full, is_of_files
@@ -288,15 +288,11 @@ class _Shift:
         judged = self.ledger.judged()
         asked = set(days_between(first, last))
         earliest = min([first, *judged])
-        by_day: dict[date, list[Part]] = {}
-        for name in JUDGED_TABLES:
-            for part in self.ledger.parts(name, earliest, last):
-                by_day.setdefault(part.day, []).append(part)
+        scored = {part.day for part in self.ledger.parts("flare_risk", earliest, last)}
         found: dict[date, str] = {}
-        for day in sorted(day for day in by_day if day in asked or day in judged):
-            own = by_day[day]
-            inputs = inventory.digest(sorted(part.path for part in own))
-            if judged.get(day) != inputs and any(part.table == "flare_risk" for part in own):
+        for day in sorted(day for day in scored if day in asked or day in judged):
+            inputs = night_plan.judged_inputs(self.ledger, day)
+            if judged.get(day) != inputs:
                 found[day] = inputs
         return found
 

@@ -45,8 +45,31 @@ def _watch(arguments: argparse.Namespace) -> int:
     return 1 if words else 0
 
 
+def _add_erase(commands: Any) -> None:
+    erase = commands.add_parser("erase", help="erase a patient everywhere, prove it, and give a receipt")
+    which = erase.add_mutually_exclusive_group(required=True)
+    which.add_argument("--patient", help="whom; refused under a legal hold (HOME/legal-holds.toml)")
+    which.add_argument("--sweep", action="store_true", help="what arrived since from erased patients' homes")
+    which.add_argument("--confirm", metavar="REFERENCE", help="the spool of --gateway is emptied")
+    erase.add_argument("--gateway")
+    erase.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    erase.add_argument("--json", action="store_true")
+    erase.set_defaults(run=_erase)
+
+
+def _erase(arguments: argparse.Namespace) -> int:
+    from flows import erase_command
+
+    home = _home(arguments)
+    if arguments.patient:
+        return erase_command.run_erase(home, arguments.patient, as_json=arguments.json)
+    if arguments.confirm:
+        return erase_command.run_confirm(home, arguments.confirm, arguments.gateway)
+    return erase_command.run_sweep(home)
+
+
 def _home(arguments: argparse.Namespace) -> Path:
     return arguments.home or settings.from_environment().home
 
 
-COMMANDS = (_add_serve, _add_watch)
+COMMANDS = (_add_serve, _add_watch, _add_erase)

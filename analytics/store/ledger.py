@@ -161,6 +161,12 @@ class Ledger:
             )  # fmt: skip
         return changed
 
+    def hold(self, parts: Iterable[Part]) -> None:
+        """These files hold from here on; nothing is said of what was computed."""
+        with self.transaction() as con:
+            for part in parts:
+                _hold(con, part)
+
     def restamp(self, stage: str, inputs: Mapping[tuple[date, Partition], str]) -> None:
         """The same inputs have other names now (compaction, erasure): what was done of them stays done."""
         with self.transaction() as con:

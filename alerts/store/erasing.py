@@ -1,0 +1,57 @@
+"""Take a patient out of the store: alerts, messages, conditions, silences; of the audit, the secret.
+
+Rows of the audit stay: they name a random key and hold ciphertext whose secret is destroyed,
+and the chain still verifies.
+"""
+
+import json
+from typing import Final
+
+import sqlalchemy as sa
+
+from alerts.store import audit
+from alerts.store.schema import METADATA, alert, silence
+from alerts.store.schema import audit as audit_table
+
+SCOPE: Final = "patient"
+
+
+def erase_patient(con: sa.Connection, patient: str, *, utc: int, actor: str) -> dict[str, int]:
+    """Delete every row about a patient, in the caller's transaction; returns rows by table."""
+    counts: dict[str, int] = {}
+    own = sa.select(alert.c.alert).where(alert.c.scope == SCOPE, alert.c.subject == patient)
+    silenced = [
+        row.silence for row in con.execute(sa.select(silence)) if patient in _words(json.dumps(row.matcher))
+    ]
+    counts["silence"] = con.execute(silence.delete().where(silence.c.silence.in_(silenced))).rowcount
+    # what names an alert goes before the alert
+    for table in reversed(METADATA.sorted_tables):
+        if table is audit_table or table.name == "subject_key":
+            continue
+        about: list[sa.ColumnElement[bool]] = []
+        if "alert" in table.c and table is not alert:
+            about.append(table.c.alert.in_(own))
+        if "subject" in table.c:
+            is_own = table.c.subject == patient
+            about.append(sa.and_(is_own, table.c.scope == SCOPE) if "scope" in table.c else is_own)
+        if about:
+            counts[table.name] = con.execute(table.delete().where(sa.or_(*about))).rowcount
+    counts["subject_key"] = int(audit.erase_subject(con, SCOPE, patient))
+    found = {name: rows for name, rows in counts.items() if rows}
+    if found:
+        audit.append(con, utc, actor, "erase", rows=found)
+    return found
+
+
+def left(con: sa.Connection, patient: str) -> list[str]:
+    """Tables in which any value still names the patient."""
+    return [
+        table.name
+        for table in METADATA.sorted_tables
+        if any(patient in _words(str(value)) for row in con.execute(sa.select(table)) for value in row)
+    ]
+
+
+def _words(text: str) -> set[str]:
+    """Words of a text as ids are spelt, so that p-1 is not found in p-10."""
+    return set("".join(one if one.isalnum() or one in "-_." else " " for one in text).split())

@@ -1,0 +1,293 @@
+"""Erase a patient everywhere this installation keeps anything, prove it, and say what is outside."""
+
+import json
+import re
+import secrets
+import sqlite3
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from alerts.engine.journal import Journal
+from alerts.store import erasing as store
+from analytics.store.ledger import Ledger
+from analytics.store.partitions import Partition
+from analytics.store.parts import of_patients
+from analytics.tables import TABLES
+from devices.clock import Clock, from_utc
+from devices.durable import replace_file
+from flows import night_plan
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.inventory import Inputs
+from flows.night_plan import Stock
+from flows.night_snapshot import publish_snapshot
+from flows.sweeping import drop_snapshots, snapshots, sweep
+from ingest.lake import erasing as lake_erasing
+from ingest.lake.enrolment import Enrolment, write_enrolment
+from ingest.lake.erasing import Worn
+from ingest.lake.records import read_records, write_records
+
+#: Patients whose data a court or an authority wants kept.
+HOLDS: Final = "legal-holds.toml"
+#: Copies that no program here can reach.
+OUTSIDE: Final = (
+    "FHIR server: resources written by the alert channel `fhir`, if one is configured",
+    "mail boxes, webhook receivers and push services: messages already sent (they name no patient)",
+    "backups made before today: destroy them, or erase again after a restore",
+    "extracts given to studies: pseudonymous, by the agreement of each study",
+    "the broker's queue: a message on its way is taken out by the next sweep",
+)
+
+
+@dataclass
+class Receipt:
+    """What was erased, what is outside, and which gateways have still to be confirmed.
+
+    The patient is not named in it: whoever asked knows by the reference.
+    """
+
+    reference: str
+    erased_utc: str
+    lake_rows: dict[str, int] = field(default_factory=dict[str, int])
+    derived_files: int = 0
+    snapshots: int = 0
+    store_rows: dict[str, int] = field(default_factory=dict[str, int])
+    registry_rows: int = 0
+    reports: int = 0
+    is_chain_whole: bool = False
+    left: list[str] = field(default_factory=list[str])
+    gateways_pending: list[str] = field(default_factory=list[str])
+    outside: list[str] = field(default_factory=lambda: list(OUTSIDE))
+    models: list[str] = field(default_factory=list[str])
+
+
+def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
+    """Erase a patient and prove it.
+
+    Raises
+    ------
+    UserError
+        A legal hold, a patient nobody knows, or another run at work.
+    """
+    _check_hold(clinic, patient)
+    everybody = clinic.enrolment().rows
+    rows = [row for row in everybody if row.patient == patient]
+    records = read_records(clinic.records_path) if clinic.records_path.exists() else []
+    if not rows and not any(one.patient == patient for one in records):
+        raise UserError(f"unknown patient {patient}: not in {clinic.enrolment_path}")
+    now = clock()
+    receipt = Receipt(f"E-{secrets.token_hex(5).upper()}", from_utc(now).isoformat(timespec="seconds"))
+    devices = lake_erasing.devices_of(rows)
+    gateways = lake_erasing.gateways_of(rows, everybody)
+    # written first: a run that is killed is taken up by the sweep, and late arrivals are known by it
+    _keep_pending(clinic, receipt, devices, gateways)
+    with clinic.alone("an erasure"), clinic.lake.alone("an erasure"), clinic.derived.ledger() as ledger:
+        before = night_plan.take_stock(clinic, ledger)
+        current = _current(ledger, before)
+        receipt.lake_rows = lake_erasing.erase(clinic.lake, devices, gateways)
+        others = [row for row in everybody if row.patient != patient]
+        receipt.registry_rows = len(everybody) - len(others) + sum(one.patient == patient for one in records)
+        write_enrolment(clinic.enrolment_path, Enrolment(others))
+        if records:
+            write_records(clinic.records_path, [one for one in records if one.patient != patient])
+        receipt.derived_files = _erase_derived(clinic, ledger, patient)
+        stock = night_plan.take_stock(clinic, ledger)
+        _restamp(ledger, stock, current)
+        with Journal(clinic.journal_path, clock) as journal, journal.transaction() as con:
+            receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor)
+        _forget_pages(clinic.journal_path)
+        publish_snapshot(clinic, ledger, stock, clock)
+        receipt.snapshots = drop_snapshots(clinic, snapshots(clinic))
+        sweep(clinic, ledger)
+        (clinic.published / "worklist.html").unlink(missing_ok=True)
+        receipt.reports = _erase_reports(clinic, patient)
+    receipt.gateways_pending = sorted({one.name for one in gateways})
+    receipt.models = _models(clinic)
+    receipt.left = search(clinic, patient, devices, gateways)
+    with Journal(clinic.journal_path, clock) as journal:
+        receipt.is_chain_whole = journal.first_audit_fault() is None
+    replace_file(
+        clinic.home / "erasures" / f"{receipt.reference}.json",
+        json.dumps(asdict(receipt), indent=1),
+        mode=0o600,
+    )
+    return receipt
+
+
+def sweep_pending(clinic: Clinic) -> dict[str, int]:
+    """Take out what has arrived since of erased patients' devices; returns rows by where they were."""
+    counts: dict[str, int] = {}
+    for path in sorted((clinic.home / "erasures").glob("*.pending.json")):
+        devices, gateways = _read_pending(path)
+        with clinic.lake.alone("an erasure"):
+            for where, rows in lake_erasing.erase(clinic.lake, devices, gateways).items():
+                counts[where] = counts.get(where, 0) + rows
+    return counts
+
+
+def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
+    """The spool of a gateway was emptied or destroyed; returns the gateways still pending.
+
+    Raises
+    ------
+    UserError
+        No such erasure, or not a gateway of it.
+    """
+    path = clinic.home / "erasures" / f"{reference}.pending.json"
+    if not path.exists():
+        raise UserError(f"no erasure {reference} is pending")
+    stored = json.loads(path.read_text())
+    if gateway not in {one["name"] for one in stored["gateways"]}:
+        raise UserError(f"{gateway} is not a gateway of {reference}")
+    sweep_pending(clinic)
+    stored["gateways"] = [one for one in stored["gateways"] if one["name"] != gateway]
+    if stored["gateways"]:
+        replace_file(path, json.dumps(stored), mode=0o600)
+    else:
+        path.unlink()
+    return sorted({one["name"] for one in stored["gateways"]})
+
+
+def search(clinic: Clinic, patient: str, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
+    """Where anything of the patient is still found: every file below the home is looked into."""
+    found = [str(path) for path in lake_erasing.left(clinic.lake, devices, gateways)]
+    word = re.compile(rb"(?<![A-Za-z0-9_.-])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9_-])")
+    for path in sorted(one for one in clinic.home.rglob("*") if one.is_file()):
+        if path.suffix == ".parquet":
+            has = path.is_relative_to(clinic.derived.root) and _has_rows(path, patient)
+        elif path.suffix == ".duckdb":
+            has = path.parent.name == "catalogs" and _has_in_catalog(path, patient)
+        else:
+            has = word.search(path.read_bytes()) is not None
+        if has:
+            found.append(str(path))
+    return found
+
+
+def _check_hold(clinic: Clinic, patient: str) -> None:
+    path = clinic.home / HOLDS
+    try:
+        said: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not valid TOML ({error}): nothing is erased while holds are unknown"
+        ) from None
+    if patient in said:
+        raise UserError(f"{patient} is under a legal hold ({said[patient]}): nothing was erased")
+
+
+def _has_rows(path: Path, patient: str) -> bool:
+    with duckdb.connect() as con:
+        row = con.execute("select count(*) from read_parquet(?) where patient = ?", [str(path), patient])
+        return (row.fetchone() or (0,))[0] > 0
+
+
+def _has_in_catalog(path: Path, patient: str) -> bool:
+    with duckdb.connect(str(path), read_only=True) as con:
+        tables = con.execute(
+            "select table_name from duckdb_columns() where column_name = 'patient' and not internal"
+        ).fetchall()
+        return any(
+            (con.execute(f"select count(*) from {name} where patient = ?", [patient]).fetchone() or (0,))[0]
+            for (name,) in tables
+        )
+
+
+# -- derived tables and their ledger ------------------------------------------------------------
+
+
+def _current(ledger: Ledger, stock: Stock) -> set[tuple[date, Partition]]:
+    """Dates and shares whose features are those of what is there: they stay so when names change."""
+    span = ledger.span()
+    if span is None:
+        return set()
+    inputs = Inputs(stock.seen, stock.rows, *span)
+    done = ledger.done("features", *span)
+    return {key for key, one in done.items() if one.inputs == inputs.of(*key)}
+
+
+def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
+    """Write the patient's share anew without the patient, of every table and date."""
+    span = ledger.span()
+    files, count = clinic.derived.files, 0
+    for name in TABLES:
+        for part in ledger.parts(name, *span) if span else []:
+            if not part.partition.holds(patient):
+                continue
+            rows = files.read(name, [part])
+            kept = of_patients(rows, {patient}, are_wanted=False)
+            if kept.num_rows != rows.num_rows:
+                ledger.hold(files.write({name: kept}, part.day, part.day, part.partition))
+                count += 1
+    return count
+
+
+def _restamp(ledger: Ledger, stock: Stock, current: set[tuple[date, Partition]]) -> None:
+    """What was up to date is up to date: the same values under other names."""
+    span = ledger.span()
+    if span is None:
+        return
+    inputs = Inputs(stock.seen, stock.rows, *span)
+    ledger.restamp("features", {key: inputs.of(*key) for key in current})
+    by_share: dict[Partition, list[date]] = {}
+    for day, partition in ledger.done("scores", *span):
+        by_share.setdefault(partition, []).append(day)
+    for partition, days in by_share.items():
+        fresh = night_plan.score_inputs(ledger, partition, days, notes=stock.notes())
+        ledger.restamp("scores", {(day, partition): text for day, text in fresh.items()})
+    for day in ledger.judged():
+        ledger.mark_judged(day, night_plan.judged_inputs(ledger, day))
+
+
+# -- small files --------------------------------------------------------------------------------
+
+
+def _forget_pages(path: Path) -> None:
+    """Free pages of SQLite still hold what was deleted: write the file anew, and empty its log."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as con:
+        con.execute("vacuum")
+        con.execute("pragma wal_checkpoint(truncate)")
+
+
+def _erase_reports(clinic: Clinic, patient: str) -> int:
+    count = 0
+    for path in sorted(clinic.reports.glob("*.json")):
+        stored = json.loads(path.read_text())
+        named = [one for one in stored["problems"] if patient in one["patients"]]
+        for one in named:
+            one["patients"] = [name for name in one["patients"] if name != patient]
+        if named:
+            replace_file(path, json.dumps(stored, indent=1), mode=0o600)
+            count += 1
+    for path in (clinic.home / "requests").glob("*.json"):
+        path.unlink()
+    return count
+
+
+def _models(clinic: Clinic) -> list[str]:
+    """Fitted versions of this site: their training may have included the patient."""
+    return sorted(path.name for path in (clinic.home / "models").glob("*") if not path.name.startswith("."))
+
+
+def _keep_pending(
+    clinic: Clinic, receipt: Receipt, devices: Sequence[Worn], gateways: Sequence[Worn]
+) -> None:
+    stored: Mapping[str, Any] = {
+        "devices": [asdict(one) for one in devices],
+        "gateways": [asdict(one) for one in gateways],
+    }
+    path = clinic.home / "erasures" / f"{receipt.reference}.pending.json"
+    replace_file(path, json.dumps(stored), mode=0o600)
+
+
+def _read_pending(path: Path) -> tuple[list[Worn], list[Worn]]:
+    stored = json.loads(path.read_text())
+    devices, gateways = ([Worn(**one) for one in stored[name]] for name in ("devices", "gateways"))
+    return devices, gateways

@@ -1,0 +1,161 @@
+"""Erasing a patient: nothing is left by search, nobody else is touched, nothing is computed again."""
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from alerts.engine.journal import Journal
+from alerts.store import audit
+from devices.clock import DAY, HOUR
+from devices.tables import QUARANTINE, RAW
+from flows import erase as erasing
+from flows.cli import main
+from flows.clinic import Clinic
+from flows.erase import erase
+from flows.errors import UserError
+from flows.lake_command import run_compact
+from flows.nightly import run
+from ingest.lake import erasing as lake_erasing
+from ingest.lake.records import PatientRecord, write_records
+from tests.fixtures_night import (
+    ARRIVED,
+    DAYS,
+    LAST,
+    PEOPLE,
+    land,
+    make_clinic,
+    now,
+    observations,
+    patient,
+    shown,
+)
+
+WHO = patient(3)
+
+
+def clinic_of(home: Path) -> Clinic:
+    """Nights computed, half of the lake compacted, something of everybody in every corner."""
+    clinic = make_clinic(home)
+    run_compact(home, keep_days=7, as_json=True)
+    for number in (3, 4):
+        row = {"received_utc": ARRIVED + HOUR, "gateway": f"gw-{number}", "kind": "wear", "reason": "x"}
+        refused = pa.Table.from_pylist([row | {"sample_count": 1, "payload": b"?"}], schema=QUARANTINE)
+        topic = f"flarecast/v1/north/gw-{number}/wear"
+        raw = {"arrived_utc": ARRIVED + HOUR, "topic": topic, "content_type": None, "payload": b"!"}
+        tables = {"quarantine": refused, "raw": pa.Table.from_pylist([raw], schema=RAW)}
+        clinic.lake.commit(tables, writer="collector-1", now=ARRIVED + number)
+        land(clinic, observations(number, DAYS - 1), ARRIVED + HOUR)
+    notes = [
+        PatientRecord(f"n-{n}", patient(n), "context_note", ARRIVED, None, ARRIVED, "dr-1", '{"text":"x"}')
+        for n in (3, 4)
+    ]
+    write_records(clinic.records_path, notes)
+    for day in (LAST - timedelta(days=1), LAST):
+        run(clinic, day, day, clock=now)
+    (clinic.reports / "nightly-x.json").write_text(
+        json.dumps({"problems": [{"where": "w", "what": "x", "patients": [WHO, patient(4)]}]})
+    )
+    return clinic
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clinic_of(tmp_path_factory.mktemp("whole")).home
+
+
+@pytest.fixture
+def clinic(whole: Path, tmp_path: Path) -> Clinic:
+    return Clinic(Path(shutil.copytree(whole, tmp_path, dirs_exist_ok=True, symlinks=True)), None, 8)
+
+
+def alerts_of(clinic: Clinic) -> list[dict[str, Any]]:
+    with Journal(clinic.journal_path, now) as journal:
+        return journal.to_table().to_pylist()
+
+
+def test_nothing_is_left_and_nobody_else_is_touched(clinic: Clinic) -> None:
+    everybody = clinic.enrolment().rows
+    own = [row for row in everybody if row.patient == WHO]
+    worn = lake_erasing.devices_of(own), lake_erasing.gateways_of(own, everybody)
+    found = erasing.search(clinic, WHO, *worn)
+    for corner in ("lake/data", "lake/landing", "quarantine", "raw/", "derived", "catalogs", "alerts.sqlite",
+                   "enrolment.csv", "patient_record.csv", "reports"):  # fmt: skip
+        assert any(corner in path for path in found), f"the search looks into {corner}"
+    before, alerts = shown(clinic), alerts_of(clinic)
+    assert {WHO, patient(0)} <= {alert["patient"] for alert in alerts}
+    receipt = erase(clinic, WHO, clock=now, actor="dr-1")
+    assert receipt.left == []
+    assert erasing.search(clinic, WHO, *worn) == []
+    assert WHO not in json.dumps(vars(receipt))
+    assert receipt.is_chain_whole
+    assert {"step_count", "quarantine", "raw"} <= receipt.lake_rows.keys()
+    assert receipt.gateways_pending == ["gw-3"]
+    assert any("FHIR" in text for text in receipt.outside)
+    kept = {name: [row for row in rows if row["patient"] != WHO] for name, rows in before.items()}
+    assert shown(clinic) == kept
+    assert alerts_of(clinic) == [alert for alert in alerts if alert["patient"] != WHO]
+    again = run(clinic, LAST, LAST, clock=now)
+    assert (again.feature_days, again.score_days, again.written, again.problems) == (0, 0, 0, [])
+    assert main(["lake", "verify", "--home", str(clinic.home)]) == 0
+
+
+def test_the_audit_stays_and_says_nothing_of_whom(clinic: Clinic) -> None:
+    names = [alert["alert"] for alert in alerts_of(clinic) if alert["patient"] == WHO]
+    with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:
+        readable = [entry for name in names for entry in audit.entries_of(con, name)]
+        assert any(entry.detail for entry in readable)
+    erase(clinic, WHO, clock=now, actor="dr-1")
+    with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:
+        rows = [entry for name in names for entry in audit.entries_of(con, name)]
+        assert len(rows) == len(readable)
+        assert all(entry.detail is None for entry in rows)
+        assert journal.first_audit_fault() is None
+        assert audit.read(con)[-1].action == "erase"
+
+
+def test_a_legal_hold_refuses(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
+    before = shown(clinic)
+    (clinic.home / "legal-holds.toml").write_text(f'{WHO} = "court of B., 2026-05-02"\n')
+    assert main(["erase", "--patient", WHO, "--home", str(clinic.home)]) == 2
+    assert "court of B." in capsys.readouterr().err
+    (clinic.home / "legal-holds.toml").write_text("{bro")
+    with pytest.raises(UserError, match="nothing is erased"):
+        erase(clinic, WHO, clock=now, actor="dr-1")
+    assert shown(clinic) == before
+    (clinic.home / "legal-holds.toml").unlink()
+    with pytest.raises(UserError, match="unknown patient"):
+        erase(clinic, "p-999", clock=now, actor="dr-1")
+
+
+def test_what_a_spool_sends_later_is_swept_until_it_is_confirmed(clinic: Clinic) -> None:
+    receipt = erase(clinic, WHO, clock=now, actor="dr-1")
+    land(clinic, observations(3, 2), ARRIVED + 2 * DAY)
+    assert erasing.sweep_pending(clinic) == {"step_count": 14 * 60, "pro_answer": 1}
+    assert erasing.sweep_pending(clinic) == {}
+    with pytest.raises(UserError, match="gw-4 is not a gateway"):
+        erasing.confirm(clinic, receipt.reference, "gw-4")
+    land(clinic, observations(3, 3), ARRIVED + 3 * DAY)
+    assert erasing.confirm(clinic, receipt.reference, "gw-3") == []
+    assert not [path for path in clinic.lake.files("step_count") if "gw-3" in _gateways(path)]
+    with pytest.raises(UserError, match="pending"):
+        erasing.confirm(clinic, receipt.reference, "gw-3")
+
+
+def test_the_search_finds_a_name_and_no_longer_name(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path)
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "a.json").write_text('{"p-0031": 1, "xp-003": 2}')
+    (tmp_path / "b.json").write_text('{"p-003": 1}')
+    assert erasing.search(clinic, WHO, [], []) == [str(tmp_path / "b.json")]
+    assert PEOPLE > 4
+
+
+def _gateways(path: Path) -> set[str]:
+    import pyarrow.parquet as pq
+
+    return set(pq.read_table(path, columns=["gateway"])["gateway"].to_pylist())
