@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from devices.clock import system_clock
 from flows import nightly, settings
 from flows.channels import from_settings
 from flows.clinic import Clinic
-from flows.runner import WORKERS
+from flows.task_runner import task_runner
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +53,7 @@ class Tasks:
 _PLAIN: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-TASK_RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
+TASK_RUNNER: Any = task_runner(settings.from_environment().task_runner)
 
 
 @flow(

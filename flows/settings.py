@@ -13,6 +13,7 @@ VARIABLES = {
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
     "FLARECAST_ZONE": "IANA time zone of the site, for what runs by itself (default UTC)",
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
+    "FLARECAST_TASK_RUNNER": "who computes the shares: threads, dask, or a Dask scheduler's tcp:// address",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
 
@@ -27,6 +28,7 @@ class Settings:
     prefect_api_url: str | None = None
     partitions: int | None = None
     zone: str = "UTC"
+    task_runner: str = "threads"
 
 
 def from_environment() -> Settings:
@@ -49,6 +51,7 @@ def from_environment() -> Settings:
         webhook_secret=secret,
         prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
         zone=os.environ.get("FLARECAST_ZONE") or "UTC",
+        task_runner=os.environ.get("FLARECAST_TASK_RUNNER") or "threads",
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 
 from ingest.lake.broker import MosquittoBroker
 
-NAMESPACE = "flarecast-torture"
-CABLE, FAR_END = "fct0", "fct1"
-HOST, HOME = "10.199.83.1", "10.199.83.2"
+#: Two runs at once have a namespace, a cable and a network of four addresses each.
+NAMESPACE = f"flarecast-{os.getpid()}"
+CABLE, FAR_END = f"fct{os.getpid()}", f"fch{os.getpid()}"
+_NETWORK = f"10.199.{os.getpid() // 64 % 256}."
+_FIRST = os.getpid() % 64 * 4
+HOST, HOME = f"{_NETWORK}{_FIRST + 1}", f"{_NETWORK}{_FIRST + 2}"
 
 
 class Cable:
@@ -38,15 +41,22 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
+def _sweep() -> None:
+    """Take away what runs left that were killed; a cable goes with its namespace, a moment later."""
+    shown = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
+    for name in (line.split()[0] for line in shown.splitlines() if line.startswith("flarecast-")):
+        number = name.removeprefix("flarecast-")
+        if not number.isdigit() or number == str(os.getpid()) or not os.path.exists(f"/proc/{number}"):
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
 @contextmanager
 def cable() -> Generator[Cable | None]:
     """A namespace with a cable to it; ``None`` without the right to make one."""
     try:
         if os.geteuid():
             raise PermissionError
-        # what an earlier run left; the kernel takes a moment to take a cable away with its namespace
-        for rest in (["netns", "delete", NAMESPACE], ["link", "delete", CABLE]):
-            subprocess.run(["ip", *rest], capture_output=True, check=False)
+        _sweep()
         _ip("netns", "add", NAMESPACE)
         _ip("link", "add", CABLE, "type", "veth", "peer", "name", FAR_END, "netns", NAMESPACE)
         _ip("address", "add", f"{HOST}/30", "dev", CABLE)
