@@ -8,7 +8,7 @@ SETUP := deploy/setup.sh
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof torture torture-alerts lock clean python
+.PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof scale torture torture-alerts lock clean python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -32,6 +32,9 @@ soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--
 
 proof: python ## a million random and mutated messages, every one accounted for: PROOF_ARGS="--messages 20000"
 	$(BIN)/python -m tests.fuzz $(PROOF_ARGS)
+
+scale: python ## a night by threads, by Dask, and with a worker killed: equal tables
+	$(BIN)/python -m tests.scale $(SCALE_ARGS)
 
 torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled; 50 of the night: TORTURE_ARGS="--kills 20 --seed 7"
 	@$(SETUP) debian mosquitto ip=iproute2

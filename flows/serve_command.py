@@ -1,6 +1,5 @@
 """`flarecast serve`: Prefect's server and the schedules of the night shift, as one command."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -80,4 +79,3 @@ def end_in_order() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")

@@ -96,5 +96,7 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_CLI_PROMPT": "false",
+        # what a run says is in the log when it says it
+        "PYTHONUNBUFFERED": "1",
     }
     return env

@@ -38,7 +38,7 @@ def task_runner(choice: str) -> Any:
             f"FLARECAST_TASK_RUNNER is {choice!r}, not {THREADS}, {LOCAL_DASK} or tcp:// of a scheduler"
         )
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise UserError("Dask is not installed here: pip install 'flarecast[scale]'") from None
     if choice == LOCAL_DASK:

@@ -5,7 +5,11 @@ import pytest
 from ingest.lake.broker import MosquittoBroker
 from tests.torture.__main__ import is_whole, run
 
-pytestmark = pytest.mark.skipif(MosquittoBroker.executable() is None, reason="mosquitto is not installed")
+pytestmark = [
+    pytest.mark.skipif(MosquittoBroker.executable() is None, reason="mosquitto is not installed"),
+    # a dozen processes started one after the other, on whatever else the machine is doing
+    pytest.mark.timeout(400),
+]
 
 
 def test_nothing_is_missing_after_kills_of_everything():

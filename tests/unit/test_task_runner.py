@@ -1,0 +1,31 @@
+"""Who computes the shares: chosen by a word, and a wrong word is a line."""
+
+import subprocess
+import sys
+
+import pytest
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect_dask import DaskTaskRunner
+
+from flows.errors import UserError
+from flows.task_runner import task_runner
+
+
+def test_each_word_has_its_runner() -> None:
+    assert isinstance(task_runner("threads"), ThreadPoolTaskRunner)
+    for word in ("dask", "tcp://10.0.0.1:8786", "tls://scheduler:8786"):
+        assert isinstance(task_runner(word), DaskTaskRunner)
+
+
+@pytest.mark.parametrize("word", ["Dask", "ray", "http://scheduler:8786", ""])
+def test_another_word_is_refused(word: str) -> None:
+    with pytest.raises(UserError, match="FLARECAST_TASK_RUNNER is"):
+        task_runner(word)
+
+
+def test_threads_need_no_dask() -> None:
+    """Whoever has one machine does not pay for a cluster."""
+    code = "import sys; from flows import task_runner as t; t.task_runner('threads')"
+    code += "; print('distributed' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
