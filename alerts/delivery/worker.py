@@ -24,6 +24,9 @@ from devices.clock import Clock
 
 #: How long a worker with nothing to do waits; a critical alert should be out within a second.
 POLL_S: Final = 0.05
+#: Between two transactions of a busy worker: the store is others' too, and what has ended meanwhile is
+#: written down at once.
+PACE_S: Final = 0.02
 THREADS: Final = 16
 #: Minutes are what escalation and repeats count in.
 TICK_S: Final = 10.0
@@ -138,6 +141,9 @@ class Worker:
                 landed = wait(flying, POLL_S, FIRST_COMPLETED).done if flying else set[Future[Outcome]]()
                 if not landed and not flying:
                     stop.wait(POLL_S)
+                elif landed:
+                    time.sleep(PACE_S)
+                    landed = {one for one in flying if one.done()}
                 room = 0 if stop.is_set() else self.threads - len(flying) + len(landed)
                 attempts = self.turn(journal, [(flying.pop(one), one.result()) for one in landed], room)
                 for claim, channel, notice in attempts:

@@ -7,6 +7,7 @@ committed. What it cannot read or place it leaves to the collector's quarantine.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +32,8 @@ MAX_DELAY_S: Final = 10.0
 #: Messages the broker delivers before it wants an acknowledgement.
 WINDOW: Final = 1000
 RETRY_S: Final = 1.0
+#: A message waits so long for company: a commit for each would leave others no time in the store.
+GATHER_S: Final = 0.025
 
 
 class LiveObservation(NamedTuple):
@@ -115,19 +118,23 @@ class LiveSubscriber:
         with self._changed:
             if not self._buffer:
                 self._changed.wait(0.2)
+            if not self._buffer:
+                return
+        time.sleep(GATHER_S)
+        with self._changed:
             waiting, self._buffer, connection = self._buffer, [], self._connection
-        if not waiting:
-            return
         while not self._is_kept(waiting):
             if self._stopping:
                 return
-            threading.Event().wait(RETRY_S)
+            time.sleep(RETRY_S)
         with self._changed:
             if connection == self._connection:
                 self._client.ack_all([(one.mid, one.qos) for one in waiting])
 
     def _is_kept(self, waiting: Sequence[Arrival]) -> bool:
         """Whether what was made of the messages is committed; false to try again."""
+        if not waiting:
+            return True
         try:
             self._hand_over(waiting)
         except Unavailable as fault:
