@@ -253,9 +253,7 @@ FLARE_RISK = pa.schema(
         _count("monitored_days", "days since the first one with anything in it"),
         _real("onset_count", units.COUNT, "onsets known 3 days ago, of the personal rate"),
         _real("onsets_expected", units.COUNT, "onsets expected by then without the personal rate"),
-        _real(
-            "hazard_1d", units.NONE, "day-ahead chance without the personal rate, of days that count for it"
-        ),
+        _real("hazard_pending", units.NONE, "day-ahead chance of 3 days ago, not in onsets_expected yet"),
         _date("last_flare_date", "last flare day known"),
         _date("last_onset_date", "onset of the last flare known"),
         _text("last_flare_source", "what made it a flare: tap, nrs, or nrs and tap"),

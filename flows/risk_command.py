@@ -130,7 +130,6 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
         "patient_day": rows("patient_day", 48, 0),
         "baseline": rows("baseline", 13, 1),
         "before": rows("flare_risk", 1, 1),
-        "earlier": rows("flare_risk", 4, 4),
         "context": patient_context(clinic),
     }
     with duckdb.connect() as con:

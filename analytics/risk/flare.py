@@ -19,7 +19,7 @@ from analytics.risk.hazard import contributions, hazard, own_history, risk_withi
 from analytics.risk.labels import Labels, flare_labels
 from analytics.risk.model import HORIZON, SHIPPED, Model
 from analytics.risk.panel import Panel, carried
-from analytics.risk.past import PAST_DAYS, Past
+from analytics.risk.past import HISTORY_LAG, PAST_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.status import LEARNING_DAYS, Standing, standing
 
@@ -51,8 +51,9 @@ class Scores:
         Chance of an onset.
     onsets, expected : matrix
         Onsets known, and expected, behind the own history.
-    hazard_1d : matrix
-        Chance of an onset the next day without the personal rate, on days that count for it.
+    pending : matrix
+        Day-ahead hazard (without the personal rate) of three days before, which `expected` does
+        not hold yet; NaN where that day does not count.
     last_flare, last_onset : matrix
         Days since the last flare day and onset that are known, infinite for none.
     last_source : matrix of int
@@ -73,7 +74,7 @@ class Scores:
     risk_7d: Floats
     onsets: Floats
     expected: Floats
-    hazard_1d: Floats
+    pending: Floats
     last_flare: Floats
     last_source: Array
     last_onset: Floats
@@ -167,7 +168,7 @@ def _score(
         risk_7d=risk_7d,
         onsets=onsets,
         expected=expected,
-        hazard_1d=np.where(is_counted, hazard(found, model, 1), np.nan),
+        pending=lagged(np.where(is_counted, hazard(found, model, 1), np.nan), HISTORY_LAG),
         last_flare=_age(last_flare),
         last_source=_source(labels, last_flare, past),
         last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),

@@ -102,9 +102,15 @@ def own_history(
     seen = (labels.is_onset & is_exposed).astype(np.float64)
     if past is not None:
         # the day before the first one scored knows what happened up to three days earlier
+        new = PAST_DAYS - HISTORY_LAG
         for values, before in ((day_ahead, past.expected), (seen, past.onsets)):
             values[:, 0] = before
-            values[:, 1 : PAST_DAYS - HISTORY_LAG] = 0
+            values[:, 1:new] = 0
+        # the hazard of the day before the first new one is the stored one: the flares it knew are not
+        # those that are known by now
+        was_exposed = ~np.isnan(past.pending) & is_observed[:, new]
+        day_ahead[:, new] = np.where(was_exposed, past.pending, 0.0)
+        seen[:, new] = labels.is_onset[:, new] & was_exposed
     expected, onsets = _before(np.cumsum(day_ahead, axis=1)), _before(np.cumsum(seen, axis=1))
     return np.log((model.rate_prior + onsets) / (model.rate_prior + expected)), onsets, expected
 

@@ -30,6 +30,9 @@ class Past:
         alert, counted from the first column of :data:`PAST_DAYS`; -inf for none.
     last_source : array of int
         What made the last flare day one (:data:`analytics.risk.labels.SOURCES`).
+    pending : array
+        Day-ahead hazard of three days before, which the sums do not hold yet; NaN where that
+        day does not count.
     monitored_days : array
         Days monitored.
     """
@@ -40,4 +43,5 @@ class Past:
     last_onset: Array
     last_alert: Array
     last_source: Array
+    pending: Array
     monitored_days: Array

@@ -101,8 +101,13 @@ def _past(known: dict[str, dict[str, Any]], panel: Panel, first: int) -> Past:
         last_onset=columns("last_onset_date"),
         last_alert=columns("last_alert_date"),
         last_source=np.array([SOURCES.index(row.get("last_flare_source") or "") for row in rows], np.int8),
+        pending=np.array([_or_nan(row.get("hazard_pending")) for row in rows], np.float64),
         monitored_days=numbers("monitored_days"),
     )
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def _baseline_rows(judged: Judged, scales: Scales, at: tuple[Array, Array]) -> pa.Table:
@@ -164,7 +169,7 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "monitored_days": scores.standing.monitored_days[at].astype(np.int32),
         "onset_count": real(scores.onsets),
         "onsets_expected": real(scores.expected),
-        "hazard_1d": real(scores.hazard_1d),
+        "hazard_pending": real(scores.pending),
         "last_flare_date": _ago(panel, at, scores.last_flare),
         "last_onset_date": _ago(panel, at, scores.last_onset),
         "last_flare_source": [SOURCES[code] or None for code in scores.last_source[at].tolist()],

@@ -51,9 +51,8 @@ def night(
     con : DuckDBPyConnection
         Its temporary tables are replaced.
     inputs : mapping of str to Table
-        ``patient_day`` (49 days), ``baseline`` (the 13 days before, with z), ``before`` and
-        ``earlier`` (flare_risk of one and of four days before) and ``context``
-        (:data:`analytics.risk.context.CONTEXT`).
+        ``patient_day`` (49 days), ``baseline`` (the 13 days before, with z), ``before``
+        (flare_risk of the day before) and ``context`` (:data:`analytics.risk.context.CONTEXT`).
 
     Returns
     -------

@@ -71,7 +71,7 @@ def patient_days(patients: int, days: int, seed: int = 0) -> pa.Table:
 
 def _nobodys_past(patients: int) -> Past:
     none, never = np.zeros(patients), np.full(patients, -np.inf)
-    return Past(none, none, never, never, never, np.zeros(patients, np.int8), np.full(patients, 60.0))
+    return Past(none, none, never, never, never, np.zeros(patients, np.int8), none, np.full(patients, 60.0))
 
 
 def _night(panel: Panel) -> list[Judged]:
@@ -103,7 +103,6 @@ def _night_inputs(rows: pa.Table, judged: list[Judged]) -> dict[str, pa.Table]:
         "patient_day": rows,
         "baseline": pa.concat_tables(parts),
         "before": FLARE_RISK.empty_table(),
-        "earlier": FLARE_RISK.empty_table(),
         "context": CONTEXT.empty_table(),
     }
 

@@ -1,6 +1,6 @@
 -- grain:   patient
 -- inputs:  patient_day, deviation, baseline (the 2 days before), label, feature, before (flare_risk of the day before),
---          earlier (flare_risk of four days before), suspension, weight, intercept
+--          suspension, weight, intercept
 -- output:  patient, status, deviation, cell_count, risk_3d, risk_7d, onset_count, onsets_expected,
 --          contributions
 -- args:    $today, $rate_prior, $scored
@@ -28,9 +28,9 @@ past as (
     select
         l.*,
         coalesce(b.monitored_days, 0) as monitored_before,
-        coalesce(b.onset_count, 0) + (l.is_onset_3 and l.is_observed_3 and e.hazard_1d is not null)::integer
+        coalesce(b.onset_count, 0) + (l.is_onset_3 and l.is_observed_3 and b.hazard_pending is not null)::integer
             as onset_count,
-        coalesce(b.onsets_expected, 0) + case when l.is_observed_3 then coalesce(e.hazard_1d, 0) else 0 end
+        coalesce(b.onsets_expected, 0) + case when l.is_observed_3 then coalesce(b.hazard_pending, 0) else 0 end
             as onsets_expected,
         coalesce(s.ready_count, 0) as ready_count,
         exists (
@@ -45,7 +45,6 @@ past as (
         ) as has_value
     from label l
     left join before b using (patient)
-    left join earlier e using (patient)
     left join stream s using (patient)
 ),
 standing as (
