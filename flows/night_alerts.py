@@ -5,12 +5,14 @@ from datetime import date
 
 import pyarrow as pa
 
+from alerts.engine.events import judge_answers
 from alerts.engine.journal import Journal
 from alerts.engine.night import NightAlerts, run_night
 from alerts.engine.suggestions import attach
 from devices.clock import Clock
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
+from flows.late_answers import late_answers
 from flows.site_rules import site_pack
 
 
@@ -21,10 +23,13 @@ class Judge:
         self._journal, self._clock = journal, clock
         self._pack, self._pathways = site_pack(clinic), site_pathways(clinic)
         self._known = contraindications(clinic, clock())
+        self._late = late_answers(clinic, self._pack, clock())
 
     def night(self, day: date, tables: Mapping[str, pa.Table]) -> NightAlerts:
         """Judge a night in one transaction; the same night again changes nothing."""
         with self._journal.transaction():
             night = run_night(self._journal, self._pack, day, tables)
+            # each once, by its id: those that came live are passed over
+            night.opened += judge_answers(self._journal, self._pack, self._late)
             attach(self._journal, self._pathways, lambda who: self._known.get(who, {}), self._clock())
         return night

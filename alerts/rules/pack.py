@@ -213,6 +213,8 @@ def _rule_faults(rule: Rule, routes: set[str], by_id: dict[str, Rule]) -> list[s
         faults.append(f"route {rule.route!r} is not in the pack")
     if not rule.example and not isinstance(rule, ItemRule | TechnicalRule):
         faults.append("example: a rule carries at least one")
+    if rule.cadence == "live" and not isinstance(rule, ItemRule):
+        faults.append("cadence: only item rules are judged live; this one would never be judged")
     for other in rule.inhibited_by:
         if not isinstance(by_id.get(other), NoDataRule):
             faults.append(f"inhibited_by {other!r} is not a no-data rule of the pack")
