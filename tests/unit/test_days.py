@@ -255,13 +255,23 @@ def test_answers_of_a_day(tmp_path):
         usual | {"answer_id": f"a-{i}", "instrument": name, "value": value, "start_utc": utc(when)}
         for i, (name, value, when) in enumerate(said)
     ]
-    report = {"report_id": "r-1", "respondent": "patient", "start_utc": utc("2026-05-20T09:00")}
+    report = {"respondent": "patient", "start_utc": utc("2026-05-20T09:00")}
+    reports = [
+        report | {"report_id": "r-1", "is_harder_to_tolerate": False},
+        report | {"report_id": "r-2", "is_harder_to_tolerate": True},
+    ]
+    walk = {"practice": "walking", "start_utc": utc("2026-05-20T10:00"), "end_utc": utc("2026-05-20T10:20")}
+    logs = [walk | {"log_id": f"l-{i}", "duration_s": 1200 + 60 * i} for i in range(2)]
     files = {
+        "practice_log": write(tmp_path, "practice_log", logs),
         "pro_answer": write(tmp_path, "pro_answer", rows),
-        "flare_report": write(tmp_path, "flare_report", [report]),
+        "flare_report": write(tmp_path, "flare_report", reports),
     }
     got, _ = one_day(files)
     assert (got["nrs"], got["mood"], got["is_flare_reported"]) == (5.5, 3, True)
+    # one yes is a yes, no answer is none; two walks of 20 and 21 minutes
+    assert (got["is_harder_to_tolerate"], got["has_stopped_activities"]) == (True, None)
+    assert got["practice_min"] == 41
 
 
 def test_a_wristband_without_rr_has_a_resting_rate(tmp_path):
