@@ -87,7 +87,7 @@ def lifesnaps_cohort(path: Path) -> Cohort:
     stand = standing(panel, labels, against, SHIPPED)
     counted = quiet & stand.is_sufficient
     rows = make_landmarks(found, onset, counted, reported, known_after=0)
-    return Cohort(panel, labels, against, found, counted, counted, reported, rows)
+    return Cohort(panel, labels, against, found, stand.is_sufficient, counted, counted, reported, rows)
 
 
 def _panel(table: pa.Table) -> tuple[Panel, Floats]:

@@ -56,12 +56,10 @@ def _add_model(commands: Any) -> None:
     show = actions.add_parser("show", help="a version, its gates and its card")
     for action in (approve, activate, show):
         action.add_argument("version")
-    shadow = actions.add_parser("progress", help="how far the shadow is from a version that can be judged")
     drift = actions.add_parser("drift", help="the last 28 days against the active version; may freeze it")
-    for action in (shadow, drift):
-        action.add_argument("--to", dest="last", type=_date)
+    drift.add_argument("--to", dest="last", type=_date)
     known = actions.add_parser("list", help="every version and which is active")
-    for action in (fit, approve, activate, rollback, show, shadow, drift, known):
+    for action in (fit, approve, activate, rollback, show, drift, known):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     model.set_defaults(run=_model)
 

@@ -19,8 +19,9 @@ from analytics.features import four_weeks
 from analytics.features.four_weeks import WorkDays
 from analytics.risk import scores
 from analytics.risk.context import CONTEXT
-from analytics.risk.model import SHIPPED
+from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import COLUMNS
+from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.store import warehouse
 from analytics.store.partitions import Partition
 from analytics.store.parts import Part, PartFiles, days_between, of_patients
@@ -71,6 +72,8 @@ class ScoreJob:
     nights: tuple[Part, ...] = field(default=(), repr=False)
     context: pa.Table = field(default_factory=CONTEXT.empty_table, repr=False)
     working: Mapping[str, Sequence[WorkDays]] = field(default_factory=dict[str, Any], repr=False)
+    model: Model = SHIPPED
+    scales: Scales = DEFAULT_SCALES
     kept: tuple[Part, ...] = field(default=(), repr=False)
     aside: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -121,7 +124,8 @@ def compute_scores(job: ScoreJob) -> Finished:
         job.partition.of(files.read(name, parts))
         for name, parts in (("day_clock", job.clock_days), ("night", job.nights))
     )
-    going_on = set(before["patient"].to_pylist()) if job.before and _is_of_now(before) else set[str]()
+    is_of_now = job.before and _is_of_now(before, job.model)
+    going_on = set(before["patient"].to_pylist()) if is_of_now else set[str]()
     if not going_on.issuperset(patients) and job.past:
         past = job.partition.of(files.read("patient_day", job.past, COLUMNS))
         history = pa.concat_tables([of_patients(past, going_on, are_wanted=False), history])
@@ -132,7 +136,13 @@ def compute_scores(job: ScoreJob) -> Finished:
         shares = [(follow, of_patients(before, set(follow)))] if follow else []
         found = [
             scores.compute(
-                of_patients(history, set(own)), job.first, job.last, context=job.context, before=rows
+                of_patients(history, set(own)),
+                job.first,
+                job.last,
+                context=job.context,
+                model=job.model,
+                scales=job.scales,
+                before=rows,
             )
             for own, rows in [*shares, *([(anew, None)] if anew or not follow else [])]
         ]
@@ -144,9 +154,9 @@ def compute_scores(job: ScoreJob) -> Finished:
     return _finish(job, patients, compute)
 
 
-def _is_of_now(before: pa.Table) -> bool:
+def _is_of_now(before: pa.Table, model: Model) -> bool:
     """Whether rows are of the model in force: a night takes over from no other."""
-    return set(before["model_version"].to_pylist()) <= {SHIPPED.version}
+    return set(before["model_version"].to_pylist()) <= {model.version}
 
 
 def _finish(job: Job, patients: list[str], compute: Callable[[list[str]], Tables]) -> Finished:

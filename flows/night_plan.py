@@ -13,10 +13,12 @@ from analytics.features import four_weeks
 from analytics.store.ledger import Done, Ledger, Seen
 from analytics.store.partitions import Partition, by_partition, count_for, partitions
 from analytics.store.parts import Part, days_between
+from devices.clock import system_clock
 from devices.observations import KINDS
 from flows import inventory, work_days
 from flows.clinic import Clinic
 from flows.inventory import Inputs, Notes
+from flows.model_registry import ModelRegistry
 from flows.night_jobs import FEATURE_TABLES, SCORE_TABLES, FeatureJob, ScoreJob
 from flows.patient_context import FOREVER, context_of
 from flows.problems import Problem
@@ -297,6 +299,7 @@ def _score_job(
     start, yesterday = first - timedelta(days=LOOK_BACK), first - timedelta(days=1)
     own = frozenset(patient for patient in stock.aside if partition.holds(patient))
     kept = [part for name in SCORE_TABLES for part in ledger.parts(name, first, last, partition)]
+    model, scales = ModelRegistry(clinic.home, system_clock).active()
     return ScoreJob(
         clinic.derived.root,
         first,
@@ -309,6 +312,8 @@ def _score_job(
         nights=past.of("night", partition, first - timedelta(days=WEEKS), last),
         context=partition.of(stock.context),
         working={name: own for name, own in stock.working.items() if partition.holds(name)},
+        model=model,
+        scales=scales,
         kept=tuple(kept) if own else (),
         aside=own,
     )

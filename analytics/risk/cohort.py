@@ -20,6 +20,8 @@ class Cohort:
 
     Parameters
     ----------
+    is_sufficient : matrix of bool
+        Enough data to be scored.
     is_counted : matrix of bool
         At risk and with enough data to be scored: what the own history counts.
     is_scored : matrix of bool
@@ -32,6 +34,7 @@ class Cohort:
     labels: Labels
     deviations: dict[str, Deviation]
     features: dict[str, Floats]
+    is_sufficient: Marks
     is_counted: Marks
     is_scored: Marks
     is_observed: Marks
@@ -65,4 +68,4 @@ def make_cohort(panel: Panel, scales: Scales = DEFAULT_SCALES) -> Cohort:
     observed = panel.is_observed()
     scored = counted & stand.is_scored
     rows = make_landmarks(found, labels.is_onset, scored, observed)
-    return Cohort(panel, labels, against, found, counted, scored, observed, rows)
+    return Cohort(panel, labels, against, found, stand.is_sufficient, counted, scored, observed, rows)

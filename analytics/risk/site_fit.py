@@ -35,7 +35,7 @@ EMBARGO_DAYS: Final = 9
 VALIDATION_DAYS: Final = 28
 LONGEST_VALIDATION: Final = 112
 #: Validation reaches back until it has seen this many onsets, as far as it may.
-WANTED_ONSETS: Final = 60
+WANTED_ONSETS: Final = 200
 SLOPE_ONSETS, REFIT_ONSETS = 100, 300
 BAND_QUANTILES: Final = (0.30, 0.80)
 DEFAULT_BUDGET: Final = 0.5
@@ -76,7 +76,7 @@ class SiteFit:
 
 
 def split_by_time(cohort: Cohort) -> Split:
-    """Validation are the last 28 knowable days, or as many weeks more as it takes to see 60 onsets."""
+    """Validation are the last 28 knowable days, or as many weeks more as it takes to see 200 onsets."""
     last = cohort.panel.shape[1] - 1 - KNOWABLE_DAYS
     longest = max(VALIDATION_DAYS, min(LONGEST_VALIDATION, last // 3))
     days = VALIDATION_DAYS

@@ -20,7 +20,11 @@ MEMORY_LIMIT: Final = "2GiB"
 
 
 def connect(
-    files: Mapping[str, Sequence[Path]], enrolment: pa.Table, *, threads: int = 2
+    files: Mapping[str, Sequence[Path]],
+    enrolment: pa.Table,
+    *,
+    threads: int = 2,
+    received_before: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory warehouse over lake files.
 
@@ -32,6 +36,8 @@ def connect(
         Who wore what, and when (:data:`devices.tables.ENROLMENT`).
     threads : int
         Threads of DuckDB.
+    received_before : int, optional
+        Only rows received before this instant (microseconds UTC): the lake as it was known then.
 
     Returns
     -------
@@ -53,12 +59,18 @@ def connect(
     con.execute("create table enrolment as select * from enrolment_rows")
     con.unregister("enrolment_rows")
     for kind in TABLES:
-        con.execute(observation_view(con, kind, files.get(kind, ()), has_enrolment=True))
+        found = files.get(kind, ())
+        con.execute(observation_view(con, kind, found, has_enrolment=True, received_before=received_before))
     return con
 
 
 def observation_view(
-    con: duckdb.DuckDBPyConnection, kind: str, files: Sequence[Path], *, has_enrolment: bool
+    con: duckdb.DuckDBPyConnection,
+    kind: str,
+    files: Sequence[Path],
+    *,
+    has_enrolment: bool,
+    received_before: int | None = None,
 ) -> str:
     """Statement that makes the view ``observations_<kind>`` over `files`.
 
@@ -69,7 +81,10 @@ def observation_view(
     # two copies of one message that were cut differently: the choice must not depend on the order of files
     longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
     # whoever is not enrolled here is left out before anything is compared
-    only = " where device in (select device from enrolment)" if has_enrolment else ""
+    wanted = ["device in (select device from enrolment)"] if has_enrolment else []
+    if received_before is not None:
+        wanted.append(f"received_utc < make_timestamptz({received_before:d})")
+    only = f" where {' and '.join(wanted)}" if wanted else ""
     unique = f"""
         select * from ({_rows(con, kind, files)}){only}
         qualify row_number() over (

@@ -1,0 +1,267 @@
+"""`flarecast model`: fit a candidate, show it, approve, activate and roll back, list, look for drift."""
+
+import argparse
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
+from analytics.risk.cohort import Cohort, make_cohort
+from analytics.risk.drift import Profile, measure_drift, profile
+from analytics.risk.evaluation import Forecast, evaluate
+from analytics.risk.landmarks import within
+from analytics.risk.measures import Resampling, decision_curve
+from analytics.risk.model import HORIZON
+from analytics.risk.panel import Panel, make_panel
+from analytics.risk.scales import Scales, estimate_scales
+from analytics.risk.site_fit import SiteFit, fit_site, risk_matrix
+from devices.clock import from_utc, system_clock
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.inventory import code_version
+from flows.model_card import BUDGETS, CardFacts, render_card
+from flows.model_registry import ModelRegistry, next_version
+from flows.patient_context import patient_context
+
+#: A folder with it holds simulated people (flows.demo).
+SYNTHETIC_MARKER = ".flarecast-demo"
+LEAST_DAYS = 120
+_THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
+
+
+def run_model(home: Path, arguments: argparse.Namespace) -> int:
+    """Run one action; returns the exit code."""
+    if not home.is_dir():
+        raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
+    registry = ModelRegistry(home, system_clock)
+    action = arguments.action
+    if action == "fit":
+        days, context = _days(home, arguments.last)
+        is_synthetic = (home / SYNTHETIC_MARKER).exists()
+        found = fit_version(registry, days, context, arguments.budget, is_synthetic=is_synthetic)
+        _show(registry, found)
+    elif action == "show":
+        _show(registry, arguments.version)
+    elif action == "approve":
+        registry.approve(arguments.version, arguments.by, arguments.because)
+        print(f"{arguments.version} approved by {arguments.by}; flarecast model activate makes it speak")
+    elif action == "activate":
+        registry.activate(arguments.version, arguments.by)
+        print(f"{arguments.version} is active from the next night on")
+    elif action == "rollback":
+        print(f"{registry.rollback(arguments.by, arguments.because)} is active again from the next night on")
+    elif action == "drift":
+        return _drift(registry, *_days(home, arguments.last))
+    else:
+        _list(registry)
+    return 0
+
+
+def _days(home: Path, last: date | None) -> tuple[pa.Table, pa.Table]:
+    """Patient-days up to a date, and what was noted about them."""
+    clinic = Clinic(home)
+    days = clinic.derived.read("patient_day", date(2000, 1, 1), last or date(2099, 12, 31))
+    if not days.num_rows:
+        raise UserError("no days are computed: flarecast nightly first")
+    return days, patient_context(clinic)
+
+
+def fit_version(
+    registry: ModelRegistry,
+    patient_days: pa.Table,
+    context: pa.Table | None,
+    budget: float,
+    *,
+    is_synthetic: bool,
+    draws: int = 500,
+) -> str:
+    """Fit a candidate on patient-days and store it with its card; returns its name.
+
+    Raises
+    ------
+    UserError
+        Too little to fit.
+    """
+    last = max(patient_days["local_date"].to_pylist())
+    panel = make_panel(patient_days, last, context)
+    if panel.shape[1] < LEAST_DAYS:
+        raise UserError(f"{panel.shape[1]} days are there, {LEAST_DAYS} at least are needed")
+    champion, before = registry.active()
+    created = from_utc(system_clock())
+    version = next_version(registry.versions(), created)
+    scales = _scales(panel, f"{version}-scales", before)
+    cohort = make_cohort(panel, scales)
+    try:
+        found = fit_site(
+            cohort,
+            champion,
+            version,
+            scales_version=scales.version,
+            budget=budget,
+            groups=_groups(cohort),
+            draws=draws,
+        )
+    except ValueError as error:
+        raise UserError(f"nothing to fit: {error}") from None
+    facts = _facts(
+        cohort, found, champion.version, created.isoformat(timespec="seconds"), is_synthetic, draws
+    )
+    split = found.split
+    fit = {
+        "verdict": found.verdict,
+        "stage": found.stage,
+        "parent": champion.version,
+        "is_synthetic": is_synthetic,
+        "created_utc": facts.created,
+        "code": facts.code,
+        "patients": facts.patients,
+        "train_onsets": found.train_onsets,
+        "validation_onsets": found.validation.onsets,
+        "trained_to": str(facts.train_to),
+        "validated": [str(day) for day in facts.validation],
+        "gates": [asdict(gate) for gate in found.gates],
+        "profile": asdict(profile(cohort, found.model, 0, split.train_to)),
+    }
+    registry.add(found.model, scales, fit, render_card(facts))
+    return version
+
+
+def _scales(panel: Panel, version: str, before: Scales) -> Scales:
+    """Re-estimated from the days before the last 37, which validate."""
+    days = max(1, panel.shape[1] - 37)
+    head = replace(
+        panel,
+        is_present=panel.is_present[:, :days],
+        values={name: own[:, :days] for name, own in panel.values.items()},
+        segments={name: own[:, :days] for name, own in panel.segments.items()},
+        is_flare_reported=panel.is_flare_reported[:, :days],
+        suspended={name: own[:, :days] for name, own in panel.suspended.items()},
+    )
+    return estimate_scales(head, version, before)
+
+
+def _groups(cohort: Cohort) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Subgroups that the days themselves tell: thirds of usual pain and of answering."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        there = np.maximum(cohort.panel.is_present.sum(axis=1), 1)
+        pain = np.nansum(cohort.panel.values["nrs"], axis=1) / np.maximum(
+            (~np.isnan(cohort.panel.values["nrs"])).sum(axis=1), 1
+        )
+    found: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = {}
+    for name, value in (("pain", pain), ("answers", cohort.is_observed.sum(axis=1) / there)):
+        low, high = np.quantile(value, [1 / 3, 2 / 3])
+        found |= {
+            f"{name}, lowest third": value <= low,
+            f"{name}, middle third": (value > low) & (value <= high),
+            f"{name}, highest third": value > high,
+        }
+    return found
+
+
+def _facts(
+    cohort: Cohort, found: SiteFit, parent: str, created: str, is_synthetic: bool, draws: int
+) -> CardFacts:
+    split, model, panel = found.split, found.model, cohort.panel
+    risk = risk_matrix(cohort, model)
+    forecast = Forecast(
+        cohort.hazards(model, has_history=False),
+        cohort.hazards(model),
+        risk,
+        model.theta or 1.0,
+        model.budget or 0,
+    )
+    resampling = Resampling(len(panel.patients), draws=draws)
+    train = risk.copy()
+    train[:, split.train_to + 1 :] = np.nan
+    budgets = []
+    for budget in BUDGETS:
+        alerts = fire(risk, theta_for(train, budget))
+        own = measure_alerts(cohort, alerts, ~np.isnan(risk), split.first, split.last, resampling)
+        budgets.append((budget, own.load, own.sensitivity, own.ppv))
+    chosen = cohort.rows.of_columns(split.first, split.last)
+    rows = cohort.rows.where(chosen)
+    # the own past rate as a risk: relative to everybody's, times the week's mean risk
+    rate = cohort.of_rows(own_rate_score(cohort, model.rate_prior))[chosen]
+    mean = float(within(forecast.with_history[chosen], HORIZON).mean())
+    risks = {
+        "model": within(forecast.with_history[chosen], HORIZON),
+        "own past rate": np.minimum(rate / max(rate.mean(), 1e-9) * mean, 1.0),
+    }
+    return CardFacts(
+        fit=found,
+        parent=parent,
+        first=panel.first,
+        train_to=panel.day(split.train_to),
+        validation=(panel.day(split.first), panel.day(split.last)),
+        evaluation=evaluate(cohort, forecast, split.first, split.last, draws=draws),
+        budgets=budgets,
+        thresholds=_THRESHOLDS,
+        curve=decision_curve(rows, risks, _THRESHOLDS, Resampling(len(panel.patients), draws=0)),
+        created=created,
+        code=code_version("scores")[:12],
+        patients=len(panel.patients),
+        is_synthetic=is_synthetic,
+    )
+
+
+def _show(registry: ModelRegistry, version: str) -> None:
+    own = registry.read(version)
+    fit = own.fit
+    said = {"pass": "its gates passed", "fail": "its gates FAILED", "wait": "extend validation"}[
+        fit["verdict"]
+    ]
+    label = "SYNTHETIC: " if fit["is_synthetic"] else ""
+    print(
+        f"{label}{version}: {said}; stage {fit['stage']}, {fit['train_onsets']} onsets to fit on, "
+        f"{fit['validation_onsets']} to judge by ({fit['validated'][0]} to {fit['validated'][1]})"
+    )
+    table = Table("gate", "answer", "figure")
+    for gate in fit["gates"]:
+        table.add_row(gate["name"], gate["answer"], gate["said"])
+    Console(soft_wrap=True, highlight=False).print(table)
+    if own.approval:
+        print(
+            f"approved by {own.approval['by']} on {own.approval['approved_utc']}: {own.approval['because']}"
+        )
+    else:
+        print("not approved: it alerts nobody")
+    print(f"card  {own.card}")
+
+
+def _list(registry: ModelRegistry) -> None:
+    active, frozen = registry.active_version(), registry.frozen()
+    print(f"active: {active or 'the shipped one, as a shadow'}" + (" (monitoring only)" if frozen else ""))
+    for reason in (frozen or {}).get("reasons", []):
+        print(f"  {reason}")
+    for version in registry.versions():
+        own = registry.read(version)
+        by = f"approved by {own.approval['by']}" if own.approval else "not approved"
+        label = "SYNTHETIC " if own.fit["is_synthetic"] else ""
+        print(f"{version:24} {label}{own.fit['verdict']:5} {own.fit['stage']:10} {by}")
+
+
+def _drift(registry: ModelRegistry, days: pa.Table, context: pa.Table) -> int:
+    """Freeze the active version when something is out of bounds; exit code 1 then."""
+    version = registry.active_version()
+    if version is None:
+        raise UserError("no version is active: the shipped weights are a shadow in any case")
+    own = registry.read(version)
+    panel = make_panel(days, max(days["local_date"].to_pylist()), context)
+    cohort = make_cohort(panel, own.scales)
+    found = measure_drift(cohort, own.model, Profile(**own.fit["profile"]))
+    print(
+        f"last 28 days: O/E {found.observed_expected:.2f}, {found.load:.2f} alerts per patient-month, "
+        f"PSI {found.psi:.2f}, {100 * found.sufficiency:.0f} % of days with enough data"
+    )
+    if not found.reasons:
+        return 0
+    registry.freeze(found.reasons)
+    print(f"{version} is frozen, monitoring only:")
+    print("\n".join(f"  {reason}" for reason in found.reasons))
+    return 1
