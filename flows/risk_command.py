@@ -51,10 +51,17 @@ def run_explain(home: Path, patient: str, day: date, *, language: str, as_json: 
     # the day itself may have been frozen away; its scores stand
     days = query.run(current, f"from patient_day {where}").to_pylist()
     metrics = query.run(current, f"from baseline {where} order by metric").to_pylist()
+    weeks = query.run(current, f"from trend {where}").to_pylist()
     if as_json:
-        print(json.dumps({"risk": risk, "patient_day": days, "baseline": metrics}, default=str))
+        print(
+            json.dumps({"risk": risk, "patient_day": days, "baseline": metrics, "trend": weeks}, default=str)
+        )
         return 0
-    _print(Console(soft_wrap=True, highlight=False), risk, days[0] if days else {}, metrics, language)
+    console = Console(soft_wrap=True, highlight=False)
+    _print(console, risk, days[0] if days else {}, metrics, language)
+    for one in weeks:
+        console.print(f"4 weeks    {_adherence(one)}")
+        console.print(render(one["message"], json.loads(one["parameters"]), language))
     return 0
 
 
@@ -78,6 +85,16 @@ def _print(
     console.print(f"worn       {'not known' if worn is None else f'{worn / 60:.1f} h'} on that day")
     console.print(f"monitored  {risk['monitored_days']} days; {risk['cell_count']} of 9 recent values")
     console.print(f"model      {risk['model_version']}; spreads {metrics[0]['scales_version']}")
+
+
+def _adherence(trend: dict[str, Any]) -> str:
+    gap = f"; longest gap {trend['longest_gap_days']} days" if trend["longest_gap_days"] else ""
+    reason = f" ({trend['gap_reason']})" if trend["gap_reason"] else ""
+    return (
+        f"worn {trend['wear_day_count']} days, {trend['night_count']} nights, "
+        f"pain said on {trend['report_day_count']} days, "
+        f"practised {trend['practice_day_count']} of the last 7{gap}{reason}"
+    )
 
 
 def _alert(risk: dict[str, Any]) -> str:
@@ -135,7 +152,11 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
     with duckdb.connect() as con:
         model = _model(published)
         scales = scales_of(clinic, model.scales_version)
-        found = set_based.night(con, day, inputs, model=model, scales=scales)
+        try:
+            found = set_based.night(con, day, inputs, model=model, scales=scales)
+        except duckdb.BinderException as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"the night was published by another version ({reason}): run it again") from None
     worst, words = _difference(published, found["risk"])
     answer = {"date": str(day), "patients": published.num_rows, "largest_difference": worst, "where": words}
     print(json.dumps(answer) if as_json else f"{published.num_rows} patients, largest difference {worst:.1e}")

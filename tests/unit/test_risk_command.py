@@ -65,7 +65,10 @@ def test_explain_says_sentence_contributions_completeness_and_model(home, capsys
     assert "prior-1" in said
     assert "default-1" in said
     assert "nobody has counted" in said
-    assert "%" not in said
+    assert "worn 28 days, 28 nights, pain said on 28 days" in said
+    assert whole["trend"][0]["sentence"] in said
+    # no percentage of a risk; the trend has its own
+    assert "%" not in said.partition("4 weeks")[0]
 
 
 def test_explain_in_german(home, capsys):
@@ -107,6 +110,16 @@ def test_a_published_number_that_nobody_computes_so_is_found(tmp_path, capsys, m
     code, said, _ = run(tmp_path, capsys, "check", "--date", str(DAY))
     assert code == 1
     assert "p-2: risk_7d" in said
+
+
+def test_a_night_of_an_older_version_is_said_to_be_one(tmp_path, capsys):
+    old = tables()
+    old["flare_risk"] = old["flare_risk"].drop_columns(["hazard_pending"])
+    publish(Clinic(tmp_path).published, old, {}, clock=system_clock)
+    code, _, error = run(tmp_path, capsys, "check", "--date", str(DAY))
+    assert code == 2
+    assert "published by another version" in error
+    assert error.count("\n") == 1
 
 
 def test_progress_counts_every_onset_once(home, capsys):
