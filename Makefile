@@ -36,10 +36,11 @@ proof: python ## a million random and mutated messages, every one accounted for:
 scale: python ## a night by threads, by Dask, and with a worker killed: equal tables
 	$(BIN)/python -m tests.scale $(SCALE_ARGS)
 
-torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled; 50 of the night: TORTURE_ARGS="--kills 20 --seed 7"
+torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled; 50 of the night, 15 of the publisher: TORTURE_ARGS="--kills 20 --seed 7"
 	@$(SETUP) debian mosquitto ip=iproute2
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 	$(BIN)/python -m tests.torture.night $(NIGHT_ARGS)
+	$(BIN)/python -m tests.torture.publishing $(PUBLISHING_ARGS)
 
 torture-alerts: python ## 50 kills of the alert worker, 1,000 alerts to servers that fail in every way: TORTURE_ARGS="--seed 7"
 	$(BIN)/python -m tests.torture.alerts $(TORTURE_ARGS)

@@ -15,7 +15,9 @@ def _add_lake(commands: Any) -> None:
     lake = commands.add_parser("lake", help="compact, verify, release from quarantine, replay")
     actions = lake.add_subparsers(dest="action", required=True, metavar="ACTION")
     compact = actions.add_parser("compact", help="landing files into one file per site and day")
-    compact.add_argument("--keep-days", type=int, default=7, help="days replaced files stay (7)")
+    compact.add_argument(
+        "--keep-days", type=int, default=7, help="days snapshots and replaced files stay (7)"
+    )
     verify = actions.add_parser("verify", help="manifests, checksums and row counts; exit code 1 if wrong")
     release = actions.add_parser("release", help="store what waited for its device to be enrolled")
     release.add_argument(

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-from devices.clock import DAY, system_clock
+from analytics.store.snapshots import expire, held_files
+from devices.clock import DAY, Clock, system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.night_snapshot import publish_now
 from flows.progress import bar
 from ingest.lake.batches import merge_batches
-from ingest.lake.compaction import compact
+from ingest.lake.compaction import Compacted, compact
 from ingest.lake.compaction_release import release
 from ingest.lake.manifest_check import verify
 from ingest.lake.raw import raw_files, replay
@@ -21,16 +21,7 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
     """Compact the clinic's lake; returns the exit code."""
     if keep_days < 1:
         raise UserError(f"--keep-days {keep_days}: readers need a day at least")
-    clinic = _clinic(home)
-    done = [
-        one
-        for one in compact(clinic.lake, clinic.enrolment(), clock=system_clock, keep_us=keep_days * DAY)
-        if one.landing_files or one.files_deleted
-    ]
-    # the published views name files: a new snapshot names the new ones before the old are deleted
-    if clinic.current.exists() and any(one.parts_written or one.files_deleted for one in done):
-        publish_now(clinic, system_clock)
-    merge_batches(clinic.lake, system_clock())
+    done = compact_lake(_clinic(home), keep_us=keep_days * DAY, clock=system_clock)
     if as_json:
         print(json.dumps([asdict(one) for one in done]))
         return 0
@@ -44,6 +35,24 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
     if not done:
         print("nothing to compact")
     return 0
+
+
+def compact_lake(clinic: Clinic, *, keep_us: int, clock: Clock) -> list[Compacted]:
+    """Delete snapshots older than `keep_us`, compact, and say what was done with which kind.
+
+    Nothing is published: the night may have been killed half-way, and what it left is not for
+    readers. The snapshots that are kept go on naming the files they were made of, and those stay.
+    """
+    expire(clinic.published, clock() - keep_us)
+    done = compact(
+        clinic.lake,
+        clinic.enrolment(),
+        clock=clock,
+        keep_us=keep_us,
+        held=held_files(clinic.published),
+    )
+    merge_batches(clinic.lake, clock())
+    return [one for one in done if one.landing_files or one.files_deleted]
 
 
 def run_verify(home: Path, *, as_json: bool) -> int:

@@ -4,13 +4,14 @@ A run takes landing files in batches that fit in memory, joins them with the par
 of the days they touch, keeps of every sample the copy received last, sorts by
 gateway and time, writes new parts and then replaces the manifest. Until that moment
 nothing has happened for a reader; a run killed anywhere is simply repeated. What a
-batch replaced is deleted `keep_us` later, for readers that hold its names.
+batch replaced is deleted `keep_us` later, for readers that hold its names, and never
+while a snapshot on disk names it.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -66,6 +67,7 @@ def compact(
     clock: Clock,
     kinds: Iterable[str] = KINDS,
     keep_us: int = KEEP_US,
+    held: Container[Path] = frozenset(),
     batch_bytes: int = BATCH_BYTES,
 ) -> list[Compacted]:
     """Compact the landing files of the lake.
@@ -82,6 +84,8 @@ def compact(
         Kinds to compact.
     keep_us : int
         How long replaced files stay for readers that hold their names, microseconds.
+    held : container of Path
+        Files that stay however old they are: published snapshots name them (resolved paths).
     batch_bytes : int
         Memory of one batch of landing files, bytes.
 
@@ -92,15 +96,21 @@ def compact(
     """
     with lake.alone("compaction"):
         lake.sweep(WRITER)
-        return [_compact_kind(lake, enrolment, kind, clock, keep_us, batch_bytes) for kind in kinds]
+        return [_compact_kind(lake, enrolment, kind, clock, keep_us, held, batch_bytes) for kind in kinds]
 
 
 def _compact_kind(
-    lake: Lake, enrolment: Enrolment, kind: str, clock: Clock, keep_us: int, batch_bytes: int
+    lake: Lake,
+    enrolment: Enrolment,
+    kind: str,
+    clock: Clock,
+    keep_us: int,
+    held: Container[Path],
+    batch_bytes: int,
 ) -> Compacted:
     done = Compacted(kind)
     manifest = lake.manifest(kind)
-    done.files_deleted = _delete_old(lake, manifest, clock() - keep_us)
+    done.files_deleted = _delete_old(lake, manifest, clock() - keep_us, held)
     for paths in _batches(lake.landed(kind, manifest), batch_bytes):
         tables = [read_rows(path, kind, as_codes=True) for path in paths]
         _compact_batch(lake, enrolment, manifest, tables, done, clock())
@@ -112,9 +122,12 @@ def _compact_kind(
     return done
 
 
-def _delete_old(lake: Lake, manifest: Manifest, before_utc: int) -> int:
+def _delete_old(lake: Lake, manifest: Manifest, before_utc: int, held: Container[Path]) -> int:
     """Delete what readers no longer hold, and parts that a killed run left without a manifest."""
-    old = [path for path, since in manifest.retired.items() if since <= before_utc]
+    root = lake.root.resolve()
+    old = [
+        path for path, since in manifest.retired.items() if since <= before_utc and root / path not in held
+    ]
     doomed = [lake.root / path for path in old] + orphan_parts(lake, manifest)
     lake.remove(doomed)
     if old:

@@ -6,10 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.store import query
+from analytics.store.snapshots import expire, kept
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 from flows import nightly
 from flows.cli import main
 from flows.clinic import Clinic
+from flows.lake_command import compact_lake
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.intake import Intake, Received
@@ -55,15 +57,54 @@ def test_a_night_is_the_same_before_and_after_compaction(clinic, capsys):
     assert "step_count" in capsys.readouterr().out
     assert not [path for path in clinic.lake.files("rr_interval") if "landing" in path.parts]
     again = nightly.run(clinic, *nights, clock=lambda: T0 + DAY + HOUR)
-    assert again.written == 0
+    assert again.written == 1, "the snapshot, of files with other names, and nothing else"
     assert derived(clinic) == before
     third = nightly.run(clinic, *nights, clock=lambda: T0 + DAY + HOUR)
     assert (third.feature_days, third.score_days, third.written) == (0, 0, 0)
-    # the snapshot published by the compaction names the new files
+    # the snapshot of the night after the compaction names the new files
     for path in (clinic.home / "lake" / "landing").rglob("*.parquet"):
         path.unlink()
     rows = query.run(clinic.current, "select * from observations_step_count order by all").to_pylist()
     assert rows == published
+
+
+def test_replaced_files_stay_until_no_snapshot_names_them(clinic):
+    question = "select * from observations_step_count order by all"
+    night, landed = date(2026, 9, 21), set(clinic.lake.files("step_count"))
+    nightly.run(clinic, night, night, clock=lambda: T0 + DAY)
+    first = clinic.current.resolve()
+    rows = query.run(first, question).to_pylist()
+    compact_lake(clinic, keep_us=DAY, clock=lambda: T0 + DAY)
+    assert clinic.current.resolve() == first, "a night that was killed half-way must not be shown"
+    # of age, but the current snapshot names them
+    compact_lake(clinic, keep_us=DAY, clock=lambda: T0 + 5 * DAY)
+    assert all(path.exists() for path in landed)
+    assert query.run(first, question).to_pylist() == rows
+    nightly.run(clinic, night, night, clock=lambda: T0 + 5 * DAY)
+    assert clinic.current.resolve() != first
+    # the first one was handed out until half a day ago: it stays, and so do its files
+    compact_lake(clinic, keep_us=DAY, clock=lambda: T0 + 5 * DAY + 12 * HOUR)
+    assert query.run(first, question).to_pylist() == rows
+    compact_lake(clinic, keep_us=DAY, clock=lambda: T0 + 7 * DAY)
+    assert kept(clinic.published) == [clinic.current.resolve().stem]
+    assert not any(path.exists() for path in landed)
+    assert not first.exists()
+    assert query.run(clinic.current, question).to_pylist() == rows
+
+
+def test_what_a_killed_publisher_left_goes_with_age(clinic):
+    night = date(2026, 9, 21)
+    nightly.run(clinic, night, night, clock=lambda: T0 + DAY)
+    name = clinic.current.resolve().stem
+    root = clinic.published
+    (root / "snapshots" / f".{name}.tmp").mkdir()
+    (root / "catalogs" / f".{name}.duckdb.tmp").write_bytes(b"?")
+    (root / f".current.duckdb.{name}").symlink_to("catalogs/none.duckdb")
+    assert expire(root, T0 + DAY) == 0
+    assert len(list(root.rglob(".*"))) == 3
+    assert expire(root, T0 + 2 * DAY) == 0
+    assert list(root.rglob(".*")) == []
+    assert clinic.current.resolve().exists()
 
 
 def test_verify_says_what_is_wrong_and_ends_with_one(clinic, capsys):

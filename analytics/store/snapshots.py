@@ -1,0 +1,80 @@
+"""The snapshots that are kept: what they name stays on disk, what is older goes."""
+
+import re
+import shutil
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from analytics.store.publish import CURRENT, files_of
+from devices.clock import to_utc
+from devices.durable import sync_folder
+
+#: A snapshot's own name inside those of its files, staged ones too.
+_NAME: Final = re.compile(r"(\d{8}T\d{6}\.\d{6})Z")
+
+
+def current_name(root: Path) -> str | None:
+    """Name of the snapshot readers are given; None before the first."""
+    current = root / CURRENT
+    return current.resolve().stem if current.exists() else None
+
+
+def kept(root: Path) -> list[str]:
+    """Names of all snapshots on disk, oldest first."""
+    return sorted(path.name for path in (root / "snapshots").glob("[!.]*") if path.is_dir())
+
+
+def held_files(root: Path) -> set[Path]:
+    """Every file that a snapshot on disk names: nobody may delete it."""
+    return {path for name in kept(root) for path in files_of(root, name)}
+
+
+def expire(root: Path, before_utc: int) -> int:
+    """Delete snapshots that were replaced before an instant, and what killed publishers left before it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the publications.
+    before_utc : int
+        Microseconds UTC. A snapshot counts from when the next one was made: until then it was
+        handed to readers, however old it was. The current one stays.
+
+    Returns
+    -------
+    int
+        Snapshots deleted.
+    """
+    names, current = kept(root), current_name(root)
+    doomed = [
+        name
+        for name, after in pairwise(names)
+        if name != current and (_made_utc(after) or before_utc) < before_utc
+    ]
+    for name in doomed:
+        # the catalog first: whoever finds one finds what it shows
+        (root / "catalogs" / f"{name}.duckdb").unlink(missing_ok=True)
+        shutil.rmtree(root / "snapshots" / name)
+    whole = set(names) - set(doomed)
+    left = [*root.glob(f".{CURRENT}.*"), *(root / "catalogs").glob("*"), *(root / "snapshots").glob(".*")]
+    for path in left:
+        made = _made_utc(path.name)
+        if path.stem in whole or made is None or made >= before_utc:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in (root, root / "catalogs", root / "snapshots"):
+        if folder.is_dir():
+            sync_folder(folder)
+    return len(doomed)
+
+
+def _made_utc(name: str) -> int | None:
+    found = _NAME.search(name)
+    if found is None:
+        return None
+    return to_utc(datetime.strptime(found[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC))
