@@ -66,7 +66,8 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     summary = demo_summary.summarise(clinic, homes, report)
     summary |= {"people": people, "days": days, "page": str(page)}
     told = {message["reference"] for message in opened}
-    summary["alerts_delivered"] = len(told)
+    # a message may tell several alerts of one patient
+    summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
     summary["last_alert"] = last_alert(clinic, told)
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
