@@ -78,7 +78,7 @@ def _print(
     console.print(f"similar    {_similar(risk)}")
     console.print(_contributions(json.loads(risk["contributions"])))
     console.print(
-        f"{risk['onset_count']:.0f} flares known, {risk['onsets_expected']:.1f} expected by the model"
+        f"history    {risk['onset_count']:.0f} flares known, {risk['onsets_expected']:.1f} expected"
     )
     console.print(_completeness(metrics))
     worn = day.get("wear_min")
