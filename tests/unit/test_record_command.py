@@ -112,3 +112,16 @@ def test_a_corrected_note_holds_from_when_it_was_written_down(home):
     )
     assert [row["last_date"] for row in now] == [date(2026, 3, 2)]
     assert [row["last_date"] for row in before] == [None]
+
+
+def test_a_state_of_the_patient_suspends_too(home):
+    states = {"paused": "paused", "admitted": "admitted", "on-holiday": "travel", "active": None}
+    lines = [
+        f'r-{n},p-1,status,2026-03-0{n + 1}T12:00Z,,2026-03-01T00:00Z,nurse-7,"{{""status"":""{name}""}}"'
+        for n, name in enumerate(states)
+    ]
+    header = "record,patient,kind,valid_from_utc,valid_to_utc,recorded_utc,author,payload"
+    Clinic(home).records_path.write_text("\n".join([header, *lines]) + "\n")
+    found = {row["first_date"]: row["about"] for row in patient_context(Clinic(home)).to_pylist()}
+    wanted = {date(2026, 3, n + 1): about for n, about in enumerate(states.values()) if about}
+    assert found == wanted
