@@ -39,8 +39,8 @@ def run_backtest(home: Path, arguments: argparse.Namespace) -> int:
     clinic, first, last = Clinic(home), arguments.first, arguments.last
     if first > last:
         raise UserError(f"--from {first} is after --to {last}")
-    if not clinic.lake.root.is_dir():
-        raise UserError(f"no lake at {clinic.lake.root}: set --home or FLARECAST_HOME")
+    if not clinic.has_lake():
+        raise UserError(f"no lake at {clinic.lake_place}: set --home or FLARECAST_HOME")
     kind, _, version = arguments.rule.partition(":")
     if kind == "model":
         model, scales = _model(home, version)

@@ -11,11 +11,14 @@ from typing import Any
 
 from analytics.store.derived import DerivedStore
 from devices.tables import ENROLMENT
+from flows import settings
 from flows.errors import UserError
+from flows.object_store import open_objects
 from ingest.errors import LakeError
 from ingest.lake.enrolment import Enrolment, read_enrolment, read_enrolment_leniently
 from ingest.lake.files import Lake
 from ingest.lake.manifest import only_one
+from ingest.lake.remote import RemoteLake
 
 #: File of a folder whose people are simulated.
 SYNTHETIC = "SYNTHETIC"
@@ -26,14 +29,30 @@ class Clinic:
     """Paths of one installation, all under `home`."""
 
     home: Path
+    #: A lake in a folder of its own, whatever the settings say.
     lake_root: Path | None = None
     #: Shares a new date is cut into; by the number of patients when None.
     partitions: int | None = None
 
     @property
     def lake(self) -> Lake:
-        """Observations as Parquet."""
+        """Observations as Parquet: in a folder, or by URL with copies of what is in use under `home`."""
+        if self.lake_root is None and (place := settings.lake_place()) is not None:
+            return RemoteLake(self.home / "lake", open_objects(place))
         return Lake(self.lake_root or self.home / "lake")
+
+    def has_lake(self) -> bool:
+        """Whether there is anything where the lake should be: an unmounted disk, a mistyped URL."""
+        lake = self.lake
+        if isinstance(lake, RemoteLake):
+            return next(iter(lake.objects.keys("")), None) is not None
+        return lake.root.is_dir()
+
+    @property
+    def lake_place(self) -> str:
+        """Where the lake is, for whoever reads a message."""
+        place = settings.lake_place()
+        return place.url if self.lake_root is None and place else str(self.lake.root)
 
     @property
     def enrolment_path(self) -> Path:

@@ -39,7 +39,7 @@ EXAMPLE_RULE = "deviation-3d"
 def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> int:
     """Run the demo, print its figures, return the exit code (1 when a sample is missing)."""
     started = time.monotonic()
-    clinic = Clinic(fresh_folder(out))
+    clinic = Clinic(fresh_folder(out), out / "lake")
     (clinic.home / SYNTHETIC).touch()
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=days - 1)

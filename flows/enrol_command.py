@@ -63,7 +63,7 @@ def _change(clinic: Clinic, arguments: argparse.Namespace) -> None:
         if after is not before:
             write_enrolment(path, after)
     print(f"{len(after.rows)} rows, {len(after.rows) - len(before.rows)} added")
-    if clinic.lake.root.is_dir() and len(after.rows) > len(before.rows):
+    if clinic.has_lake() and len(after.rows) > len(before.rows):
         print(f"{release(clinic.lake, after, clock=system_clock)} samples released from quarantine")
 
 

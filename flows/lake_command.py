@@ -101,6 +101,6 @@ def run_replay(
 
 def _clinic(home: Path) -> Clinic:
     clinic = Clinic(home)
-    if not clinic.lake.root.is_dir():
-        raise UserError(f"no lake at {clinic.lake.root}: set --home or FLARECAST_HOME")
+    if not clinic.has_lake():
+        raise UserError(f"no lake at {clinic.lake_place}: set --home or FLARECAST_HOME")
     return clinic

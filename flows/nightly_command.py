@@ -40,9 +40,9 @@ def run_nightly(
         raise UserError(f"no lake at {lake}")
     if not home.exists():
         raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
-    if not Clinic(home, lake).lake.root.is_dir():
+    if not Clinic(home, lake).has_lake():
         # an unmounted disk must not publish nights without data
-        raise UserError(f"no lake at {Clinic(home, lake).lake.root}")
+        raise UserError(f"no lake at {Clinic(home, lake).lake_place}")
     # a user's mistake is said before anything is started
     nightly.check_patients(Clinic(home, lake), patients or ())
     if first > datetime.now(UTC).date() + timedelta(days=1):

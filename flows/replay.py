@@ -77,7 +77,7 @@ def run_replay(
     started = time.monotonic()
     chosen = _choose([r for path in files for r in read_recordings(path, zone)], recordings)
     start_at = _parse_start(start)
-    clinic = Clinic(fresh_folder(out))
+    clinic = Clinic(fresh_folder(out), out / "lake")
     clinic.write_enrolment([_enrolment_row(recording) for recording in chosen])
     sent, spooled = Counter[str](), Counter[str]()
     with ExitStack() as resources:

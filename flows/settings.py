@@ -14,6 +14,8 @@ VARIABLES = {
     "FLARECAST_ZONE": "IANA time zone of the site, for what runs by itself (default UTC)",
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "FLARECAST_TASK_RUNNER": "who computes the shares: threads, dask, or a Dask scheduler's tcp:// address",
+    "FLARECAST_LAKE_URL": "lake on S3-compatible storage: s3://bucket/prefix; AWS_* say who asks",
+    "FLARECAST_S3_ENDPOINT": "its address where it is not Amazon's: https://host",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
 
@@ -29,6 +31,41 @@ class Settings:
     partitions: int | None = None
     zone: str = "UTC"
     task_runner: str = "threads"
+    lake: "Place | None" = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket of an S3-compatible store and the prefix below which everything lies."""
+
+    bucket: str
+    prefix: str
+    endpoint: str | None = None
+
+    @property
+    def url(self) -> str:
+        """As a user writes it."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+def place_of(url: str, name: str = "--snapshot") -> Place:
+    """A place by its URL, at the endpoint of the environment; `name` is where the URL stands.
+
+    Raises
+    ------
+    UserError
+        When it is no ``s3://bucket/prefix``.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+    if not url.startswith("s3://") or not bucket or not prefix:
+        raise UserError(f"{name} is {url!r}, not s3://bucket/prefix")
+    return Place(bucket, prefix, os.environ.get("FLARECAST_S3_ENDPOINT") or None)
+
+
+def lake_place() -> Place | None:
+    """Where the lake is when it is not in a folder."""
+    url = os.environ.get("FLARECAST_LAKE_URL")
+    return place_of(url, "FLARECAST_LAKE_URL") if url else None
 
 
 def from_environment() -> Settings:
@@ -52,6 +89,7 @@ def from_environment() -> Settings:
         prefect_api_url=os.environ.get("PREFECT_API_URL") or None,
         zone=os.environ.get("FLARECAST_ZONE") or "UTC",
         task_runner=os.environ.get("FLARECAST_TASK_RUNNER") or "threads",
+        lake=lake_place(),
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 
@@ -81,6 +119,7 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
     wanted = {
         "FLARECAST_WEBHOOK_URL": settings.webhook_url,
         "FLARECAST_WEBHOOK_SECRET": settings.webhook_secret,
+        "FLARECAST_LAKE_URL": settings.lake.url if settings.lake else None,
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_HOME": str(prefect_home) if prefect_home else env.get("PREFECT_HOME"),
     }
