@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ import duckdb
 from alerts.engine.journal import Journal
 from alerts.store import erasing as store
 from analytics.store.ledger import Ledger
-from analytics.store.partitions import Partition
 from analytics.store.parts import of_patients
 from analytics.tables import TABLES
 from devices.clock import Clock, from_utc
@@ -25,9 +23,8 @@ from devices.durable import replace_file
 from flows import night_plan
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.inventory import Inputs
-from flows.night_plan import Stock
 from flows.night_snapshot import publish_snapshot
+from flows.restamp import restamp, restamp_scores, scored_up_to_date, up_to_date
 from flows.sweeping import drop_snapshots, snapshots, sweep
 from ingest.lake import erasing as lake_erasing
 from ingest.lake.enrolment import Enrolment, write_enrolment
@@ -90,7 +87,7 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     _keep_pending(clinic, receipt, devices, gateways)
     with clinic.alone("an erasure"), clinic.lake.alone("an erasure"), clinic.derived.ledger() as ledger:
         before = night_plan.take_stock(clinic, ledger)
-        current = _current(ledger, before)
+        current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
         receipt.lake_rows = lake_erasing.erase(clinic.lake, devices, gateways)
         others = [row for row in everybody if row.patient != patient]
         receipt.registry_rows = len(everybody) - len(others) + sum(one.patient == patient for one in records)
@@ -99,7 +96,8 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
             write_records(clinic.records_path, [one for one in records if one.patient != patient])
         receipt.derived_files = _erase_derived(clinic, ledger, patient)
         stock = night_plan.take_stock(clinic, ledger)
-        _restamp(ledger, stock, current)
+        restamp(ledger, before, stock, current)
+        restamp_scores(ledger, stock, scored)
         with Journal(clinic.journal_path, clock) as journal, journal.transaction() as con:
             receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor)
         _forget_pages(clinic.journal_path)
@@ -203,16 +201,6 @@ def _has_in_catalog(path: Path, patient: str) -> bool:
 # -- derived tables and their ledger ------------------------------------------------------------
 
 
-def _current(ledger: Ledger, stock: Stock) -> set[tuple[date, Partition]]:
-    """Dates and shares whose features are those of what is there: they stay so when names change."""
-    span = ledger.span()
-    if span is None:
-        return set()
-    inputs = Inputs(stock.seen, stock.rows, *span)
-    done = ledger.done("features", *span)
-    return {key for key, one in done.items() if one.inputs == inputs.of(*key)}
-
-
 def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
     """Write the patient's share anew without the patient, of every table and date."""
     span = ledger.span()
@@ -227,23 +215,6 @@ def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
                 ledger.hold(files.write({name: kept}, part.day, part.day, part.partition))
                 count += 1
     return count
-
-
-def _restamp(ledger: Ledger, stock: Stock, current: set[tuple[date, Partition]]) -> None:
-    """What was up to date is up to date: the same values under other names."""
-    span = ledger.span()
-    if span is None:
-        return
-    inputs = Inputs(stock.seen, stock.rows, *span)
-    ledger.restamp("features", {key: inputs.of(*key) for key in current})
-    by_share: dict[Partition, list[date]] = {}
-    for day, partition in ledger.done("scores", *span):
-        by_share.setdefault(partition, []).append(day)
-    for partition, days in by_share.items():
-        fresh = night_plan.score_inputs(ledger, partition, days, notes=stock.notes())
-        ledger.restamp("scores", {(day, partition): text for day, text in fresh.items()})
-    for day in ledger.judged():
-        ledger.mark_judged(day, night_plan.judged_inputs(ledger, day))
 
 
 # -- small files --------------------------------------------------------------------------------

@@ -7,12 +7,16 @@ from pathlib import Path
 
 from analytics.store.snapshots import expire, held_files
 from devices.clock import DAY, Clock, system_clock
+from devices.observations import KINDS
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.night_plan import take_stock
 from flows.progress import bar
+from flows.restamp import restamp, up_to_date
 from ingest.lake.batches import merge_batches
 from ingest.lake.compaction import Compacted, compact
 from ingest.lake.compaction_release import release
+from ingest.lake.manifest import read_manifest
 from ingest.lake.manifest_check import verify
 from ingest.lake.raw import raw_files, replay
 
@@ -44,15 +48,26 @@ def compact_lake(clinic: Clinic, *, keep_us: int, clock: Clock) -> list[Compacte
     readers. The snapshots that are kept go on naming the files they were made of, and those stay.
     """
     expire(clinic.published, clock() - keep_us)
-    done = compact(
-        clinic.lake,
-        clinic.enrolment(),
-        clock=clock,
-        keep_us=keep_us,
-        held=held_files(clinic.published),
-    )
+    with clinic.alone("compaction"), clinic.derived.ledger() as ledger:
+        before = take_stock(clinic, ledger)
+        current, retired = up_to_date(ledger, before), _retired(clinic)
+        done = compact(
+            clinic.lake,
+            clinic.enrolment(),
+            clock=clock,
+            keep_us=keep_us,
+            held=held_files(clinic.published),
+        )
+        # what landed after the first look and was compacted at once has been in no night
+        if _retired(clinic) - retired <= before.seen.keys():
+            restamp(ledger, before, take_stock(clinic, ledger), current)
     merge_batches(clinic.lake, clock())
     return [one for one in done if one.landing_files or one.files_deleted]
+
+
+def _retired(clinic: Clinic) -> set[str]:
+    """Files that compaction has replaced."""
+    return {name for kind in KINDS for name in read_manifest(clinic.lake.root, kind).retired}
 
 
 def run_verify(home: Path, *, as_json: bool) -> int:

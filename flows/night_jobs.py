@@ -7,7 +7,7 @@ job twice gives the same files.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from flows.problems import in_one_line, is_of_files
 
 FEATURE_TABLES = ("hrv_window", "night", "patient_day", "day_clock")
 SCORE_TABLES = ("rhythm", "baseline", "trend", "flare_risk")
+
+#: A flare this young or younger is not carried from night to night.
+FLARE_DAYS = 8
 
 Tables = dict[str, pa.Table]
 
@@ -125,7 +128,7 @@ def compute_scores(job: ScoreJob) -> Finished:
         for name, parts in (("day_clock", job.clock_days), ("night", job.nights))
     )
     is_of_now = job.before and _is_of_now(before, job.model)
-    going_on = set(before["patient"].to_pylist()) if is_of_now else set[str]()
+    going_on = _going_on(before, job.first) if is_of_now else set[str]()
     if not going_on.issuperset(patients) and job.past:
         past = job.partition.of(files.read("patient_day", job.past, COLUMNS))
         history = pa.concat_tables([of_patients(past, going_on, are_wanted=False), history])
@@ -152,6 +155,17 @@ def compute_scores(job: ScoreJob) -> Finished:
         return {"rhythm": rhythm, **joined}
 
     return _finish(job, patients, compute)
+
+
+def _going_on(before: pa.Table, first: date) -> set[str]:
+    """Who takes over from the scores of the day before.
+
+    The own rate takes in a hazard of four days ago; whoever had a flare known since is computed
+    from the whole past: of a flare before that one nothing is carried.
+    """
+    fresh = pc.greater_equal(before["last_flare_date"], first - timedelta(days=FLARE_DAYS))  # pyright: ignore
+    settled = before.filter(pc.invert(pc.fill_null(fresh, False)))  # pyright: ignore
+    return set(settled["patient"].to_pylist())
 
 
 def _is_of_now(before: pa.Table, model: Model) -> bool:

@@ -50,7 +50,7 @@ def run_nightly(
     started = time.monotonic()
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)
-    print(json.dumps(report) if as_json else _in_words(report))
+    print(json.dumps(report) if as_json else in_words(report))
     return 1 if report["problems"] else 0
 
 
@@ -123,7 +123,8 @@ def server_fault(api_url: str) -> str | None:
         return "no server answers"
 
 
-def _in_words(report: dict[str, Any]) -> str:
+def in_words(report: dict[str, Any]) -> str:
+    """What a run did and what went wrong, for the terminal."""
     lines = [
         f"nights {report['first']} to {report['last']}: {report['nights']} patient nights, "
         f"{report['patients']} patients",

@@ -13,11 +13,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from devices.clock import system_clock
-from flows import nightly, settings
+from flows import backup, nightly, settings
 from flows.channels import from_settings
 from flows.clinic import Clinic
+from flows.erase import sweep_pending
+from flows.lake_command import run_compact
 from flows.night_report import NightReport
 from flows.nightly_flow import TASK_RUNNER, Tasks
+from flows.retention import read_retention, retain
 from flows.schedules import night_of
 
 Item = TypeVar("Item")
@@ -83,6 +86,37 @@ def nightly_run(home: str, zone: str, night: str | None = None) -> Any:
         words = f"{len(report.problems)} problems; the report in {clinic.reports} names them"
         return Completed(name="Degraded", message=words)
     return Completed(message=f"night of {day}")
+
+
+@flow(name="compact", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def compact_run(home: str, zone: str) -> None:
+    """Landing files into one file per site and day."""
+    del zone
+    with alone():
+        # replaced files stay as long as snapshots do
+        days = max(1, read_retention(Path(home))["snapshots"])
+        run_compact(Path(home), keep_days=days, as_json=True)
+
+
+@flow(name="retention", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def retention_run(home: str, zone: str) -> None:
+    """Delete what is older than the site's settings, and what erased patients' homes sent since."""
+    del zone
+    with alone():
+        sweep_pending(Clinic(Path(home)))
+        retain(Clinic(Path(home)), clock=system_clock)
+
+
+@flow(name="backup", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def backup_run(home: str, zone: str) -> Any:
+    """A backup, where a place for it is set."""
+    del zone
+    target = settings.from_environment().backup
+    if target is None:
+        return Completed(name="Skipped", message="FLARECAST_BACKUP is not set")
+    with alone():
+        done = backup.backup(Clinic(Path(home)), target, clock=system_clock)
+    return Completed(message=f"{done.files} files, {done.bytes_copied} bytes copied")
 
 
 def show(report: NightReport) -> None:

@@ -17,8 +17,6 @@ USUAL: Final = {
     "compact": "30 5 * * *",
     "backup": "0 6 * * *",
     "retention": "30 6 * * sun",
-    "recalibrate": "0 7 * * sun",
-    "quality-review": "0 7 1 * *",
 }
 
 

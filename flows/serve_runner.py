@@ -14,6 +14,9 @@ from flows.schedules import read_schedules
 
 FLOWS: Final[dict[str, Any]] = {
     "nightly": scheduled.nightly_run,
+    "compact": scheduled.compact_run,
+    "retention": scheduled.retention_run,
+    "backup": scheduled.backup_run,
 }
 
 
@@ -31,7 +34,6 @@ def main(home: Path, zone: str) -> None:
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         for name, line in cron.items()
-        if name in FLOWS
     ]
     # the default pauses every schedule at SIGTERM, and a restart would find them so
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)

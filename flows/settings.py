@@ -12,6 +12,7 @@ VARIABLES = {
     "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
     "FLARECAST_ZONE": "IANA time zone of the site, for what runs by itself (default UTC)",
+    "FLARECAST_BACKUP": "folder of the backups, on another disk; none are made by schedule without it",
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "FLARECAST_TASK_RUNNER": "who computes the shares: threads, dask, or a Dask scheduler's tcp:// address",
     "FLARECAST_LAKE_URL": "lake on S3-compatible storage: s3://bucket/prefix; AWS_* say who asks",
@@ -31,6 +32,7 @@ class Settings:
     partitions: int | None = None
     zone: str = "UTC"
     task_runner: str = "threads"
+    backup: Path | None = None
     lake: "Place | None" = None
 
 
@@ -90,6 +92,7 @@ def from_environment() -> Settings:
         zone=os.environ.get("FLARECAST_ZONE") or "UTC",
         task_runner=os.environ.get("FLARECAST_TASK_RUNNER") or "threads",
         lake=lake_place(),
+        backup=Path(os.environ["FLARECAST_BACKUP"]) if os.environ.get("FLARECAST_BACKUP") else None,
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 

@@ -4,6 +4,7 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,63 @@ def _erase(arguments: argparse.Namespace) -> int:
     return erase_command.run_sweep(home)
 
 
+def _add_backup(commands: Any) -> None:
+    make = commands.add_parser("backup", help="alert store, registry, lake and derived files at one point")
+    make.add_argument("--to", type=Path, help="folder of the backups (default FLARECAST_BACKUP)")
+    back = commands.add_parser("restore", help="a home of a backup, in an empty folder")
+    back.add_argument("backup", type=Path)
+    for one in (make, back):
+        one.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    make.set_defaults(run=_backup)
+    back.set_defaults(run=_restore)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from flows.errors import UserError
+    from flows.shift_commands import run_backup
+
+    target = arguments.to or settings.from_environment().backup
+    if target is None:
+        raise UserError("where to? --to FOLDER, or FLARECAST_BACKUP")
+    return run_backup(_home(arguments), target)
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from flows.shift_commands import run_restore
+
+    return run_restore(arguments.backup, _home(arguments))
+
+
+def _add_retention(commands: Any) -> None:
+    retention = commands.add_parser("retention", help="delete what is older than HOME/retention.toml says")
+    retention.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    retention.set_defaults(run=_retention)
+
+
+def _retention(arguments: argparse.Namespace) -> int:
+    from flows.shift_commands import run_retention
+
+    return run_retention(_home(arguments))
+
+
+def _add_backfill(commands: Any) -> None:
+    backfill = commands.add_parser("backfill", help="compute past nights by today's code; tells nobody")
+    for name, meaning in (("from", "first"), ("to", "last")):
+        backfill.add_argument(
+            f"--{name}", dest=meaning, type=date.fromisoformat, required=True, help=f"{meaning} night"
+        )
+    backfill.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    backfill.set_defaults(run=_backfill)
+
+
+def _backfill(arguments: argparse.Namespace) -> int:
+    from flows.shift_commands import run_backfill
+
+    return run_backfill(_home(arguments), arguments.first, arguments.last)
+
+
 def _home(arguments: argparse.Namespace) -> Path:
     return arguments.home or settings.from_environment().home
 
 
-COMMANDS = (_add_serve, _add_watch, _add_erase)
+COMMANDS = (_add_serve, _add_watch, _add_erase, _add_backup, _add_retention, _add_backfill)

@@ -88,10 +88,13 @@ def test_shares_and_threads_change_no_number(
     assert shown(clinic) == undisturbed
 
 
-def test_night_by_night_gives_the_numbers_of_a_range(clinic: Clinic, undisturbed: dict[str, Any]) -> None:
-    for day in (LAST - timedelta(days=1), LAST):
-        run(clinic, day, day, clock=now)
-    assert shown(clinic) == undisturbed
+def test_night_by_night_gives_the_numbers_of_a_range(lake: Path, tmp_path: Path) -> None:
+    ranged, nightly_ = copy_of(lake, tmp_path / "range"), copy_of(lake, tmp_path / "nights")
+    first = LAST - timedelta(days=4)
+    run(ranged, first, LAST, clock=now)
+    for day in range(5):
+        run(nightly_, first + timedelta(days=day), first + timedelta(days=day), clock=now)
+    assert shown(nightly_) == shown(ranged)
 
 
 def test_scores_need_no_more_columns_than_they_are_given(undisturbed: dict[str, Any]) -> None:

@@ -1,0 +1,140 @@
+"""Retention by age: each kind of thing as long as the site's setting says, and no longer.
+
+A file goes when nothing names it any more: raw observations when they are old enough and no
+kept snapshot shows them, snapshots before the files they name, derived files when neither the
+ledger nor a snapshot names them.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from analytics.store import publish
+from devices.clock import DAY, Clock, from_utc
+from devices.observations import KINDS
+from flows import night_plan
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.night_snapshot import publish_snapshot
+from flows.sweeping import drop_snapshots, snapshots, sweep
+from ingest.lake.manifest import read_manifest, write_manifest
+
+NAME: Final = "retention.toml"
+#: Days each kind is kept; 0: for ever. Observation kinds may be named too.
+USUAL: Final[Mapping[str, int]] = {
+    "observations": 0,
+    "raw": 14,
+    "batches": 90,
+    "quarantine": 365,
+    "snapshots": 30,
+    "reports": 365,
+}
+
+
+@dataclass
+class Kept:
+    """What was deleted, by kind."""
+
+    deleted: dict[str, int]
+
+
+def read_retention(home: Path) -> dict[str, int]:
+    """Days by kind: the usual ones, replaced by `HOME/retention.toml`.
+
+    Raises
+    ------
+    UserError
+        An unreadable file, a kind there is none of, or a number of days that is none.
+    """
+    path = home / NAME
+    try:
+        said: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    for kind, days in said.items():
+        if kind not in USUAL and kind not in KINDS:
+            raise UserError(
+                f"{path}: there is nothing called {kind!r}; there are {', '.join(USUAL)} and kinds"
+            )
+        if not isinstance(days, int) or days < 0:
+            raise UserError(f"{path}: {kind}: {days!r} is not a number of days (0: for ever)")
+    return dict(USUAL) | said
+
+
+def retain(clinic: Clinic, *, clock: Clock) -> Kept:
+    """Delete what is older than its setting.
+
+    Raises
+    ------
+    UserError
+        A setting that is none, or a night or compaction at work.
+    """
+    days, now = read_retention(clinic.home), clock()
+    today = from_utc(now).date()
+    deleted: dict[str, int] = {}
+    with clinic.alone("retention"), clinic.lake.alone("retention"), clinic.derived.ledger() as ledger:
+        deleted["snapshots"] = drop_snapshots(clinic, _old_snapshots(clinic, today, days["snapshots"]))
+        observations = _forget_observations(clinic, today, days)
+        if observations:
+            oldest = max(limit for limit, _ in observations.values())
+            frozen = max(oldest + timedelta(days=3), night_plan.frozen_before(ledger))
+            # before anything goes: a date whose raw observations are gone is never computed again
+            ledger.keep_fact(night_plan.FROZEN_BEFORE, frozen.isoformat())
+            stock = night_plan.take_stock(clinic, ledger)
+            if clinic.current.exists():
+                publish_snapshot(clinic, ledger, stock, clock)
+            named = set[Path]().union(*(publish.files_of(clinic.published, n) for n in snapshots(clinic)))
+            for kind, (_, paths) in observations.items():
+                doomed = [path for path in paths if path.resolve() not in named]
+                clinic.lake.remove(doomed)
+                deleted[kind] = len(doomed)
+        for kind in ("raw", "batches", "quarantine"):
+            deleted[kind] = _by_arrival(clinic.lake.root / kind, today, days[kind])
+        deleted["derived"] = sweep(clinic, ledger)
+        deleted["reports"] = _old_reports(clinic, now, days["reports"])
+    return Kept({kind: count for kind, count in deleted.items() if count})
+
+
+def _old_snapshots(clinic: Clinic, today: date, days: int) -> list[str]:
+    limit = (today - timedelta(days=days)).strftime("%Y%m%d")
+    return [name for name in snapshots(clinic) if days and name[:8] < limit]
+
+
+def _forget_observations(
+    clinic: Clinic, today: date, days: Mapping[str, int]
+) -> dict[str, tuple[date, list[Path]]]:
+    """Old compacted files by kind, taken out of the manifest: the limit and the files."""
+    found: dict[str, tuple[date, list[Path]]] = {}
+    for kind in KINDS:
+        own = days.get(kind, days["observations"])
+        limit = today - timedelta(days=own)
+        manifest = read_manifest(clinic.lake.root, kind)
+        old = {name: part for name, part in manifest.parts.items() if own and part.date < limit.isoformat()}
+        if old:
+            for name in old:
+                del manifest.parts[name]
+            write_manifest(clinic.lake.root, manifest)
+            found[kind] = limit, [clinic.lake.root / part.path for part in old.values()]
+    return found
+
+
+def _by_arrival(folder: Path, today: date, days: int) -> int:
+    limit = (today - timedelta(days=days)).isoformat()
+    doomed = [p for p in folder.glob("dt=*/*.parquet") if days and p.parent.name.removeprefix("dt=") < limit]
+    for path in doomed:
+        path.unlink()
+    return len(doomed)
+
+
+def _old_reports(clinic: Clinic, now: int, days: int) -> int:
+    doomed = [
+        path
+        for path in clinic.reports.glob("*.json")
+        if days and now - path.stat().st_mtime_ns // 1000 > days * DAY
+    ]
+    for path in doomed:
+        path.unlink()
+    return len(doomed)

@@ -1,0 +1,121 @@
+"""Backup and restore drilled; retention by age that keeps what is named; backfill that tells nobody."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts.engine.journal import Journal
+from analytics.store import query
+from devices.clock import DAY
+from flows import backup
+from flows.cli import main
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.nightly import run
+from flows.retention import read_retention, retain
+from tests.fixtures_night import ARRIVED, DAYS, LAST, land, make_clinic, now, observations, shown
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clinic = make_clinic(tmp_path_factory.mktemp("whole"))
+    run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    return clinic.home
+
+
+@pytest.fixture
+def clinic(whole: Path, tmp_path: Path) -> Clinic:
+    return Clinic(Path(shutil.copytree(whole, tmp_path / "home", symlinks=True)), None, 8)
+
+
+def state(clinic: Clinic) -> dict[str, Any]:
+    with Journal(clinic.journal_path, now) as journal:
+        return {**shown(clinic), "alerts": journal.to_table().to_pylist()}
+
+
+def test_a_restored_home_is_the_one_backed_up_and_goes_on(clinic: Clinic, tmp_path: Path) -> None:
+    target = tmp_path / "backups"
+    first = backup.backup(clinic, target, clock=now)
+    before = state(clinic)
+    land(clinic, observations(1, DAYS - 1, scale=0.3), ARRIVED + DAY)
+    run(clinic, LAST, LAST, clock=now)
+    second = backup.backup(clinic, target, clock=lambda: now() + 1)
+    assert second.bytes_copied < first.bytes_copied / 5, "what is the same is linked"
+    assert state(clinic) != before
+    after = state(clinic)
+    for done, wanted in ((first, before), (second, after)):
+        home = tmp_path / f"restored-{done.folder.name}"
+        backup.restore(done.folder, home, clock=now)
+        restored = Clinic(home, None, 8)
+        assert state(restored) == wanted
+        rows = query.run(restored.current, "select count(*) n from patient_day").to_pylist()
+        assert rows[0]["n"] == len(wanted["patient_day"])
+        again = run(restored, LAST, LAST, clock=now)
+        assert (again.feature_days, again.score_days, again.alerts_opened) == (0, 0, 0)
+        assert not again.problems
+
+
+def test_a_backup_that_is_not_whole_is_none(clinic: Clinic, tmp_path: Path) -> None:
+    target = tmp_path / "backups"
+    done = backup.backup(clinic, target, clock=now)
+    victim = next((done.folder / "files").rglob("*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="1 files are missing or changed"):
+        backup.restore(done.folder, tmp_path / "new", clock=now)
+    (done.folder / backup.LIST).unlink()
+    with pytest.raises(UserError, match="no backup"):
+        backup.restore(done.folder, tmp_path / "new", clock=now)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="inside"):
+        backup.backup(clinic, clinic.home / "backups", clock=now)
+
+
+def test_compaction_reopens_nothing(clinic: Clinic) -> None:
+    before = state(clinic)
+    assert main(["lake", "compact", "--home", str(clinic.home), "--json"]) == 0
+    again = run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    assert (again.feature_days, again.score_days) == (0, 0)
+    assert state(clinic) == before
+
+
+def test_observations_go_by_age_and_their_nights_stay(clinic: Clinic) -> None:
+    assert main(["lake", "compact", "--home", str(clinic.home), "--json"]) == 0
+    run(clinic, LAST, LAST, clock=now)
+    before, old = state(clinic), clinic.current.resolve()
+    (clinic.home / "retention.toml").write_text("step_count = 25\nsnapshots = 0\n")
+    named = [path for path in clinic.lake.files("step_count") if path.parent.name < "date=2026-05-08"]
+    assert named
+    kept = retain(clinic, clock=now)
+    # the snapshot before still names them
+    assert all(path.exists() for path in named)
+    assert query.run(old, "select count(*) n from observations_step_count").to_pylist()[0]["n"] > 0
+    (clinic.home / "retention.toml").write_text("step_count = 25\nsnapshots = 1\n")
+    assert kept.deleted.get("step_count", 0) == 0
+    assert clinic.lake.files("step_count") != []
+    assert state(clinic) == before
+    again = run(clinic, LAST, LAST, clock=now)
+    assert (again.feature_days, again.problems) == (0, []), "their dates are never computed of nothing"
+    assert state(clinic) == before
+
+
+def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "retention.toml"
+    for text, word in [("raws = 3", "raws"), ("raw = -1", "-1"), ("raw = ", "TOML")]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=word):
+            read_retention(tmp_path)
+    path.write_text("raw = 30")
+    assert read_retention(tmp_path)["raw"] == 30
+
+
+def test_backfill_tells_nobody(tmp_path: Path) -> None:
+    clinic = make_clinic(tmp_path)
+    report = run(clinic, LAST - timedelta(days=3), LAST, clock=now, has_alerts=False)
+    assert report.score_days == 4
+    with Journal(clinic.journal_path, now) as journal:
+        assert journal.to_table().num_rows == 0
+    told = run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    assert told.alerts_opened, "nights are judged when they are asked for"
