@@ -7,13 +7,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows import delivery_parser, settings
+from flows import care_parser, delivery_parser, settings
 
 
 def _add_alerts(commands: Any) -> None:
     alerts = commands.add_parser("alerts", help="who needs a call, and who is told how")
     actions = alerts.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add in delivery_parser.ACTIONS:
+    for add in (*care_parser.ACTIONS, *delivery_parser.ACTIONS):
         action = add(actions)
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
 

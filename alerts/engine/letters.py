@@ -81,8 +81,13 @@ def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
         )
 
 
-def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> None:
-    """Tell the end to those who were told the beginning, and to nobody else."""
+def queue_resolved(
+    con: sa.Connection, name: str, severity: str, now: int, perhaps: str | None = None
+) -> None:
+    """Tell the end to those who were told the beginning, and to nobody else.
+
+    `perhaps` is a message that may have arrived although nobody could mark it.
+    """
     told = con.execute(
         sa.select(
             outbox.c.recipient,
@@ -92,7 +97,11 @@ def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> No
             outbox.c.grouping,
             outbox.c.is_deferrable,
         )
-        .where(outbox.c.alert == name, outbox.c.kind.not_in(AFTERWARDS), outbox.c.status == "sent")
+        .where(
+            outbox.c.alert == name,
+            outbox.c.kind.not_in(AFTERWARDS),
+            sa.or_(outbox.c.status == "sent", outbox.c.key == perhaps),
+        )
         .order_by(outbox.c.sent_utc.desc(), outbox.c.key)
     ).all()
     queue(

@@ -133,7 +133,7 @@ class Outbox:
                 for row in _batch(con, lead, now):
                     verdict = why_not(row, now)
                     if verdict is not None:
-                        close(con, [row.key], "cancelled", verdict)
+                        _call_off(con, row, verdict, now)
                         cancelled += 1
                     elif not _is_deferred(con, row, now):
                         ready.append(row)
@@ -215,6 +215,13 @@ class Outbox:
         with self._journal.transaction() as con:
             rows = con.execute(sa.select(outbox.c.status, sa.func.count()).group_by(outbox.c.status)).all()
         return {row[0]: row[1] for row in rows}
+
+
+def _call_off(con: sa.Connection, row: Any, why: str, now: int) -> None:
+    """End a message nobody needs. One whose worker died may have arrived: then the end is told too."""
+    close(con, [row.key], "cancelled", why)
+    if row.status == "leased" and row.alert_status == "resolved":
+        queue_resolved(con, row.alert, row.severity, now, perhaps=row.key)
 
 
 def why_not(row: Any, now: int) -> str | None:

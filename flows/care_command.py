@@ -1,0 +1,325 @@
+"""`flarecast alerts list | show | ack | ...`: the care team's desk until there is a console."""
+
+import argparse
+import json
+import os
+import pwd
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from alerts.engine import alert as alerts
+from alerts.engine import people
+from alerts.engine.alert import IS_ACTIVE, Alert
+from alerts.engine.desk import Actor, Desk, hand_over
+from alerts.engine.journal import Journal
+from alerts.engine.load import in_words, load_of
+from alerts.engine.oncall import read_calendar
+from alerts.engine.tick import tick
+from alerts.rules.bounds import parse_wall_clock
+from alerts.rules.pack import RulePack, read_text
+from alerts.rules.rule import SEVERITIES, CompositeRule, ThresholdRule
+from alerts.store import audit
+from alerts.store.schema import comment, nudge, outcome, rule_change, schedule, staff, staff_role
+from devices.clock import DAY, HOUR, from_utc, system_clock
+from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.page import write_page
+from flows.rules_in_force import approve, faults_of, pack_in_force, propose
+
+_DAYS_OF_LOAD = 28
+
+
+def run_care(home: Path, arguments: argparse.Namespace) -> int:
+    """Run one action; returns the exit code."""
+    clinic = Clinic(home)
+    if arguments.action == "lint":
+        return _lint(arguments.file)
+    if not home.is_dir():
+        raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
+    with Journal(clinic.journal_path, system_clock) as journal:
+        pack = pack_in_force(clinic, journal)
+        return _Care(clinic, journal, pack).run(arguments)
+
+
+def _lint(file: Path | None) -> int:
+    name, text = read_text(file)
+    faults = faults_of(text, name, read_text(None)[1] if file else None)
+    print("\n".join(faults) or f"{name}: no fault, every example holds")
+    return 1 if faults else 0
+
+
+class _Care:
+    def __init__(self, clinic: Clinic, journal: Journal, pack: RulePack) -> None:
+        self._clinic, self._journal, self._pack = clinic, journal, pack
+
+    def run(self, given: argparse.Namespace) -> int:
+        """One action by its name."""
+        return {
+            "list": self._list,
+            "show": self._show,
+            "silence": self._silence,
+            "load": self._load,
+            "digest": self._digest,
+            "tick": self._tick,
+            "audit": self._audit,
+            "worklist": self._worklist,
+            "rules": self._rules,
+            "staff": self._staff,
+        }.get(given.action, self._act)(given)
+
+    def _actor(self) -> Actor:
+        """The member of staff whose operating-system user runs this."""
+        user = pwd.getpwuid(os.getuid()).pw_name
+        with self._journal.transaction() as con:
+            is_user = (staff.c.os_user == user, staff.c.left_utc.is_(None))
+            name = con.scalar(sa.select(staff.c.staff).where(*is_user))
+            if name is None:
+                raise UserError(f"{user} is not registered: flarecast alerts staff add NAME --os-user {user}")
+            return Actor(name, people.load(con).people[name].roles)
+
+    def _desk(self) -> Desk:
+        return Desk(self._journal, self._pack, self._actor())
+
+    def _active(self) -> list[Alert]:
+        with self._journal.transaction() as con:
+            found = alerts.select(con, IS_ACTIVE)
+        return sorted(found, key=lambda a: (a.status != "open", -SEVERITIES.index(a.severity), a.opened_utc))
+
+    def _list(self, given: argparse.Namespace) -> int:
+        actor, found = self._actor(), self._active()
+        with self._journal.transaction() as con:
+            audit.append(con, self._journal.now(), actor.staff, "list", alerts=[one.alert for one in found])
+        if given.json:
+            print(json.dumps([_row(one) for one in found]))
+            return 0
+        for one in found:
+            print(f"{one.alert}  v{one.version}  {one.severity:8} {_standing(one):28} {one.subject}: {one.sentence}")
+        if not found:
+            print("no active alert")
+        return 0
+
+    def _show(self, given: argparse.Namespace) -> int:
+        one = self._desk().look(given.alert)
+        with self._journal.transaction() as con:
+            beside = con.execute(sa.select(comment).where(comment.c.alert == one.alert)).all()
+            before = alerts.select(
+                con,
+                sa.column("subject") == one.subject,
+                sa.column("rule") == one.rule,
+                sa.column("status") == "resolved",
+            )
+            helped = {
+                row.alert: row
+                for row in con.execute(sa.select(outcome).order_by(outcome.c.number))
+                if row.alert in {other.alert for other in before}
+            }
+            history = audit.entries_of(con, one.alert)
+        print(f"{one.alert} v{one.version}: {one.severity}, {_standing(one)}, {one.scope} {one.subject}")
+        print(f"  why       {one.sentence}")
+        for name, value in one.inputs.items():
+            print(f"            {name} = {'no data' if value is None else value}")
+        print(f"  rule      {one.rule} version {one.rule_version}; {self._clears(one)}")
+        for row in beside:
+            print(f"  comment   {_moment(row.utc)} {row.author}: {row.text}")
+        for other in before[-5:]:
+            said = helped.get(other.alert)
+            what = f"{said.label}{'; helped: ' + said.helped if said.helped else ''}" if said else "no outcome"
+            print(f"  before    {other.night}: {what}")
+        for entry in history:
+            print(f"  history   {_moment(entry.utc)} {entry.actor}: {entry.action}")
+        return 0
+
+    def _clears(self, one: Alert) -> str:
+        rule = self._pack.rule_named(one.rule)
+        if one.is_latched:
+            return "a person closes it"
+        if isinstance(rule, ThresholdRule):
+            return f"over when {rule.column} is {rule.exit}"
+        if isinstance(rule, CompositeRule):
+            return "over when " + " or ".join(f"{part.column} is {part.exit}" for part in rule.part)
+        return "over when the condition ends"
+
+    def _act(self, given: argparse.Namespace) -> int:
+        desk, name, action = self._desk(), given.alert, given.action
+        if action == "comment":
+            desk.comment(name, given.text)
+        elif action == "outcome":
+            desk.set_outcome(name, given.value, given.helped)
+        else:
+            version = given.version if given.version is not None else self._version(name)
+            if action == "ack":
+                desk.acknowledge(name, version)
+            elif action == "assign":
+                desk.assign(name, version, given.value)
+            elif action == "snooze":
+                desk.snooze(name, version, self._journal.now() + int(given.hours * HOUR), given.reason)
+            else:
+                desk.resolve(name, version, given.reason)
+        with self._journal.transaction() as con:
+            one = alerts.find(con, name)
+        print(f"{name}: {_standing(one) if one else 'gone'}")
+        return 0
+
+    def _version(self, name: str) -> int:
+        with self._journal.transaction() as con:
+            one = alerts.find(con, name)
+        if one is None:
+            raise UserError(f"there is no alert {name!r}")
+        return one.version
+
+    def _silence(self, given: argparse.Namespace) -> int:
+        if given.end:
+            self._desk().end_silence(given.end)
+            print(f"{given.end} ended")
+            return 0
+        fields = ("rule", "subject", "site", "severity")
+        matcher = {field: getattr(given, field) for field in fields if getattr(given, field)}
+        expires = self._journal.now() + int(given.hours * HOUR)
+        print(self._desk().silence(matcher, expires, given.reason))
+        return 0
+
+    def _load(self, given: argparse.Namespace) -> int:
+        del given
+        now = self._journal.now()
+        with self._journal.transaction() as con:
+            found = alerts.select(con)
+        begin = max(now - _DAYS_OF_LOAD * DAY, min((one.opened_utc for one in found), default=now) - DAY)
+        print("\n".join(in_words(load_of(found, len(self._clinic.patients()), begin, now + 1))))
+        return 0
+
+    def _digest(self, given: argparse.Namespace) -> int:
+        del given
+        now = self._journal.now()
+        with self._journal.transaction() as con:
+            found = alerts.select(con)
+            nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
+        since = now - DAY
+        parts = {
+            "new": [one for one in found if one.status == "open" and one.opened_utc >= since],
+            "overdue": [one for one in found if one.status == "open" and one.escalation_step > 0],
+            "silent": [one for one in found if one.is_active and one.held_by is not None],
+            "resolved": [one for one in found if (one.resolved_utc or 0) >= since],
+        }
+        for name, ones in parts.items():
+            for one in ones:
+                print(f"{name:9} {one.alert}  {one.severity:8} {one.sentence}")
+        if not any(parts.values()):
+            print("all quiet" + ("" if nudges else ", data complete"))
+        print(f"{nudges} patients to be asked about their device")
+        return 0
+
+    def _tick(self, given: argparse.Namespace) -> int:
+        del given
+        done = tick(self._journal, self._pack, self._journal.now())
+        print(", ".join(f"{count} {name}" for name, count in sorted(done.items())) or "nothing was due")
+        return 0
+
+    def _audit(self, given: argparse.Namespace) -> int:
+        del given
+        with self._journal.transaction() as con:
+            fault, (length, last) = audit.first_fault(con), audit.head(con)
+        print(f"{length} rows, chain whole, ends in {last[:16]}" if fault is None else f"row {fault} was tampered with")
+        return 0 if fault is None else 1
+
+    def _worklist(self, given: argparse.Namespace) -> int:
+        del given
+        days = [path.stem.removeprefix("date=") for path in self._clinic.derived.files("flare_risk")]
+        if not days:
+            raise UserError("no night has been computed")
+        last = max(days)
+        day = date.fromisoformat(last)
+        print(write_page(self._clinic, day, clock=system_clock, is_synthetic=self._clinic.is_synthetic))
+        return 0
+
+    def _rules(self, given: argparse.Namespace) -> int:
+        actor = self._actor()
+        if given.what == "pending":
+            with self._journal.transaction() as con:
+                rows = con.execute(sa.select(rule_change).where(rule_change.c.approved_utc.is_(None))).all()
+            for row in rows:
+                print(f"{row.change}  {_moment(row.proposed_utc)} {row.proposed_by}: {row.summary}")
+        elif given.value is None:
+            raise UserError(f"alerts rules {given.what} needs a file or a change")
+        elif given.what == "propose":
+            name, text = read_text(Path(given.value))
+            print(propose(self._journal, text, name, actor.staff))
+        else:
+            approve(self._journal, given.value, actor.staff)
+            print(f"{given.value} is in force")
+        return 0
+
+    def _staff(self, given: argparse.Namespace) -> int:
+        with self._journal.transaction() as con:
+            now = self._journal.now()
+            directory = people.load(con)
+            if given.what == "list":
+                for one in directory.people.values():
+                    print(f"{one.staff}  {one.zone}  {', '.join(sorted(one.roles))}")
+                return 0
+            if given.name is None:
+                raise UserError(f"alerts staff {given.what} needs a name")
+            # the first one registers themselves; after that only staff do
+            by = self._actor().staff if directory.people else given.name
+            if given.what == "add":
+                _hire(con, given, now)
+            elif given.what == "leave":
+                is_row = (staff.c.staff == given.name, staff.c.left_utc.is_(None))
+                if not con.execute(staff.update().where(*is_row).values(left_utc=now, os_user=None)).rowcount:
+                    raise UserError(f"{given.name!r} is not a member of staff")
+                print(f"{hand_over(con, self._pack, given.name, now)} alerts handed over")
+            else:
+                _load_schedule(con, given, now, by)
+            audit.append(con, now, by, f"staff {given.what}", name=given.name)
+        return 0
+
+
+def _hire(con: sa.Connection, given: argparse.Namespace, now: int) -> None:
+    quiet = given.quiet or (None, None)
+    try:
+        for text in given.quiet or ():
+            parse_wall_clock(text)
+    except ValueError as fault:
+        raise UserError(f"--quiet: {fault}") from None
+    values = {"staff": given.name, "os_user": given.os_user, "zone": given.zone, "since_utc": now}
+    values |= {"channels": given.channel, "quiet_from": quiet[0], "quiet_to": quiet[1]}
+    if con.scalar(sa.select(sa.exists().where(staff.c.staff == given.name))):
+        raise UserError(f"{given.name!r} is registered already")
+    con.execute(staff.insert().values(**values))
+    for role in dict.fromkeys(given.role):
+        con.execute(staff_role.insert().values(staff=given.name, role=role))
+
+
+def _load_schedule(con: sa.Connection, given: argparse.Namespace, now: int, by: str) -> None:
+    if given.file is None:
+        raise UserError("alerts staff oncall needs a role and a calendar file")
+    try:
+        text = given.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"{given.file} cannot be read: {fault}") from None
+    read_calendar(text)
+    con.execute(schedule.delete().where(schedule.c.role == given.name))
+    con.execute(schedule.insert().values(role=given.name, calendar=text, loaded_utc=now, loaded_by=by))
+
+
+def _standing(one: Alert) -> str:
+    if one.status == "acked":
+        return f"acknowledged by {one.acked_by}"
+    if one.held_by is not None:
+        return f"silent: {one.held_by}"
+    if one.snooze_until_utc is not None:
+        return f"snoozed until {_moment(one.snooze_until_utc)}"
+    return f"{one.status}, step {one.escalation_step + 1}" if one.is_active else f"{one.status}: {one.closed_by}"
+
+
+def _row(one: Alert) -> dict[str, Any]:
+    names = ("alert", "version", "scope", "subject", "rule", "severity", "status", "held_by", "assignee", "sentence")
+    return {name: getattr(one, name) for name in names} | {"night": one.night and one.night.isoformat()}
+
+
+def _moment(utc: int) -> str:
+    return f"{from_utc(utc):%Y-%m-%d %H:%M}"
+
+

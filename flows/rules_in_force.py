@@ -1,0 +1,95 @@
+"""Which rules hold: the last change that two people made, else the pack that comes with flarecast."""
+
+import secrets
+import tomllib
+
+import sqlalchemy as sa
+
+from alerts.engine.examples import failures
+from alerts.engine.journal import Journal
+from alerts.errors import RuleError
+from alerts.rules.pack import RulePack, lint, load_pack, read_pack_text
+from alerts.store import audit
+from alerts.store.schema import rule_change
+from flows.clinic import Clinic
+
+#: File of a clinic where somebody answers a self-harm item at any hour; it names who is responsible.
+STAFFED = "STAFFED-RESPONSE"
+
+
+def pack_in_force(clinic: Clinic, journal: Journal) -> RulePack:
+    """The rules of this installation."""
+    is_staffed = (clinic.home / STAFFED).is_file()
+    with journal.transaction() as con:
+        query = sa.select(rule_change).where(rule_change.c.approved_utc.is_not(None))
+        row = con.execute(query.order_by(rule_change.c.approved_utc.desc()).limit(1)).first()
+    if row is None:
+        return load_pack(is_staffed=is_staffed)
+    return read_pack_text(row.pack, f"rule change {row.change}", is_staffed=is_staffed)
+
+
+def faults_of(text: str, name: str, before: str | None = None) -> list[str]:
+    """Every fault of a pack, examples that do not hold, and changed rules that kept their version."""
+    pack, faults = lint(text, name, is_staffed=True)
+    if pack is None:
+        return faults
+    return failures(pack, name) + (_unversioned(before, text, name) if before else [])
+
+
+def _unversioned(before: str, after: str, name: str) -> list[str]:
+    old = {rule["id"]: rule for rule in tomllib.loads(before).get("rule", [])}
+    return [
+        f"{name}: rule {rule['id']!r}: version: the rule has changed, its version {rule['version']} has not"
+        for rule in tomllib.loads(after).get("rule", [])
+        if rule["id"] in old and rule != old[rule["id"]] and rule["version"] <= old[rule["id"]]["version"]
+    ]
+
+
+def propose(journal: Journal, text: str, name: str, by: str) -> str:
+    """Propose a pack; another person has to approve it.
+
+    Raises
+    ------
+    RuleError
+        When it has a fault.
+    """
+    faults = faults_of(text, name)
+    if faults:
+        raise RuleError(faults[0])
+    change, now = "R-" + secrets.token_hex(4), journal.now()
+    pack = read_pack_text(text, name, is_staffed=True)
+    with journal.transaction() as con:
+        con.execute(
+            rule_change.insert().values(
+                change=change,
+                digest=pack.digest,
+                pack=text,
+                summary=", ".join(f"{rule.id} v{rule.version}" for rule in pack.rule),
+                proposed_utc=now,
+                proposed_by=by,
+            )
+        )
+        audit.append(con, now, by, "propose rules", change=change, digest=pack.digest)
+    return change
+
+
+def approve(journal: Journal, change: str, by: str) -> None:
+    """Approve what somebody else proposed.
+
+    Raises
+    ------
+    RuleError
+        When there is no such proposal, or it is one's own.
+    """
+    with journal.transaction() as con:
+        row = con.execute(sa.select(rule_change).where(rule_change.c.change == change)).first()
+        if row is None or row.approved_utc is not None:
+            raise RuleError(f"there is no rule change {change!r} to approve")
+        if row.proposed_by == by:
+            raise RuleError("a changed rule takes two people: who proposed it cannot approve it")
+        now = journal.now()
+        values = {"approved_utc": now, "approved_by": by}
+        con.execute(rule_change.update().where(rule_change.c.change == change).values(**values))
+        audit.append(con, now, by, "approve rules", change=change, digest=row.digest)
+
+
