@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import pwd
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,23 @@ from alerts.rules.bounds import parse_wall_clock
 from alerts.rules.pack import RulePack, read_text
 from alerts.rules.rule import SEVERITIES, CompositeRule, ThresholdRule
 from alerts.store import audit
-from alerts.store.schema import comment, nudge, outcome, rule_change, schedule, staff, staff_role
+from alerts.store.schema import (
+    comment,
+    heartbeat,
+    night_count,
+    nudge,
+    outcome,
+    rule_change,
+    schedule,
+    staff,
+    staff_role,
+)
 from devices.clock import DAY, HOUR, from_utc, system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.page import write_page
-from flows.rules_in_force import approve, faults_of, pack_in_force, propose
+from flows.rules_in_force import approve, faults_of, propose
+from flows.site_rules import RULES, site_pack
 
 _DAYS_OF_LOAD = 28
 
@@ -40,8 +50,7 @@ def run_care(home: Path, arguments: argparse.Namespace) -> int:
     if not home.is_dir():
         raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
     with Journal(clinic.journal_path, system_clock) as journal:
-        pack = pack_in_force(clinic, journal)
-        return _Care(clinic, journal, pack).run(arguments)
+        return _Care(clinic, journal, site_pack(clinic)).run(arguments)
 
 
 def _lint(file: Path | None) -> int:
@@ -96,7 +105,10 @@ class _Care:
             print(json.dumps([_row(one) for one in found]))
             return 0
         for one in found:
-            print(f"{one.alert}  v{one.version}  {one.severity:8} {_standing(one):28} {one.subject}: {one.sentence}")
+            print(
+                f"{one.alert}  v{one.version}  {one.severity:8} {_standing(one):28}"
+                f" {one.subject}: {one.sentence}"
+            )
         if not found:
             print("no active alert")
         return 0
@@ -126,7 +138,9 @@ class _Care:
             print(f"  comment   {_moment(row.utc)} {row.author}: {row.text}")
         for other in before[-5:]:
             said = helped.get(other.alert)
-            what = f"{said.label}{'; helped: ' + said.helped if said.helped else ''}" if said else "no outcome"
+            what = (
+                f"{said.label}{'; helped: ' + said.helped if said.helped else ''}" if said else "no outcome"
+            )
             print(f"  before    {other.night}: {what}")
         for entry in history:
             print(f"  history   {_moment(entry.utc)} {entry.actor}: {entry.action}")
@@ -196,6 +210,7 @@ class _Care:
         with self._journal.transaction() as con:
             found = alerts.select(con)
             nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
+            due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
         since = now - DAY
         parts = {
             "new": [one for one in found if one.status == "open" and one.opened_utc >= since],
@@ -206,7 +221,9 @@ class _Care:
         for name, ones in parts.items():
             for one in ones:
                 print(f"{name:9} {one.alert}  {one.severity:8} {one.sentence}")
-        if not any(parts.values()):
+        if due is None or due < now:
+            print("the nightly run is missing: what is not here has not been looked at")
+        elif not any(parts.values()):
             print("all quiet" + ("" if nudges else ", data complete"))
         print(f"{nudges} patients to be asked about their device")
         return 0
@@ -221,16 +238,19 @@ class _Care:
         del given
         with self._journal.transaction() as con:
             fault, (length, last) = audit.first_fault(con), audit.head(con)
-        print(f"{length} rows, chain whole, ends in {last[:16]}" if fault is None else f"row {fault} was tampered with")
+        print(
+            f"{length} rows, chain whole, ends in {last[:16]}"
+            if fault is None
+            else f"row {fault} was tampered with"
+        )
         return 0 if fault is None else 1
 
     def _worklist(self, given: argparse.Namespace) -> int:
         del given
-        days = [path.stem.removeprefix("date=") for path in self._clinic.derived.files("flare_risk")]
-        if not days:
-            raise UserError("no night has been computed")
-        last = max(days)
-        day = date.fromisoformat(last)
+        with self._journal.transaction() as con:
+            day = con.scalar(sa.select(sa.func.max(night_count.c.night)))
+        if day is None:
+            raise UserError("no night has been judged")
         print(write_page(self._clinic, day, clock=system_clock, is_synthetic=self._clinic.is_synthetic))
         return 0
 
@@ -247,7 +267,7 @@ class _Care:
             name, text = read_text(Path(given.value))
             print(propose(self._journal, text, name, actor.staff))
         else:
-            approve(self._journal, given.value, actor.staff)
+            approve(self._journal, given.value, actor.staff, self._clinic.home / RULES)
             print(f"{given.value} is in force")
         return 0
 
@@ -311,15 +331,26 @@ def _standing(one: Alert) -> str:
         return f"silent: {one.held_by}"
     if one.snooze_until_utc is not None:
         return f"snoozed until {_moment(one.snooze_until_utc)}"
-    return f"{one.status}, step {one.escalation_step + 1}" if one.is_active else f"{one.status}: {one.closed_by}"
+    return (
+        f"{one.status}, step {one.escalation_step + 1}" if one.is_active else f"{one.status}: {one.closed_by}"
+    )
 
 
 def _row(one: Alert) -> dict[str, Any]:
-    names = ("alert", "version", "scope", "subject", "rule", "severity", "status", "held_by", "assignee", "sentence")
+    names = (
+        "alert",
+        "version",
+        "scope",
+        "subject",
+        "rule",
+        "severity",
+        "status",
+        "held_by",
+        "assignee",
+        "sentence",
+    )
     return {name: getattr(one, name) for name in names} | {"night": one.night and one.night.isoformat()}
 
 
 def _moment(utc: int) -> str:
     return f"{from_utc(utc):%Y-%m-%d %H:%M}"
-
-

@@ -93,7 +93,9 @@ def _add_lint(actions: Any) -> argparse.ArgumentParser:
 
 
 def _add_rules(actions: Any) -> argparse.ArgumentParser:
-    one = actions.add_parser("rules", help="propose FILE | approve CHANGE | pending: two people change the rules")
+    one = actions.add_parser(
+        "rules", help="propose FILE | approve CHANGE | pending: two people change the rules"
+    )
     one.add_argument("what", choices=("propose", "approve", "pending"))
     one.add_argument("value", nargs="?")
     one.set_defaults(run=_run)
@@ -126,7 +128,9 @@ ACTIONS: Final = (
     _add_show,
     *(_act(name) for name in ACTS),
     _add_silence,
-    _add_reports("load", "alerts per 100 patients and week, whether they were right, how fast they were answered"),
+    _add_reports(
+        "load", "alerts per 100 patients and week, whether they were right, how fast they were answered"
+    ),
     _add_reports("digest", "the morning handover: new, overdue, resolved overnight"),
     _add_reports("tick", "do what is due: escalate, repeat, wake, reopen"),
     _add_audit,

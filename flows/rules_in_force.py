@@ -1,7 +1,8 @@
-"""Which rules hold: the last change that two people made, else the pack that comes with flarecast."""
+"""A site's own rules: checked, proposed by one person, put in force by another."""
 
 import secrets
 import tomllib
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -11,21 +12,23 @@ from alerts.errors import RuleError
 from alerts.rules.pack import RulePack, lint, load_pack, read_pack_text
 from alerts.store import audit
 from alerts.store.schema import rule_change
-from flows.clinic import Clinic
-
-#: File of a clinic where somebody answers a self-harm item at any hour; it names who is responsible.
-STAFFED = "STAFFED-RESPONSE"
+from devices.durable import replace_file
 
 
-def pack_in_force(clinic: Clinic, journal: Journal) -> RulePack:
-    """The rules of this installation."""
-    is_staffed = (clinic.home / STAFFED).is_file()
+def check_approved(journal: Journal, pack: RulePack) -> None:
+    """A site's own pack holds once two people have said so.
+
+    Raises
+    ------
+    RuleError
+        When HOME/rules.toml was not activated by `flarecast alerts rules approve`.
+    """
+    if pack.digest == load_pack().digest:
+        return
+    is_approved = (rule_change.c.digest == pack.digest, rule_change.c.approved_utc.is_not(None))
     with journal.transaction() as con:
-        query = sa.select(rule_change).where(rule_change.c.approved_utc.is_not(None))
-        row = con.execute(query.order_by(rule_change.c.approved_utc.desc()).limit(1)).first()
-    if row is None:
-        return load_pack(is_staffed=is_staffed)
-    return read_pack_text(row.pack, f"rule change {row.change}", is_staffed=is_staffed)
+        if not con.scalar(sa.select(sa.exists().where(*is_approved))):
+            raise RuleError("HOME/rules.toml is not what two people approved: see flarecast alerts rules")
 
 
 def faults_of(text: str, name: str, before: str | None = None) -> list[str]:
@@ -73,8 +76,8 @@ def propose(journal: Journal, text: str, name: str, by: str) -> str:
     return change
 
 
-def approve(journal: Journal, change: str, by: str) -> None:
-    """Approve what somebody else proposed.
+def approve(journal: Journal, change: str, by: str, path: Path) -> None:
+    """Approve what somebody else proposed, and put it in force as `path`.
 
     Raises
     ------
@@ -91,5 +94,4 @@ def approve(journal: Journal, change: str, by: str) -> None:
         values = {"approved_utc": now, "approved_by": by}
         con.execute(rule_change.update().where(rule_change.c.change == change).values(**values))
         audit.append(con, now, by, "approve rules", change=change, digest=row.digest)
-
-
+        replace_file(path, row.pack)
