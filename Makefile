@@ -32,9 +32,13 @@ soak: python ## ten minutes of random faults on the virtual radio: SOAK_ARGS="--
 
 proof: python ## a million random and mutated messages, every one accounted for: PROOF_ARGS="--messages 20000"
 	$(BIN)/python -m tests.fuzz $(PROOF_ARGS)
+	ALERT_EXAMPLES=3000 $(BIN)/python -m pytest -n 0 tests/property/test_alert_machine.py --timeout 0
 
 scale: python ## a night by threads, by Dask, and with a worker killed: equal tables
 	$(BIN)/python -m tests.scale $(SCALE_ARGS)
+
+mutants: python ## faults put into the alert engine by hand: a test must notice each: MUTANTS="lease"
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 torture: python ## 200 kills of gateway, broker and collector, the disk full, the cable pulled; 50 of the night, 15 of the publisher: TORTURE_ARGS="--kills 20 --seed 7"
 	@$(SETUP) debian mosquitto ip=iproute2
