@@ -47,9 +47,17 @@ def run_care(home: Path, arguments: argparse.Namespace) -> int:
     clinic = Clinic(home)
     if arguments.action == "lint":
         return _lint(arguments.file)
+    if arguments.action == "measure":
+        from flows.preview_command import run_measure
+
+        return run_measure(arguments)
     if not home.is_dir():
         raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
     with Journal(clinic.journal_path, system_clock) as journal:
+        if arguments.action == "preview":
+            from flows.preview_command import run_preview
+
+            return run_preview(clinic, journal, site_pack(clinic), arguments)
         return _Care(clinic, journal, site_pack(clinic)).run(arguments)
 
 

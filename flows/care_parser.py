@@ -92,6 +92,27 @@ def _add_lint(actions: Any) -> argparse.ArgumentParser:
     return one
 
 
+def _add_preview(actions: Any) -> argparse.ArgumentParser:
+    one = actions.add_parser("preview", help="load before and after a rule change, and who would newly alert")
+    one.add_argument("file", type=Path)
+    one.add_argument("--days", type=int, default=56, help="nights judged again (56)")
+    one.set_defaults(run=_run)
+    return one
+
+
+def _add_measure(actions: Any) -> argparse.ArgumentParser:
+    one = actions.add_parser("measure", help="load and sensitivity of a pack on SYNTHETIC people")
+    one.add_argument("file", type=Path, nargs="?")
+    one.add_argument("--people", type=int, default=200)
+    one.add_argument("--days", type=int, default=182)
+    one.add_argument("--seed", type=int, default=1)
+    one.add_argument(
+        "--recording", type=Path, metavar="FILE.parquet", help="and load on daily/lifesnaps.parquet"
+    )
+    one.set_defaults(run=_run)
+    return one
+
+
 def _add_rules(actions: Any) -> argparse.ArgumentParser:
     one = actions.add_parser(
         "rules", help="propose FILE | approve CHANGE | pending: two people change the rules"
@@ -136,6 +157,8 @@ ACTIONS: Final = (
     _add_audit,
     _add_worklist,
     _add_lint,
+    _add_preview,
+    _add_measure,
     _add_rules,
     _add_staff,
 )

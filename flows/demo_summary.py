@@ -101,6 +101,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         f"{summary['nights']:,} nights computed; {summary['alerts_opened']} alerts opened, "
         f"{summary['alerts_delivered']} delivered",
         *_last_alert(summary["last_alert"]),
+        *summary["desk"],
         f"snapshot  {summary['snapshot']}",
         f"page      {summary['page']}",
         f"{summary['seconds']} s",

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Final
 
 from alerts.engine.alert import Alert
+from alerts.engine.evaluate import event_time
 from devices.clock import DAY, HOUR
 
 WEEK: Final = 7 * DAY
@@ -48,8 +49,8 @@ class Load:
 
 
 def load_of(alerts: Sequence[Alert], patients: int, begin: int, end: int) -> Load:
-    """Load of the alerts opened from `begin` to `end`."""
-    own = [one for one in alerts if begin <= one.opened_utc < end]
+    """Load of the alerts of the nights, or instants, from `begin` to `end`."""
+    own = [one for one in alerts if begin <= _when(one) < end]
     weeks = (end - begin) / WEEK
     rate = 100 * len(own) / patients / weeks if patients and weeks > 0 else None
     outcomes = [one.outcome for one in own if one.outcome]
@@ -66,6 +67,11 @@ def load_of(alerts: Sequence[Alert], patients: int, begin: int, end: int) -> Loa
         ack_h=median(waits) if waits else None,
         top_tenth=top / of_patients.total() if of_patients else None,
     )
+
+
+def _when(one: Alert) -> int:
+    """The night an alert is about, also when it was judged much later; its opening without one."""
+    return event_time(one.night) if one.night is not None else one.opened_utc
 
 
 def wilson(right: int, count: int) -> tuple[float, float] | None:

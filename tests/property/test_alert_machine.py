@@ -325,6 +325,6 @@ def template():
 
 
 AlertMachine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("ALERT_EXAMPLES", "300")), stateful_step_count=25, deadline=None
+    max_examples=int(os.environ.get("ALERT_EXAMPLES", "300")), stateful_step_count=12, deadline=None
 )
 test_the_engine_under_anything = AlertMachine.TestCase

@@ -1,0 +1,66 @@
+"""What the demo's care team does with its alerts: one is acknowledged, one nobody answers goes further."""
+
+from datetime import date, timedelta
+from typing import Any, Final
+
+from alerts.delivery.channels.webhook import Webhook
+from alerts.delivery.receiver import Receiver
+from alerts.delivery.worker import deliver_due
+from alerts.engine import alert as alerts
+from alerts.engine.alert import IS_ACTIVE
+from alerts.engine.desk import Actor, Desk
+from alerts.engine.evaluate import event_time
+from alerts.engine.journal import Journal
+from alerts.engine.load import in_words, load_of
+from alerts.engine.tick import tick
+from alerts.store.schema import staff, staff_role
+from devices.clock import DAY, system_clock
+from flows.clinic import Clinic
+from flows.site_rules import site_pack
+
+#: SYNTHETIC staff: name -> role.
+STAFF: Final = {"nurse-anna": "nurse", "doctor-ben": "clinician", "lead-cara": "lead"}
+#: Past any weekend and holiday, so that the service level has run out.
+LATER: Final = 5 * DAY
+
+
+def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: int) -> dict[str, Any]:
+    """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
+    pack = site_pack(clinic)
+    lines: list[str] = []
+    with Journal(clinic.journal_path, system_clock) as journal:
+        with journal.transaction() as con:
+            for name, role in STAFF.items():
+                con.execute(staff.insert().values(staff=name, zone="Europe/Berlin", since_utc=system_clock()))
+                con.execute(staff_role.insert().values(staff=name, role=role))
+            active = [one for one in alerts.select(con, IS_ACTIVE) if one.scope == "patient"]
+        answered = next((one for one in active if one.held_by is None), None)
+        if answered is not None:
+            desk = Desk(journal, pack, Actor("nurse-anna", frozenset({"nurse"})))
+            desk.acknowledge(answered.alert, answered.version)
+            lines.append(f"nurse-anna acknowledged {answered.alert}; nothing more is sent about it")
+    escalated = _wait(clinic, secret)
+    if escalated:
+        lines.append(
+            f"five days later, by a clock set ahead: {len(escalated)} nobody answered went on to "
+            + ", ".join(sorted(set(escalated)))
+        )
+    with Journal(clinic.journal_path, system_clock) as journal, journal.transaction() as con:
+        found = alerts.select(con)
+    end = event_time(last + timedelta(days=1))
+    own = [one for one in found if one.night is not None]
+    load = load_of(own, patients, event_time(first), end)
+    lines += in_words(load)[:1]
+    return {"desk": lines, "acknowledged": answered and answered.alert, "escalated": len(escalated)}
+
+
+def _wait(clinic: Clinic, secret: str) -> list[str]:
+    """Whom the messages went to that a tick five days later queued."""
+
+    def later() -> int:
+        return system_clock() + LATER
+
+    with Receiver(secret, clock=later) as receiver, Journal(clinic.journal_path, later) as journal:
+        tick(journal, site_pack(clinic), later())
+        deliver_due(journal, [Webhook(receiver.url, secret, ["127.0.0.1", "localhost"])], later)
+        return [m.body["data"]["recipient"] for m in receiver.received if m.body["type"] == "alert.escalated"]
