@@ -31,7 +31,7 @@ LOOK_BACK: Final = 140
 WEEKS: Final = four_weeks.DAYS - 1
 _LOOKS_BACK: Final = {"patient_day": LOOK_BACK, "day_clock": WEEKS, "night": WEEKS}
 #: Tables the rules read.
-JUDGED_TABLES: Final = ("patient_day", "baseline", "flare_risk")
+JUDGED_TABLES: Final = ("patient_day", "baseline", "flare_risk", "trend")
 ALL_TABLES: Final = (*FEATURE_TABLES, *SCORE_TABLES)
 #: Dates of one job: what a kill costs, and what memory holds.
 JOB_DAYS: Final = 31
