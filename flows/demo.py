@@ -21,7 +21,7 @@ from alerts.engine.journal import Journal
 from devices.clock import system_clock, to_utc
 from devices.sim.cohort import simulate
 from devices.sim.people import enrolment_rows, make_people
-from flows import demo_alerts, demo_summary, stack
+from flows import demo_alerts, demo_model, demo_summary, stack
 from flows.clinic import SYNTHETIC, Clinic
 from flows.demo_homes import Homes
 from flows.errors import UserError
@@ -70,6 +70,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
     summary["last_alert"] = last_alert(clinic, told)
     summary |= demo_alerts.answer(clinic, secret, first, last, patients=people)
+    summary["model"] = demo_model.fit_synthetic_year(clinic.home / "synthetic-year")
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))
     return 0 if summary["missing"] == 0 else 1

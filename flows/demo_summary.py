@@ -9,6 +9,7 @@ import duckdb
 
 from devices.observations import KINDS, RrInterval
 from devices.tables import SAMPLE_KEYS
+from flows import demo_model
 from flows.clinic import Clinic
 from flows.demo_homes import Homes
 
@@ -104,6 +105,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         *summary["desk"],
         f"snapshot  {summary['snapshot']}",
         f"page      {summary['page']}",
+        *demo_model.in_words(summary["model"]),
         f"{summary['seconds']} s",
     ]
     return "\n".join(lines)

@@ -146,8 +146,11 @@ def by_chance(
         alerts = fire(score, theta_for(score, budget))
         own = measure_alerts(cohort, alerts, eligible, first, last, alone)
         found.append((own.sensitivity.value, own.ppv.value))
-    sensitivity, ppv = np.nanmean(np.array(found), axis=0)
-    return float(sensitivity), float(ppv)
+    drawn = np.array(found)
+    sensitivity, ppv = (
+        float(own[~np.isnan(own)].mean()) if (own == own).any() else np.nan for own in drawn.T
+    )
+    return sensitivity, ppv
 
 
 def own_rate_score(cohort: Cohort, rate_prior: float) -> Floats:
