@@ -16,7 +16,9 @@ def _add_sql(commands: Any) -> None:
         "query", nargs="?", help="SQL, or the name of a starter query as @name; without it a list of those"
     )
     sql.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
-    sql.add_argument("--snapshot", type=Path, help="this snapshot instead of the clinic's current one")
+    sql.add_argument(
+        "--snapshot", help="this file, or the current one at s3://bucket/prefix, not the clinic's"
+    )
     sql.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
     sql.set_defaults(run=_sql)
 

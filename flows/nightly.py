@@ -20,7 +20,7 @@ from analytics.store.ledger import Done, Ledger, Seen
 from analytics.store.partitions import COUNTS, Partition, partitions
 from analytics.store.parts import days_between
 from devices.clock import Clock
-from flows import inventory, night_plan
+from flows import inventory, night_plan, settings
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_alerts import Judge
@@ -28,9 +28,12 @@ from flows.night_jobs import Finished, Job, compute_features, compute_scores
 from flows.night_plan import JUDGED_TABLES, Key, Stock
 from flows.night_report import NightReport, keep_report, keep_watermark
 from flows.night_snapshot import publish_snapshot
+from flows.object_store import open_objects
 from flows.problems import Problem, in_one_line, is_disk_full, is_of_files
 from flows.reserve import Reserve, reserve
 from flows.runner import Runner, Threads
+from flows.shared_snapshot import share
+from ingest.errors import StoreUnreachableError
 
 #: Damaged files are found when they are read: so often is a run planned anew without them.
 ROUNDS = 3
@@ -325,3 +328,10 @@ class _Shift:
         published = self.runner.once("publish", shown)
         self.report.snapshot = str(self.clinic.current.resolve())
         self.report.written += published
+        place = settings.snapshot_place()
+        if place is not None:
+            try:
+                self.runner.once("share", partial(share, self.clinic, open_objects(place)))
+            except (StoreUnreachableError, UserError) as error:
+                words = f"{in_one_line(error)}: the snapshot stands here, the next run uploads it"
+                self.report.problems.append(Problem(place.url, words))

@@ -16,6 +16,7 @@ VARIABLES = {
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "FLARECAST_TASK_RUNNER": "who computes the shares: threads, dask, or a Dask scheduler's tcp:// address",
     "FLARECAST_LAKE_URL": "lake on S3-compatible storage: s3://bucket/prefix; AWS_* say who asks",
+    "FLARECAST_SNAPSHOT_URL": "where the nightly run also publishes: s3://bucket/prefix",
     "FLARECAST_S3_ENDPOINT": "its address where it is not Amazon's: https://host",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
@@ -34,6 +35,7 @@ class Settings:
     task_runner: str = "threads"
     backup: Path | None = None
     lake: "Place | None" = None
+    snapshots: "Place | None" = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ def lake_place() -> Place | None:
     return place_of(url, "FLARECAST_LAKE_URL") if url else None
 
 
+def snapshot_place() -> Place | None:
+    """Where snapshots are published besides the clinic's folder."""
+    url = os.environ.get("FLARECAST_SNAPSHOT_URL")
+    return place_of(url, "FLARECAST_SNAPSHOT_URL") if url else None
+
+
 def from_environment() -> Settings:
     """Settings of this process.
 
@@ -93,6 +101,7 @@ def from_environment() -> Settings:
         task_runner=os.environ.get("FLARECAST_TASK_RUNNER") or "threads",
         lake=lake_place(),
         backup=Path(os.environ["FLARECAST_BACKUP"]) if os.environ.get("FLARECAST_BACKUP") else None,
+        snapshots=snapshot_place(),
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 
@@ -123,6 +132,7 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
         "FLARECAST_WEBHOOK_URL": settings.webhook_url,
         "FLARECAST_WEBHOOK_SECRET": settings.webhook_secret,
         "FLARECAST_LAKE_URL": settings.lake.url if settings.lake else None,
+        "FLARECAST_SNAPSHOT_URL": settings.snapshots.url if settings.snapshots else None,
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_HOME": str(prefect_home) if prefect_home else env.get("PREFECT_HOME"),
     }

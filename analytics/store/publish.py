@@ -7,6 +7,7 @@ reader that follows the link once sees one state for as long as it likes. Files 
 tables are never copied: their names say their content.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -27,11 +28,13 @@ from devices.clock import Clock, from_utc
 from devices.durable import sync_folder
 
 CURRENT: Final = "current.duckdb"
+#: Held by who publishes: one at a time.
+LOCK: Final = "publish.lock"
 #: What a snapshot consists of, in its folder.
 MANIFEST: Final = "manifest.json"
 
 #: Views over the tables for the questions most often asked: name -> (statement, what a row is, column docs).
-_VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
+VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
     "coverage": (
         """select
             p.patient,
@@ -122,13 +125,52 @@ def publish(
     Path
         ``root/current.duckdb``, a symlink to the new catalog.
     """
+    for folder in ("snapshots", "catalogs"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _forget_unshown(root)
+        return _publish(
+            root,
+            tables,
+            observations,
+            clock=clock,
+            enrolment=enrolment,
+            is_synthetic=is_synthetic,
+            parts=parts or {},
+            parts_root=parts_root or root,
+            made_of=made_of,
+        )
+
+
+def _forget_unshown(root: Path) -> None:
+    """Delete snapshots newer than the current one: their publishers were killed and nobody saw them."""
+    current = root / CURRENT
+    if not current.exists():
+        return
+    shown = current.resolve().stem
+    for path in (root / "snapshots").glob("[!.]*"):
+        if path.name > shown:
+            (root / "catalogs" / f"{path.name}.duckdb").unlink(missing_ok=True)
+            shutil.rmtree(path)
+
+
+def _publish(
+    root: Path,
+    tables: Mapping[str, pa.Table],
+    observations: Mapping[str, Sequence[Path]],
+    *,
+    clock: Clock,
+    enrolment: pa.Table | None,
+    is_synthetic: bool,
+    parts: Mapping[str, Sequence[Part]],
+    parts_root: Path,
+    made_of: str,
+) -> Path:
     snapshots, catalogs = root / "snapshots", root / "catalogs"
-    for folder in (snapshots, catalogs):
-        folder.mkdir(parents=True, exist_ok=True)
     name = _new_name(snapshots, clock)
     files = {
-        table: [_File((parts_root or root) / part.path, part.width) for part in own]
-        for table, own in (parts or {}).items()
+        table: [_File(parts_root / part.path, part.width) for part in own] for table, own in parts.items()
     }
     manifest = {
         "made_of": made_of,
@@ -235,7 +277,7 @@ def _write_catalog(
             _comment_on(con, "view", f"observations_{kind}", grain, columns)
         schemas = [*(rows.schema for rows in tables.values()), *(TABLES[name] for name in files)]
         docs = {field.name: _comment(field) for schema in schemas for field in schema}
-        for name, (statement, grain, own_docs) in _VIEWS.items():
+        for name, (statement, grain, own_docs) in VIEWS.items():
             # whose answers they are stands in the enrolment
             if {"patient_day", "night", "rhythm"} <= {*tables, *files} and (
                 name != "pro_scores" or enrolment is not None

@@ -37,17 +37,28 @@ def run(current: Path, sql: str) -> pa.Table:
             con.execute("use snapshot")
         except duckdb.Error as error:
             raise QueryError(f"{catalog} is not a snapshot: {_one_line(error)}") from None
-        _close_doors(con)
-        try:
-            if len(con.extract_statements(sql)) > 1:
-                raise QueryError("one query at a time")
-            rows = con.sql(sql)
-            # no relation comes back from statements that are not queries, whatever the types say
-            if rows is None:  # pyright: ignore[reportUnnecessaryComparison]
-                raise QueryError("not a query: the snapshot can be read, nothing else")
-            return _plain(rows.to_arrow_table())
-        except duckdb.Error as error:
-            raise QueryError(_one_line(error)) from error
+        return answer(con, sql)
+
+
+def answer(con: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """Rows of one query on a database of our own, which can read what its views name and nothing else.
+
+    Raises
+    ------
+    QueryError
+        When the SQL is wrong or no query; the message is one line.
+    """
+    _close_doors(con)
+    try:
+        if len(con.extract_statements(sql)) > 1:
+            raise QueryError("one query at a time")
+        rows = con.sql(sql)
+        # no relation comes back from statements that are not queries, whatever the types say
+        if rows is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise QueryError("not a query: the snapshot can be read, nothing else")
+        return _plain(rows.to_arrow_table())
+    except duckdb.Error as error:
+        raise QueryError(_one_line(error)) from error
 
 
 def _close_doors(con: duckdb.DuckDBPyConnection) -> None:

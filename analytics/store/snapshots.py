@@ -48,12 +48,10 @@ def expire(root: Path, before_utc: int) -> int:
         Snapshots deleted.
     """
     names, current = kept(root), current_name(root) or ""
-    until = dict(pairwise(names))
-    # newer than the current one: its publisher was killed before any reader was given it
     doomed = [
         name
-        for name in names
-        if name != current and (_made_utc(until[name] if name < current else name) or before_utc) < before_utc
+        for name, after in pairwise(names)
+        if name < current and (_made_utc(after) or before_utc) < before_utc
     ]
     for name in doomed:
         # the catalog first: whoever finds one finds what it shows

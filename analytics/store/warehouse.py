@@ -77,6 +77,13 @@ def observation_view(
     Without files the view is empty and typed. With `has_enrolment` a table
     `enrolment` is there to join.
     """
+    return view_over(
+        kind, _rows(con, kind, files), has_enrolment=has_enrolment, received_before=received_before
+    )
+
+
+def view_over(kind: str, rows: str, *, has_enrolment: bool, received_before: int | None = None) -> str:
+    """Statement that makes the view ``observations_<kind>`` over a select of the columns of the kind."""
     key = ", ".join(SAMPLE_KEYS[kind])
     # two copies of one message that were cut differently: the choice must not depend on the order of files
     longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
@@ -86,7 +93,7 @@ def observation_view(
         wanted.append(f"received_utc < make_timestamptz({received_before:d})")
     only = f" where {' and '.join(wanted)}" if wanted else ""
     unique = f"""
-        select * from ({_rows(con, kind, files)}){only}
+        select * from ({rows}){only}
         qualify row_number() over (
             partition by {key} order by received_utc desc, sequence desc, gateway desc{longest}
         ) = 1"""
