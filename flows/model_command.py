@@ -29,8 +29,6 @@ from flows.model_card import BUDGETS, CardFacts, render_card
 from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
 
-#: A folder with it holds simulated people (flows.demo).
-SYNTHETIC_MARKER = ".flarecast-demo"
 LEAST_DAYS = 120
 _THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
 
@@ -43,7 +41,7 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
     action = arguments.action
     if action == "fit":
         days, context = _days(home, arguments.last)
-        is_synthetic = (home / SYNTHETIC_MARKER).exists()
+        is_synthetic = Clinic(home).is_synthetic
         found = fit_version(registry, days, context, arguments.budget, is_synthetic=is_synthetic)
         _show(registry, found)
     elif action == "show":

@@ -147,22 +147,21 @@ class ModelRegistry:
         self._point(version, by, "activated")
 
     def rollback(self, by: str, because: str) -> str:
-        """Point to what was active before; returns its version.
+        """Point to what was active before, at last to the shipped shadow; returns its version.
 
         Raises
         ------
         UserError
-            There was nothing before.
+            Nothing is active.
         """
         past = self._pointer()["past"]
-        if len(past) < 2:
-            raise UserError("no version was active before this one")
+        if not past or past[-1]["version"] == SHIPPED.version:
+            raise UserError("no version is active: there is nothing to roll back")
         # what a rollback left is not gone back to
         earlier = [one["version"] for one in past if one["version"] != past[-1]["version"]]
-        if not earlier:
-            raise UserError("no other version was active before this one")
-        self._point(earlier[-1], by, f"rolled back: {because}")
-        return earlier[-1]
+        target = earlier[-1] if earlier else SHIPPED.version
+        self._point(target, by, f"rolled back: {because}")
+        return target
 
     def active(self) -> tuple[Model, Scales]:
         """What scores tonight: approved, unless frozen; the shipped model when nothing is active."""
@@ -176,7 +175,7 @@ class ModelRegistry:
     def active_version(self) -> str | None:
         """Name of the active version; None: the shipped one, as a shadow."""
         past = self._pointer()["past"]
-        return past[-1]["version"] if past else None
+        return past[-1]["version"] if past and past[-1]["version"] != SHIPPED.version else None
 
     def frozen(self) -> dict[str, Any] | None:
         """Why the active version may not alert; None when it may."""

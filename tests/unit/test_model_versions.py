@@ -77,6 +77,17 @@ def test_rollback_moves_the_pointer_and_nothing_else(registry):
         registry.read("site-9")
 
 
+def test_the_first_version_is_rolled_back_to_the_shadow(registry):
+    with pytest.raises(UserError, match="nothing to roll back"):
+        registry.rollback("Dr B", "x")
+    add(registry, "site-1")
+    registry.approve("site-1", "Dr A", "card read")
+    registry.activate("site-1", "Dr A")
+    assert registry.rollback("Dr B", "too many alerts") == SHIPPED.version
+    assert registry.active() == (SHIPPED, DEFAULT_SCALES)
+    assert registry.active_version() is None
+
+
 def test_a_frozen_version_goes_on_as_a_shadow_until_a_person_activates_one(registry):
     add(registry, "site-1")
     registry.approve("site-1", "Dr A", "card read")
