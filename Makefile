@@ -17,7 +17,7 @@ demo: python ## the whole system on synthetic people: DEMO_ARGS="--people 3 --da
 	$(BIN)/flarecast demo $(DEMO_ARGS)
 
 test: python ## every test: PYTEST_ARGS="tests/unit -k spool"
-	@$(SETUP) debian mosquitto mosquitto_pub=mosquitto-clients chromium
+	@$(SETUP) debian mosquitto mosquitto_pub=mosquitto-clients chromium pg_ctlcluster=postgresql
 	@$(SETUP) node
 	$(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=1 $(PYTEST_ARGS)
 
