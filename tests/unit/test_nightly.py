@@ -1,5 +1,6 @@
 """The night shift: what fails is named and the rest go on; a rerun does nothing; shares change no number."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from analytics.features import days as features
 from analytics.risk import scores
 from analytics.risk.panel import COLUMNS
-from analytics.store import publish, query
+from analytics.store import parts, publish, query
 from analytics.store.partitions import Partition
 from analytics.tables import TABLES
 from devices.clock import DAY
@@ -234,6 +235,33 @@ def test_a_share_that_fails_is_named_and_retried_and_the_rest_published(
     assert not mended.problems
     assert mended.feature_days == 0
     assert shown(clinic) == undisturbed
+
+
+def test_a_full_disk_is_named_and_what_was_finished_is_published(
+    done: Clinic, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = next(Partition(n, 8) for n in range(8) if Partition(n, 8).holds(patient(1)))
+    whole = parts._store
+
+    def store(path: Path, content: pa.Buffer) -> None:
+        if f"part-{share}." in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(path, content)
+
+    monkeypatch.setattr(parts, "_store", store)
+    other = next(number for number in range(PEOPLE) if not share.holds(patient(number)))
+    for number in (other, 1):
+        land(done, observations(number, DAYS - 1, scale=0.5), ARRIVED + DAY + number)
+    report = last_nights(done)
+    assert report.problems
+    assert all("disk is full" in one.what and str(share) in one.where for one in report.problems)
+    assert not (done.home / ".reserve").exists(), "its room went to the end of the run"
+    now_there, before = shown(done)["patient_day"], undisturbed["patient_day"]
+    differ = {row["patient"] for row, old in zip(now_there, before, strict=True) if row != old}
+    assert differ == {patient(other)}
+    monkeypatch.undo()
+    assert not last_nights(done).problems
+    assert (done.home / ".reserve").stat().st_size > 2**20
 
 
 def test_an_error_that_passes_is_tried_again_at_once(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
