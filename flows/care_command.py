@@ -273,7 +273,9 @@ class _Care:
             raise UserError(f"alerts rules {given.what} needs a file or a change")
         elif given.what == "propose":
             name, text = read_text(Path(given.value))
-            print(propose(self._journal, text, name, actor.staff))
+            own = self._clinic.home / RULES
+            before = read_text(own if own.exists() else None)[1]
+            print(propose(self._journal, text, name, actor.staff, before))
         else:
             approve(self._journal, given.value, actor.staff, self._clinic.home / RULES)
             print(f"{given.value} is in force")

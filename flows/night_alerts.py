@@ -13,6 +13,7 @@ from devices.clock import Clock
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.late_answers import late_answers
+from flows.rules_in_force import check_approved
 from flows.site_rules import site_pack
 
 
@@ -22,6 +23,7 @@ class Judge:
     def __init__(self, clinic: Clinic, journal: Journal, clock: Clock) -> None:
         self._journal, self._clock = journal, clock
         self._pack, self._pathways = site_pack(clinic), site_pathways(clinic)
+        check_approved(journal, self._pack)
         self._known = contraindications(clinic, clock())
         self._late = late_answers(clinic, self._pack, clock())
 

@@ -48,7 +48,7 @@ def _unversioned(before: str, after: str, name: str) -> list[str]:
     ]
 
 
-def propose(journal: Journal, text: str, name: str, by: str) -> str:
+def propose(journal: Journal, text: str, name: str, by: str, before: str) -> str:
     """Propose a pack; another person has to approve it.
 
     Raises
@@ -56,7 +56,7 @@ def propose(journal: Journal, text: str, name: str, by: str) -> str:
     RuleError
         When it has a fault.
     """
-    faults = faults_of(text, name)
+    faults = faults_of(text, name, before)
     if faults:
         raise RuleError(faults[0])
     change, now = "R-" + secrets.token_hex(4), journal.now()

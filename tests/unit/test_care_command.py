@@ -65,7 +65,12 @@ def test_a_changed_pack_takes_two_people(home, capsys, tmp_path):
     assert code == 1
     assert "example 'enters at the bound, not before it'" in text
     assert "version: the rule has changed, its version 2 has not" in text
-    pack.write_text(read_text(None)[1].replace('cooldown = "3d"', 'cooldown = "4d"', 1))
+    changed = read_text(None)[1].replace('cooldown = "3d"', 'cooldown = "4d"', 1)
+    pack.write_text(changed)
+    assert "its version 1 has not" in said(capsys, home, "rules", "propose", str(pack))[1]
+    pack.write_text(
+        changed.replace('id = "pain-above-usual"\nversion = 1', 'id = "pain-above-usual"\nversion = 2')
+    )
     change = said(capsys, home, "rules", "propose", str(pack))[1].strip()
     assert "takes two people" in said(capsys, home, "rules", "approve", change)[1]
     assert not (home / "rules.toml").exists()
