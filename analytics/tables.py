@@ -128,6 +128,11 @@ PATIENT_DAY = pa.schema(
         _flag("is_harder_to_tolerate", "with a reported flare: harder to tolerate than usual?"),
         _flag("has_stopped_activities", "with a reported flare: stopped you doing things?"),
         _real("practice_min", units.MINUTE, "home practice logged, by the date it began"),
+        _real(
+            "vendor_difference_steps",
+            units.STEPS,
+            "a device's own daily total minus its minutes, where over 1 % off; reported, never counted",
+        ),
     ]
 )
 

@@ -2,7 +2,7 @@
 
 Dates are those of the zone the patient is enrolled in: a traveller's steps stay on
 the dates of home until an enrolment row says otherwise. A vendor's daily total is
-never used; :func:`vendor_disagreement` tells how far it is from its own minutes.
+never counted where the device tells minutes too; :func:`vendor_disagreement` tells how far it is from them.
 """
 
 from dataclasses import dataclass
@@ -51,6 +51,8 @@ class Activity:
     device: Texts
     quality: Texts
     values: dict[str, Floats]
+    #: A vendor's daily total minus the sum of its minutes where they disagree, else NaN.
+    vendor_difference: Floats
     #: The same minutes by the clock: rows of the table day_clock.
     by_clock: pa.Table
 
@@ -61,13 +63,14 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
     totals = {
         name: np.full(calendar.count, np.nan) for name in ("counted", "steps", "worn", "not_worn", *names)
     }
+    told = np.full((calendar.count, 2), np.nan)
     device = np.full(calendar.count, None, np.object_)
     by_clock: list[ClockDays] = []
     for low, high, minutes in chunks(con, calendar):
         by_clock.append(clock_days(calendar, low, minutes))
         for name, values in _totals(minutes).items():
             totals[name][low:high] = values
-        device[low:high] = minutes.devices
+        device[low:high], told[low:high] = minutes.devices, minutes.told
     worn, not_worn = totals["worn"], totals["not_worn"]
     quality = np.array(
         [
@@ -76,6 +79,7 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         ],
         np.object_,
     )
+    difference, is_reported = vendor_disagreement(*told.T)
     stands = np.array([reason is None for reason in quality], np.bool_)
     return Activity(
         steps=np.where(stands, totals["steps"], np.nan),
@@ -85,6 +89,7 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         device=device,
         quality=quality,
         values={name: np.where(stands, totals[name], np.nan) for name in names},
+        vendor_difference=np.where(is_reported, difference, np.nan),
         by_clock=day_clock.table(calendar, by_clock),
     )
 

@@ -186,6 +186,7 @@ def _patient_days(
             name: pa.array(values, PATIENT_DAY.field(name).type, from_pandas=True)
             for name, values in activity.values.items()
         },
+        "vendor_difference_steps": pa.array(activity.vendor_difference, from_pandas=True),
         "device_segment": pa.array([" ".join(parts) or None for parts in segments], pa.string()),
     }
     return pa.table([columns[name] for name in PATIENT_DAY.names], schema=PATIENT_DAY)

@@ -19,8 +19,11 @@ from analytics.features.statements import select
 
 LONGEST_DAY_MIN: Final = 1500
 QUARTER_MIN: Final = 15
-#: Patient-days at once: two devices each take about 300 MB.
-CHUNK_DAYS: Final = 12_000
+#: Patient-days at once: with two devices each and a sample a minute they take about 400 MB.
+CHUNK_DAYS: Final = 1_500
+#: A count over so long is a vendor's total of a day: where the device tells minutes too, it is compared with
+#: them and not counted.
+TOTAL_MIN: Final = 720
 _STEPS, _PULSE, _AWAKE, _ASLEEP, _DENIED = range(5)
 
 Array = NDArray[Any]
@@ -32,7 +35,8 @@ class Minutes:
 
     `steps` come quarter hour by quarter hour from the device that covers most worn
     minutes of it; `is_counted` where there is such a count, `is_fine` where it is of
-    that minute alone.
+    that minute alone. `told` has the sum of a device's minutes and its own total of the same time,
+    of several devices the two that lie furthest apart; NaN where no device has both.
     """
 
     steps: Array
@@ -41,6 +45,7 @@ class Minutes:
     is_worn: Array
     is_not_worn: Array
     is_asleep: Array
+    told: Array  # (rows, 2)
     devices: Array  # (rows,) names of the counting devices, joined by "+", or None
 
 
@@ -73,7 +78,9 @@ def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high:
     finally:
         con.unregister("wearing")
         con.unregister("chunk_patient")
-    pair, what, first, span, steps = (rows[name].to_numpy().astype(np.int64) for name in rows.column_names)
+    # minutes since 1970 fit 32 bits: there may be many samples a minute
+    pair, what, first, span, steps = (rows[name].to_numpy().astype(np.int32) for name in rows.column_names)
+    del rows
     order = _slots_last(pair, what, first, span, steps)
     pair, what, first, span, steps = (values[order] for values in (pair, what, first, span, steps))
     owner = np.searchsorted(patients, worn["patient"].to_numpy(zero_copy_only=False).astype(str))
@@ -111,7 +118,14 @@ def _merge(
     key = row * max(len(devices), 1) + pair
     is_there = np.zeros(count * max(len(devices), 1), np.bool_) if len(devices) < 64 else None
     tracks = np.unique(key) if is_there is None else _flagged(is_there, key)
-    at = np.searchsorted(tracks, key) * LONGEST_DAY_MIN + minute
+    track = np.searchsorted(tracks, key)
+    own, named = tracks // max(len(devices), 1), tracks % max(len(devices), 1)
+    is_total, sums = _totals_apart(len(tracks), track, minute, what == _STEPS, span >= TOTAL_MIN, steps)
+    if is_total.any():
+        track, minute, what, steps, span = (
+            values[~is_total] for values in (track, minute, what, steps, span)
+        )
+    at = track * LONGEST_DAY_MIN + minute
     shape = len(tracks), LONGEST_DAY_MIN
 
     def flags(chosen: Array) -> Array:
@@ -132,7 +146,6 @@ def _merge(
         asleep | flags(what == _AWAKE),
         flags(what == _DENIED),
     )
-    own, named = tracks // max(len(devices), 1), tracks % max(len(devices), 1)
     best = _best(count, own, counted, counting, counting & worn)
     chosen = np.repeat(best, QUARTER_MIN, axis=1)
     there, taken = chosen >= 0, (np.maximum(chosen, 0), np.arange(LONGEST_DAY_MIN)[None, :])
@@ -149,8 +162,42 @@ def _merge(
         is_worn=is_worn,
         is_not_worn=_any(count, own[judging], not_worn[judging]) & ~is_worn,
         is_asleep=_any(count, own, asleep),
+        told=_furthest(count, own, sums),
         devices=_names(best, named, devices),
     )
+
+
+def _totals_apart(
+    count: int, track: Array, minute: Array, is_step: Array, is_long: Array, steps: Array
+) -> tuple[Array, Array]:
+    """Which samples are of totals over minutes that their track tells, too; per track the sum of either.
+
+    A count over the hours in which nothing else came (a pedometer read again) is none.
+    """
+    is_total = is_step & is_long
+    sums = np.full((count, 2), np.nan)
+    if not is_total.any():
+        return is_total, sums
+    at = track * LONGEST_DAY_MIN + minute
+    is_covered = np.zeros(count * LONGEST_DAY_MIN, np.bool_)
+    is_covered[at[is_total]] = True
+    is_beside = is_step & ~is_long & is_covered[at]
+    has_both = np.bincount(track[is_beside], minlength=count) > QUARTER_MIN
+    for column, some in enumerate((is_beside, is_total)):
+        # shares of a total, spread over its minutes, are whole again
+        sums[:, column] = np.round(np.bincount(track[some], steps[some], count), 6)
+    sums[~has_both] = np.nan
+    return is_total & has_both[track], sums
+
+
+def _furthest(count: int, own: Array, sums: Array) -> Array:
+    """Of each row's tracks the sums that lie furthest apart; NaN where there are none."""
+    found = np.full((count, 2), np.nan)
+    apart = np.abs(sums[:, 1] - sums[:, 0])
+    some = np.flatnonzero(~np.isnan(apart))
+    some = some[np.argsort(apart[some], kind="stable")]
+    found[own[some]] = sums[some]
+    return found
 
 
 def _flagged(is_there: Array, key: Array) -> Array:

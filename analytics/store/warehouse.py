@@ -55,6 +55,8 @@ def connect(
     con.execute("set TimeZone = 'UTC'")
     con.execute(f"set threads = {int(threads)}")
     con.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+    # the system's page cache holds the files already, and for everybody
+    con.execute("set enable_external_file_cache = false")
     con.register("enrolment_rows", enrolment.select(ENROLMENT.names).cast(ENROLMENT))
     con.execute("create table enrolment as select * from enrolment_rows")
     con.unregister("enrolment_rows")

@@ -166,6 +166,33 @@ def test_a_vendors_total_is_compared_and_reported():
     assert is_reported.tolist() == [False, True, False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("total", "difference"), [(14_400, None), (14_500, None), (16_000, 1600), (9000, -5400)]
+)
+def test_a_vendors_daily_total_beside_minutes_is_reported_and_not_counted(tmp_path, total, difference):
+    rows = minutes(utc("2026-05-19T22:01"), [10] * 1439, "steps")
+    whole = {"start_utc": utc("2026-05-19T22:00"), "end_utc": utc("2026-05-20T22:00"), "steps": total}
+    got = day_of(tmp_path, {"step_count": [*rows, rows[0] | whole]})
+    assert got["steps"] == 14_390
+    assert got["vendor_difference_steps"] == (None if difference is None else difference + 10)
+    assert got["mvpa_min"] is not None
+
+
+def test_a_daily_total_without_minutes_is_no_disagreement(tmp_path):
+    rows = minutes(utc("2026-05-20T01:00"), [70] * 700, "bpm")
+    whole = minutes(utc("2026-05-19T22:00"), [0], "steps")[0]
+    whole |= {"end_utc": utc("2026-05-20T22:00"), "steps": 5000}
+    got = day_of(tmp_path, {"step_count": [whole], "heart_rate": rows})
+    assert (got["steps"], got["vendor_difference_steps"]) == (5000, None)
+
+
+def test_a_count_over_the_hours_without_minutes_is_no_daily_total(tmp_path):
+    rows = minutes(utc("2026-05-20T10:00"), [10] * 660, "steps")
+    missed = {"start_utc": utc("2026-05-19T22:00"), "end_utc": utc("2026-05-20T10:00"), "steps": 720}
+    got = day_of(tmp_path, {"step_count": [*rows, rows[0] | missed]})
+    assert (got["steps"], got["vendor_difference_steps"]) == (7320, None)
+
+
 def test_order_duplicates_and_file_splits_change_nothing(tmp_path):
     rng = np.random.default_rng(4)
     rows = minutes(utc("2026-05-19T20:00"), rng.poisson(8, 1700).tolist(), "steps")

@@ -16,7 +16,7 @@ VERIFIED = {
 }
 #: Columns that say how much there is, not how somebody is.
 COUNTS = {"day_minutes", "rr_count", "window_count", "coverage_pct", "ln_rmssd"}
-COUNTS |= {"rhythm_day_count", "sleep_pair_count", "l5_start_h", "m10_start_h"}
+COUNTS |= {"rhythm_day_count", "sleep_pair_count", "l5_start_h", "m10_start_h", "vendor_difference_steps"}
 
 
 @pytest.mark.parametrize("schema", [PATIENT_DAY, NIGHT, RHYTHM])
