@@ -54,10 +54,10 @@ MUTANTS = (
         "return None",
     ),
     Mutant(
-        "an acknowledgement calls nothing off and leaves the timers",
+        "an acknowledgement calls nothing off",
         "alerts/engine/lifecycle.py",
-        '_disarmed(alert),\n        status="acked"',
-        'alert,\n        status="acked"',
+        'return Change(after, "acknowledge", cancel="acknowledged")',
+        'return Change(after, "acknowledge")',
     ),
     Mutant(
         "no check at the time of sending",
@@ -161,6 +161,8 @@ def _fails(copy: Path, tests: tuple[str, ...]) -> bool:
 def main() -> int:
     """Run every mutant, say which live."""
     wanted = sys.argv[1:]
+    if not wanted and _fails(ROOT, TESTS):
+        raise SystemExit("the tests fail without any mutant")
     living = 0
     for mutant in MUTANTS:
         if wanted and not any(word in mutant.name for word in wanted):

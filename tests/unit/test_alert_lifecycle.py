@@ -89,8 +89,8 @@ def test_a_step_that_means_nobody_is_passed_over_and_said(journal, clock):
 def test_an_acknowledgement_stops_what_is_queued_and_what_would_come(journal, clock):
     name = breach(journal, clock)
     desk(journal).acknowledge(name, 1)
-    assert deliver(journal) == []
     assert journal.outbox.counts() == {"cancelled": 1}
+    assert deliver(journal) == []
     clock.forward(2 * HOUR)
     run_tick(journal)
     assert deliver(journal) == []
