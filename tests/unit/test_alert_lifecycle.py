@@ -341,3 +341,9 @@ def test_an_edited_row_of_the_audit_shows_and_an_erased_patient_does_not(journal
         assert audit.erase_subject(con, "patient", "p-1")
         assert audit.entries_of(con, name)[0].detail is None
         assert audit.first_fault(con) is None
+
+
+def test_what_one_worker_holds_no_other_gets(journal, clock):
+    breach(journal, clock)
+    assert journal.outbox.claim(None, "worker-1").messages
+    assert not journal.outbox.claim(None, "worker-2").messages
