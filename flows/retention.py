@@ -20,7 +20,6 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_snapshot import publish_snapshot
 from flows.sweeping import drop_snapshots, snapshots, sweep
-from ingest.lake.manifest import read_manifest, write_manifest
 
 NAME: Final = "retention.toml"
 #: Days each kind is kept; 0: for ever. Observation kinds may be named too.
@@ -108,15 +107,16 @@ def _forget_observations(
 ) -> dict[str, tuple[date, list[Path]]]:
     """Old compacted files by kind, taken out of the manifest: the limit and the files."""
     found: dict[str, tuple[date, list[Path]]] = {}
+    lake = clinic.lake
     for kind in KINDS:
         own = days.get(kind, days["observations"])
         limit = today - timedelta(days=own)
-        manifest = read_manifest(clinic.lake.root, kind)
+        manifest = lake.manifest(kind)
         old = {name: part for name, part in manifest.parts.items() if own and part.date < limit.isoformat()}
         if old:
             for name in old:
                 del manifest.parts[name]
-            write_manifest(clinic.lake.root, manifest)
+            lake.publish(manifest)
             found[kind] = limit, [clinic.lake.root / part.path for part in old.values()]
     return found
 

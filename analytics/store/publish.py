@@ -11,7 +11,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -127,8 +128,7 @@ def publish(
     """
     for folder in ("snapshots", "catalogs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(root):
         _forget_unshown(root)
         return _publish(
             root,
@@ -141,6 +141,14 @@ def publish(
             parts_root=parts_root or root,
             made_of=made_of,
         )
+
+
+@contextmanager
+def alone(root: Path) -> Generator[None]:
+    """Context in which nobody else publishes below `root`; waits for it."""
+    with (root / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _forget_unshown(root: Path) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from analytics.store.publish import CURRENT, files_of
+from analytics.store.publish import CURRENT, alone, files_of
 from devices.clock import to_utc
 from devices.durable import sync_folder
 
@@ -47,6 +47,13 @@ def expire(root: Path, before_utc: int) -> int:
     int
         Snapshots deleted.
     """
+    if not root.is_dir():
+        return 0
+    with alone(root):
+        return _expire(root, before_utc)
+
+
+def _expire(root: Path, before_utc: int) -> int:
     names, current = kept(root), current_name(root) or ""
     doomed = [
         name

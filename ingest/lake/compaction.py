@@ -128,7 +128,8 @@ def _delete_old(lake: Lake, manifest: Manifest, before_utc: int, held: Container
     old = [
         path for path, since in manifest.retired.items() if since <= before_utc and root / path not in held
     ]
-    doomed = [lake.root / path for path in old] + orphan_parts(lake, manifest)
+    orphans = [path for path in orphan_parts(lake, manifest) if path.resolve() not in held]
+    doomed = [lake.root / path for path in old] + orphans
     lake.remove(doomed)
     if old:
         for path in old:

@@ -16,10 +16,12 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import msgspec
@@ -36,10 +38,13 @@ from devices.clock import SECOND, system_clock
 from devices.observations import KINDS
 from flows import night_snapshot
 from flows.clinic import Clinic
+from flows.errors import UserError
 from flows.lake_command import compact_lake
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact
 from tests.fixtures_ingest import T0, one_of_each, write_enrolment
+
+Result = TypeVar("Result")
 
 READERS = 4
 ROUNDS = 3
@@ -76,13 +81,32 @@ def write(home: Path, every_s: float) -> None:
         while True:
             started = time.monotonic()
             generation = int(ledger.fact(GENERATION) or 0) + 1
-            with clinic.alone("the night shift"):
+            with _turn(clinic):
                 ledger.keep_fact(GENERATION, str(generation))
                 _observe(clinic, generation)
                 _compute(clinic, ledger, generation)
                 night_snapshot.Journal = _Alerts(generation)
                 night_snapshot.publish_now(clinic, system_clock)
             time.sleep(max(0.0, every_s - (time.monotonic() - started)))
+
+
+@contextmanager
+def _turn(clinic: Clinic) -> Generator[None]:
+    """The derived tables to ourselves, as soon as compaction lets go of them."""
+    with ExitStack() as stack:
+        _when_free(lambda: stack.enter_context(clinic.alone("the night shift")))
+        yield
+
+
+def _when_free(work: Callable[[], Result]) -> Result:
+    """Do what is refused while another process is at it."""
+    while True:
+        try:
+            return work()
+        except UserError as error:
+            if "another process is busy" not in str(error):
+                raise
+            time.sleep(0.02)
 
 
 def _observe(clinic: Clinic, generation: int) -> None:
@@ -128,7 +152,7 @@ def compact_again(home: Path, keep_s: float, said: Connection, *, is_control: bo
                 night_snapshot.Journal = _Alerts(int(ledger.fact(GENERATION) or 0))
             night_snapshot.publish_now(clinic, system_clock)
         else:
-            done = compact_lake(clinic, keep_us=int(keep_s * SECOND), clock=system_clock)
+            done = _when_free(lambda: compact_lake(clinic, keep_us=int(keep_s * SECOND), clock=system_clock))
         said.send((sum(one.parts_written for one in done), sum(one.files_deleted for one in done)))
         time.sleep(0.2)
 
@@ -136,7 +160,10 @@ def compact_again(home: Path, keep_s: float, said: Connection, *, is_control: bo
 def read(home: Path, said: Connection) -> None:
     """Read until told to end; says how often and what was wrong."""
     counts, faults, before = Counter[str](), list[str](), 0
-    while not said.poll():
+    is_last = False
+    while not is_last:
+        # the last look begins when everything else is over
+        is_last = said.poll()
         try:
             found = _look(Path(os.path.realpath(Clinic(home).current)))
         except Exception as error:  # noqa: BLE001 - any error a reader gets is what is counted
@@ -201,6 +228,7 @@ def run(
             assert writer.is_alive(), "the writer ended"
             assert time.monotonic() < deadline, "nothing was published"
             time.sleep(0.05)
+        first = clinic.current.resolve()
         ours, theirs = context.Pipe()
         compactor = start(compact_again, keep_s, theirs, is_control=is_control)
         pipes = [context.Pipe() for _ in range(READERS)]
@@ -212,6 +240,10 @@ def run(
             writer.join()
             writer = start(write, every_s)
         time.sleep(max(0.0, started + seconds - time.monotonic()))
+        while clinic.current.resolve() == first or not ours.poll():
+            assert writer.is_alive(), "the writer ended"
+            assert compactor.is_alive(), "compaction ended"
+            time.sleep(0.05)
         for pipe, _ in pipes:
             pipe.send("end")
         said = [pipe.recv() for pipe, _ in pipes]

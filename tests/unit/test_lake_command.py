@@ -1,5 +1,6 @@
 """`flarecast lake`: one command each, on a clinic's folder."""
 
+import shutil
 from datetime import date
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from flows.cli import main
 from flows.clinic import Clinic
 from flows.lake_command import compact_lake
 from ingest.lake.columns import Arrived, to_table
+from ingest.lake.compaction import compact
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.intake import Intake, Received
 from ingest.lake.manifest import manifest_path, read_manifest
@@ -80,6 +82,14 @@ def test_replaced_files_stay_until_no_snapshot_names_them(clinic):
     compact_lake(clinic, keep_us=DAY, clock=lambda: T0 + 5 * DAY)
     assert all(path.exists() for path in landed)
     assert query.run(first, question).to_pylist() == rows
+    # as retention does: in no manifest any more, but still named
+    named = next(path for path in clinic.lake.root.glob("data/step_count/*/*/*.parquet"))
+    stray = named.with_name("part-stray.parquet")
+    shutil.copy(named, stray)
+    compact(clinic.lake, clinic.enrolment(), clock=lambda: T0 + 5 * DAY, held={stray.resolve()})
+    assert stray.exists()
+    compact(clinic.lake, clinic.enrolment(), clock=lambda: T0 + 5 * DAY)
+    assert not stray.exists()
     nightly.run(clinic, night, night, clock=lambda: T0 + 5 * DAY)
     assert clinic.current.resolve() != first
     # the first one was handed out until half a day ago: it stays, and so do its files
