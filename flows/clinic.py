@@ -60,6 +60,11 @@ class Clinic:
         return self.home / "enrolment.csv"
 
     @property
+    def t_scores_path(self) -> Path:
+        """T-scores of PROMIS forms, if the site has loaded any."""
+        return self.home / "t_scores.csv"
+
+    @property
     def records_path(self) -> Path:
         """CSV of what the clinic wrote down about patients."""
         return self.home / "patient_record.csv"

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from analytics.errors import ScoringError
 from analytics.features import four_weeks
+from analytics.features.instruments import read_t_scores
 from analytics.store.ledger import Done, Ledger, Seen
 from analytics.store.partitions import Partition, by_partition, count_for, partitions
 from analytics.store.parts import Part, days_between
@@ -53,6 +55,7 @@ class Stock:
     context: pa.Table = field(repr=False)
     working: work_days.ByPatient = field(repr=False)
     problems: list[Problem]
+    t_scores: pa.Table | None = field(default=None, repr=False)
 
     @property
     def patients(self) -> set[str]:
@@ -81,7 +84,13 @@ def take_stock(clinic: Clinic, ledger: Ledger) -> Stock:
     zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in enrolment.rows}
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
     context, working = context_of(records, zones, FOREVER), work_days.by_patient(clinic)
-    return Stock(files, seen, rows, enrolment.table, frozenset(wrong), context, working, problems)
+    t_scores = None
+    if clinic.t_scores_path.exists():
+        try:
+            t_scores = read_t_scores(clinic.t_scores_path)
+        except (ScoringError, OSError, UnicodeDecodeError) as error:
+            problems.append(Problem("T-scores", f"{error}: its forms are not scored until it is corrected"))
+    return Stock(files, seen, rows, enrolment.table, frozenset(wrong), context, working, problems, t_scores)
 
 
 def unreadable(name: str, fault: str) -> Problem:

@@ -37,6 +37,7 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
     }
     with Journal(clinic.journal_path, clock) as journal:
         alerts = journal.to_table()
+    own_tables = {} if stock.t_scores is None else {"t_score": stock.t_scores}
     made_of = inventory.digest(
         [
             inventory.code_version("snapshot"),
@@ -45,6 +46,7 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
             *(p.relative_to(clinic.lake.root).as_posix() for own in files.values() for p in own),
             _content(alerts),
             _content(stock.enrolment),
+            *(_content(rows) for rows in own_tables.values()),
             str(clinic.is_synthetic),
         ]
     )
@@ -52,7 +54,7 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
         return 0
     publish.publish(
         clinic.published,
-        {"alerts": alerts},
+        {"alerts": alerts, **own_tables},
         files,
         clock=clock,
         enrolment=stock.enrolment,

@@ -9,9 +9,13 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import pyarrow as pa
 
 from analytics.errors import ScoringError
+from devices import units
+from devices.tables import field
 
 
 @dataclass(frozen=True)
@@ -102,39 +106,85 @@ def score(instrument: str, answers: Mapping[str, float]) -> Score:
     return Score(None, known.version, known.recall_days, reason)
 
 
-@dataclass(frozen=True)
-class TScores:
-    """T-scores of a PROMIS short form by raw sum; the table is the user's, none is shipped."""
+#: T-scores of PROMIS short forms by raw sum: the user's table, none is shipped.
+T_SCORE: Final = pa.schema(
+    [
+        field("form", pa.string(), units.NONE, "short form, as answers name their instrument"),
+        field("raw_sum", pa.int32(), units.SCORE, "sum of the answers, 1 to 5 each"),
+        field("t_score", pa.float64(), units.SCORE, "T-score: 50 is the mean of the reference population"),
+        field("standard_error", pa.float64(), units.SCORE, "its standard error"),
+        field("recall_days", pa.int32(), "d", "days the questions ask about; null: not told", nullable=True),
+    ],
+    metadata={"doc": "T-scores by raw sum, as loaded"},
+)
+#: Answers of a PROMIS item.
+T_LOW, T_HIGH = 1, 5
 
-    rows: dict[tuple[str, int], tuple[float, float]]
 
-    def t_score(self, form: str, raw_sum: int) -> tuple[float, float] | None:
-        """T-score and its standard error, None where the table has no such sum."""
-        return self.rows.get((form, raw_sum))
+def read_t_scores(path: Path) -> pa.Table:
+    """Rows of :data:`T_SCORE` of a CSV file with these columns; recall_days may be left out.
 
-
-def read_t_scores(path: Path) -> TScores:
-    """Table of a CSV file with the columns form, raw_sum, t_score, standard_error.
+    A form is whole: it has every sum from all its items answered 1 to all answered 5. How many items
+    it has follows from that.
 
     Raises
     ------
     ScoringError
-        With the line that cannot be used.
+        With the line, or the form, that cannot be used.
     """
-    rows: dict[tuple[str, int], tuple[float, float]] = {}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
     with path.open(newline="") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=2):
             try:
                 key = row["form"], int(row["raw_sum"])
-                values = float(row["t_score"]), float(row["standard_error"])
+                values = [float(row[name]) for name in ("t_score", "standard_error")]
+                recall = int(row["recall_days"]) if row.get("recall_days") else None
             except (KeyError, ValueError, TypeError) as error:
                 raise ScoringError(
-                    f"{path} line {number}: form, raw_sum, t_score and standard_error are needed"
+                    f"{path.name} line {number}: form, raw_sum, t_score and standard_error are needed"
                 ) from error
             if key in rows:
-                raise ScoringError(f"{path} line {number}: {key[0]} {key[1]} stands there twice")
-            rows[key] = values
-    return TScores(rows)
+                raise ScoringError(f"{path.name} line {number}: {key[0]} {key[1]} stands there twice")
+            rows[key] = dict(zip(T_SCORE.names, (*key, *values, recall), strict=True))
+    for form in {form for form, _ in rows}:
+        sums = sorted(total for own, total in rows if own == form)
+        if form in INSTRUMENTS:
+            raise ScoringError(f"{path.name}: {form} has a rule of its own")
+        if sums != list(range(sums[0], T_HIGH * sums[0] // T_LOW + 1)):
+            raise ScoringError(f"{path.name}: {form} lacks raw sums; a form of n items has n to 5 n")
+    return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=T_SCORE)
+
+
+#: Of two answers to an item on a date the later one.
+_LATEST: Final = """
+                select patient, (start_utc at time zone zone)::date as local_date, instrument, item, value
+                from observations_pro_answer
+                qualify row_number() over (
+                    partition by patient, (start_utc at time zone zone)::date, instrument, item
+                    order by start_utc desc, answer_id desc
+                ) = 1"""
+
+
+def t_score_statement() -> str:
+    """Select statement like :func:`score_statement`, of the forms of a table `t_score`."""
+    return f"""
+        select patient, local_date, instrument, if(answered = wanted and fits, t.t_score, null) as score,
+            f.recall_days, 'promis-t/1' as version,
+            case
+                when answered <> wanted then answered || ' of ' || wanted || ' items answered'
+                when not fits then 'an answer is not a whole number from {T_LOW} to {T_HIGH}'
+            end as quality
+        from (
+            select patient, local_date, instrument, count(*) as answered, sum(value) as total,
+                bool_and(value between {T_LOW} and {T_HIGH} and value = floor(value)) as fits
+            from ({_LATEST})
+            group by patient, local_date, instrument
+        )
+        join (
+            select form as instrument, min(raw_sum) as wanted, any_value(recall_days) as recall_days
+            from t_score group by form
+        ) f using (instrument)
+        left join t_score t on t.form = instrument and t.raw_sum = total"""
 
 
 def score_statement() -> str:
@@ -163,13 +213,7 @@ def score_statement() -> str:
                 bool_and(value between low and high and value = floor(value)) as fits,
                 any_value(low) as low, any_value(high) as high, any_value(wanted) as wanted,
                 any_value(rule) as rule, any_value(recall_days) as recall_days, any_value(version) as version
-            from (
-                select patient, (start_utc at time zone zone)::date as local_date, instrument, item, value
-                from observations_pro_answer
-                qualify row_number() over (
-                    partition by patient, (start_utc at time zone zone)::date, instrument, item
-                    order by start_utc desc, answer_id desc
-                ) = 1
+            from ({_LATEST}
             ) join (values {rules}) as rules(
                 instrument, item, low, high, wanted, rule, recall_days, version
             ) using (instrument, item)

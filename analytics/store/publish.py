@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import devices.tables
-from analytics.features.instruments import score_statement
+from analytics.features.instruments import score_statement, t_score_statement
 from analytics.store import warehouse
 from analytics.store.parts import Part
 from analytics.tables import SNAPSHOT, TABLES
@@ -78,8 +78,8 @@ VIEWS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
         ({score_statement()})""",
         "one score of one questionnaire and day",
         {
-            "instrument": "nrs: pain 0-10; mood: low mood 0-10; peg, phq-2, phq-8, phq-9, gad-7, pgic",
-            "score": "by the rule of that version; of nrs and mood the mean of the day's answers [{score}]",
+            "instrument": "nrs: pain 0-10; mood: low mood 0-10; a questionnaire, or a form of t_score",
+            "score": "by the rule of that version; of nrs and mood the mean of the day [{score}]",
             "recall_days": "days the questions ask about; 0: now [d]",
             "version": "version of the scoring rule",
             "quality": "why there is no score; null when it stands",
@@ -290,6 +290,8 @@ def _write_catalog(
             if {"patient_day", "night", "rhythm"} <= {*tables, *files} and (
                 name != "pro_scores" or enrolment is not None
             ):
+                if name == "pro_scores" and "t_score" in tables:
+                    statement = f"{statement} union all ({t_score_statement()})"
                 con.execute(f"create view {name} as {statement}")
                 _comment_on(con, "view", name, grain, docs | own_docs)
         con.execute("checkpoint")

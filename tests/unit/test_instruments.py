@@ -89,14 +89,51 @@ def test_the_snapshot_has_the_same_scores(tmp_path):
         assert (row["version"], row["recall_days"]) == (known.version, known.recall_days)
 
 
+FORM = "form,raw_sum,t_score,standard_error,recall_days\n" + "".join(
+    f"made-up-2,{total},{30.5 + total},2.5,7\n" for total in range(2, 11)
+)
+
+
 def test_t_scores_come_from_the_users_table(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("form,raw_sum,t_score,standard_error\nmade-up,4,40.5,2.5\nmade-up,5,44,2\n")
-    table = read_t_scores(path)
-    assert table.t_score("made-up", 4) == (40.5, 2.5)
-    assert table.t_score("made-up", 6) is None
-    for line, message in [("made-up,x,1,1", "line 4"), ("made-up,4,1,1", "twice"), ("made-up,7", "line 4")]:
-        bad = tmp_path / "bad.csv"
-        bad.write_text(path.read_text() + line + "\n")
+    path.write_text(FORM)
+    rows = read_t_scores(path).to_pylist()
+    assert [(row["raw_sum"], row["t_score"]) for row in rows] == [(n, 30.5 + n) for n in range(2, 11)]
+    bad = tmp_path / "bad.csv"
+    for line, message in [
+        ("made-up-2,x,1,1,", "bad.csv line 11"),
+        ("made-up-2,4,1,1,", "made-up-2 4 stands there twice"),
+        ("made-up-2,11", "line 11"),
+        ("made-up-2,12,1,1,", "made-up-2 lacks raw sums"),
+        ("phq-9,9,1,1,", "phq-9 has a rule of its own"),
+    ]:
+        bad.write_text(FORM + line + "\n")
         with pytest.raises(ScoringError, match=message):
             read_t_scores(bad)
+
+
+def test_t_scores_stand_among_the_scores(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(FORM)
+    said = {1: [3, 4], 2: [3], 3: [0, 4], 4: [2, 2.5], 5: [5, 5]}
+    usual = {"form_version": "1", "language": "en", "mode": "app", "respondent": "patient"}
+    rows = [
+        usual
+        | {"answer_id": f"{day}-{item}", "instrument": "made-up-2", "item": str(item), "value": float(value)}
+        | {"start_utc": utc(f"2026-05-{day:02}T10:00")}
+        for day, values in said.items()
+        for item, value in enumerate(values, start=1)
+    ]
+    files = {"pro_answer": write(tmp_path, "pro_answer", rows)}
+    tables = {name: schema.empty_table() for name, schema in TABLES.items()}
+    tables |= {"t_score": read_t_scores(path)}
+    current = publish.publish(tmp_path, tables, files, clock=lambda: 1, enrolment=enrolment({}))
+    found = query.run(current, "select * from pro_scores order by local_date").to_pylist()
+    no_item = "an answer is not a whole number from 1 to 5"
+    assert [(row["score"], row["recall_days"], row["quality"]) for row in found] == [
+        (37.5, 7, None),
+        (None, 7, "1 of 2 items answered"),
+        (None, 7, no_item),
+        (None, 7, no_item),
+        (40.5, 7, None),
+    ]

@@ -317,3 +317,15 @@ def test_a_snapshot_names_its_files_and_they_stay(done: Clinic) -> None:
 
 def without(tables: dict[str, Any], patients: set[str]) -> dict[str, Any]:
     return {name: [row for row in rows if row["patient"] not in patients] for name, rows in tables.items()}
+
+
+def test_t_scores_of_the_site_are_published_and_a_wrong_table_is_named(clinic: Clinic):
+    table = "form,raw_sum,t_score,standard_error\n" + "".join(f"made-up-1,{n},{n},1\n" for n in range(1, 6))
+    clinic.t_scores_path.write_text(table)
+    assert not last_nights(clinic).problems
+    assert query.run(clinic.current, "select count(*) as n from t_score").to_pylist() == [{"n": 5}]
+    clinic.t_scores_path.write_text(table + "made-up-1,9,9,1\n")
+    report = last_nights(clinic)
+    assert [(one.where, "lacks raw sums" in one.what) for one in report.problems] == [("T-scores", True)]
+    tables = query.run(clinic.current, "select table_name from duckdb_tables()")["table_name"].to_pylist()
+    assert "t_score" not in tables
