@@ -18,6 +18,7 @@ VARIABLES = {
     "FLARECAST_LAKE_URL": "lake on S3-compatible storage: s3://bucket/prefix; AWS_* say who asks",
     "FLARECAST_SNAPSHOT_URL": "where the nightly run also publishes: s3://bucket/prefix",
     "FLARECAST_S3_ENDPOINT": "its address where it is not Amazon's: https://host",
+    "FLARECAST_PREFECT_DATABASE": "history of runs on PostgreSQL: postgresql+asyncpg://user:password@host/name",
     "PREFECT_API_URL": "Prefect server; nightly runs as a flow there when set",
 }
 
@@ -36,6 +37,7 @@ class Settings:
     backup: Path | None = None
     lake: "Place | None" = None
     snapshots: "Place | None" = None
+    prefect_database: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def from_environment() -> Settings:
         lake=lake_place(),
         backup=Path(os.environ["FLARECAST_BACKUP"]) if os.environ.get("FLARECAST_BACKUP") else None,
         snapshots=snapshot_place(),
+        prefect_database=_prefect_database(os.environ.get("FLARECAST_PREFECT_DATABASE") or None),
         partitions=_partitions(os.environ.get("FLARECAST_PARTITIONS") or None),
     )
 
@@ -115,6 +118,12 @@ def _partitions(text: str | None) -> int | None:
     if text is not None and text not in ("8", "16", "32"):
         raise UserError(f"FLARECAST_PARTITIONS is {text!r}, not 8, 16 or 32")
     return None if text is None else int(text)
+
+
+def _prefect_database(url: str | None) -> str | None:
+    if url is not None and not url.startswith("postgresql+asyncpg://"):
+        raise UserError("FLARECAST_PREFECT_DATABASE is not postgresql+asyncpg://user:password@host/name")
+    return url
 
 
 def _default_home() -> str:
@@ -133,6 +142,8 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
         "FLARECAST_WEBHOOK_SECRET": settings.webhook_secret,
         "FLARECAST_LAKE_URL": settings.lake.url if settings.lake else None,
         "FLARECAST_SNAPSHOT_URL": settings.snapshots.url if settings.snapshots else None,
+        "PREFECT_API_DATABASE_CONNECTION_URL": settings.prefect_database
+        or env.get("PREFECT_API_DATABASE_CONNECTION_URL"),
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_HOME": str(prefect_home) if prefect_home else env.get("PREFECT_HOME"),
     }

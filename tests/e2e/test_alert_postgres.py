@@ -3,9 +3,12 @@
 import glob
 import os
 import pwd
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +28,10 @@ def as_postgres(command, **more):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pg")
-    for part in (folder, *folder.parents):
-        if part.stat().st_uid == os.getuid() and part != part.parent and str(part).startswith("/tmp/"):
-            part.chmod(0o755)
+def server():
+    # not below pytest's own folder: that is for its user alone, and the server is another one
+    folder = Path(tempfile.mkdtemp(prefix="flarecast-pg-"))
+    folder.chmod(0o755)
     data = folder / "data"
     data.mkdir()
     if os.getuid() == 0:
@@ -45,6 +47,7 @@ def server(tmp_path_factory):
     as_postgres([*control, "-o", options, "-l", str(data / "log"), "start"])
     yield f"postgresql+psycopg://flarecast@127.0.0.1:{port}/postgres"
     as_postgres([*control, "-m", "immediate", "stop"])
+    shutil.rmtree(folder)
 
 
 def test_a_breach_is_told_acknowledged_and_audited(server):
