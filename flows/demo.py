@@ -70,6 +70,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
     summary["last_alert"] = last_alert(clinic, told)
     summary |= demo_alerts.answer(clinic, secret, first, last, patients=people)
+    summary["shadow"] = demo_model.shadow_progress(clinic.current)
     summary["model"] = demo_model.fit_synthetic_year(clinic.home / "synthetic-year")
     summary["seconds"] = round(time.monotonic() - started, 1)
     print(json.dumps(summary) if as_json else demo_summary.in_words(summary))

@@ -10,6 +10,7 @@ from devices.clock import system_clock
 from devices.sim.flares import simulate_flares
 from flows.model_command import fit_version
 from flows.model_registry import ModelRegistry
+from flows.shadow import shadow_of
 
 PEOPLE, DAYS = 400, 365
 #: One whose gates pass: of the years 3, 4 and 5 of 400 people two pass, one asks for more validation.
@@ -39,10 +40,18 @@ def fit_synthetic_year(folder: Path) -> dict[str, Any]:
     }
 
 
-def in_words(model: dict[str, Any]) -> list[str]:
+def shadow_progress(current: Path) -> dict[str, Any] | None:
+    """How far the clinic's own shadow is on its way to a fit, as `flarecast risk progress` says it."""
+    found = shadow_of(current)
+    return found and found.to_json() | {"said": found.words()[0]}
+
+
+def in_words(model: dict[str, Any], shadow: dict[str, Any] | None) -> list[str]:
     """The same for a person."""
     words = {"pass": "gates passed, approved", "fail": "gates failed", "wait": "extend validation"}
+    said = shadow["said"] if shadow else "nobody has been scored yet"
     return [
+        f"shadow    {said}",
         f"model     SYNTHETIC year of {model['people']} others: {model['train_onsets']} onsets to fit on, "
         f"{model['validation_onsets']} to judge by; {words[model['verdict']]}",
         f"card      {model['card']}",

@@ -105,7 +105,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         *summary["desk"],
         f"snapshot  {summary['snapshot']}",
         f"page      {summary['page']}",
-        *demo_model.in_words(summary["model"]),
+        *demo_model.in_words(summary["model"], summary["shadow"]),
         f"{summary['seconds']} s",
     ]
     return "\n".join(lines)

@@ -34,7 +34,9 @@ class Shadow:
         own = self.progress
         needed = "enough to fit a model of this site's own"
         if own.needed:
-            when = f", expected on {own.expected}" if own.expected else ""
+            when = (
+                f", expected on {own.expected}" if own.expected else ", no date yet: no onset in eight weeks"
+            )
             needed = f"{own.needed} needed for the next stage of fitting{when}"
         return [
             f"{own.onsets} onsets so far ({own.per_week:.1f} a week); {needed}.",

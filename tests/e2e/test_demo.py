@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from devices.observations import KINDS
+from flows.demo_summary import in_words
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -92,6 +93,24 @@ def test_one_patient_can_be_recomputed_without_touching_the_rest(demo: dict[str,
     assert report["written"] == 0, "the same input gives the same rows"
     assert report["patients"] == 1
     assert report["feature_days"] >= 1, "they were computed, not skipped"
+
+
+def test_the_shadow_says_how_far_it_is_beside_the_model_that_was_fitted(demo: dict[str, Any]) -> None:
+    done = flarecast("risk", "progress", "--home", demo["home"], "--json")
+    assert done.returncode == 0, done.stderr
+    told = dict(demo["shadow"])
+    said = told.pop("said")
+    assert told == json.loads(done.stdout), "the demo says what the command says"
+    with duckdb.connect(demo["snapshot"], read_only=True) as con:
+        onsets = con.execute(
+            "select distinct patient, last_onset_date from flare_risk where last_onset_date is not null"
+        ).fetchall()
+    assert len(onsets) == told["onsets"]
+    assert said.startswith(f"{told['onsets']} onsets so far")
+    assert (f"expected on {told['expected']}" if told["expected"] else "no date yet") in said
+    lines = in_words(demo).splitlines()
+    at = lines.index(f"shadow    {said}")
+    assert lines[at + 1].startswith("model     SYNTHETIC year")
 
 
 def test_sql_runs_on_the_published_snapshot(demo: dict[str, Any]) -> None:
