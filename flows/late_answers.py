@@ -17,6 +17,7 @@ from alerts.rules.rule import ItemRule
 from devices.clock import from_utc, to_utc
 from devices.observations import ProAnswer
 from flows.clinic import Clinic
+from ingest.lake.enrolment import read_enrolment_leniently
 
 #: Answers given within so long are offered again.
 RECENT: Final = timedelta(days=30)
@@ -32,7 +33,7 @@ def late_answers(clinic: Clinic, pack: RulePack, now: int) -> list[Answer]:
     is_recent = pc.field("start_utc") >= from_utc(now) - RECENT
     is_asked = pc.field("instrument").isin(sorted({instrument for instrument, _ in wanted}))
     rows = ds.dataset(files, format="parquet").to_table(columns=_COLUMNS, filter=is_recent & is_asked)
-    enrolment = clinic.enrolment()
+    enrolment = read_enrolment_leniently(clinic.enrolment_path)[0]
     found: list[Answer] = []
     for row in rows.to_pylist():
         at = to_utc(row["start_utc"])

@@ -13,6 +13,7 @@ from devices.clock import Clock
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.late_answers import late_answers
+from flows.patient_states import surroundings_by_night
 from flows.rules_in_force import check_approved
 from flows.site_rules import site_pack
 
@@ -25,12 +26,13 @@ class Judge:
         self._pack, self._pathways = site_pack(clinic), site_pathways(clinic)
         check_approved(journal, self._pack)
         self._known = contraindications(clinic, clock())
+        self._around = surroundings_by_night(clinic, clock())
         self._late = late_answers(clinic, self._pack, clock())
 
     def night(self, day: date, tables: Mapping[str, pa.Table]) -> NightAlerts:
         """Judge a night in one transaction; the same night again changes nothing."""
         with self._journal.transaction():
-            night = run_night(self._journal, self._pack, day, tables)
+            night = run_night(self._journal, self._pack, day, tables, self._around(day))
             # each once, by its id: those that came live are passed over
             night.opened += judge_answers(self._journal, self._pack, self._late)
             attach(self._journal, self._pathways, lambda who: self._known.get(who, {}), self._clock())

@@ -10,7 +10,7 @@ import pyarrow as pa
 from analytics.risk.context import CONTEXT, HEART_MEDICATION, SEGMENTS, SUSPENDS
 from devices.clock import from_utc, local_date
 from flows.clinic import Clinic
-from ingest.lake.records import PatientRecord, read_records
+from ingest.lake.records import PatientRecord, latest_versions, read_records
 
 #: State of a patient -> what it is to scoring.
 _STATES: Final = {"paused": "paused", "admitted": "admitted", "on-holiday": "travel"}
@@ -32,12 +32,8 @@ def patient_context(clinic: Clinic, *, known_utc: int = FOREVER) -> pa.Table:
 
 def context_of(records: Iterable[PatientRecord], zones: dict[str, ZoneInfo], known_utc: int) -> pa.Table:
     """Context of patients with a zone; records of others bear on nobody's scores."""
-    latest: dict[str, PatientRecord] = {}
-    for one in sorted(records, key=lambda one: one.recorded_utc):
-        if one.recorded_utc <= known_utc:
-            latest[one.record] = one
     rows: list[dict[str, Any]] = []
-    for one in sorted(latest.values(), key=lambda one: one.record):
+    for one in sorted(latest_versions(records, known_utc), key=lambda one: one.record):
         about, zone = _about(one), zones.get(one.patient)
         if about is None or zone is None:
             continue

@@ -43,9 +43,9 @@ class ContextNote(_Payload, frozen=True, omit_defaults=True):
 
 
 class Status(_Payload, frozen=True):
-    """Whether the patient is monitored."""
+    """Whether the patient is monitored, and whether data can be expected."""
 
-    status: Literal["active", "paused", "admitted", "on-holiday", "withdrawn"]
+    status: Literal["active", "paused", "admitted", "on-holiday", "device-in-post", "withdrawn"]
 
 
 class Consent(_Payload, frozen=True):
@@ -157,15 +157,20 @@ class PatientRecord(msgspec.Struct, frozen=True):
 COLUMNS: Final = PatientRecord.__struct_fields__
 
 
-def as_of(records: Iterable[PatientRecord], *, valid_utc: int, known_utc: int) -> list[PatientRecord]:
-    """What was known at one instant to hold at another."""
+def latest_versions(records: Iterable[PatientRecord], known_utc: int) -> list[PatientRecord]:
+    """Of each record the last row written down by an instant."""
     latest: dict[str, PatientRecord] = {}
     for one in sorted(records, key=lambda one: one.recorded_utc):
         if one.recorded_utc <= known_utc:
             latest[one.record] = one
+    return list(latest.values())
+
+
+def as_of(records: Iterable[PatientRecord], *, valid_utc: int, known_utc: int) -> list[PatientRecord]:
+    """What was known at one instant to hold at another."""
     return [
         one
-        for one in latest.values()
+        for one in latest_versions(records, known_utc)
         if one.valid_from_utc <= valid_utc and (one.valid_to_utc is None or valid_utc < one.valid_to_utc)
     ]
 

@@ -1,0 +1,43 @@
+"""What a night's rules are told of the patients beside their numbers: states as written down, and sites."""
+
+import json
+from collections.abc import Callable
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from alerts.engine.night import Surroundings
+from devices.clock import local_date
+from flows.clinic import Clinic
+from ingest.lake.enrolment import read_enrolment_leniently
+from ingest.lake.records import latest_versions, read_records
+
+#: What a patient is of whom nothing else is written down.
+ACTIVE = "active"
+
+
+def surroundings_by_night(clinic: Clinic, known_utc: int) -> Callable[[date], Surroundings]:
+    """Local date -> states and sites of the patients, of what was known at an instant.
+
+    A state holds on every date it touches by the clock of the patient's home; of several the one that
+    began last. A patient who is away for part of a day owes nothing for it.
+    """
+    if not clinic.enrolment_path.exists():
+        return lambda _: Surroundings()
+    rows = read_enrolment_leniently(clinic.enrolment_path)[0].rows
+    zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in rows}
+    sites: dict[str, str] = {row.patient: row.site for row in rows}
+    records = read_records(clinic.records_path) if clinic.records_path.exists() else []
+    spans: list[tuple[str, date, date, str]] = []
+    for one in sorted(latest_versions(records, known_utc), key=lambda one: one.valid_from_utc):
+        zone = zones.get(one.patient)
+        if one.kind == "status" and zone is not None:
+            end = date.max if one.valid_to_utc is None else local_date(one.valid_to_utc - 1, zone)
+            status = json.loads(one.payload)["status"]
+            spans.append((one.patient, local_date(one.valid_from_utc, zone), end, status))
+
+    def of_night(day: date) -> Surroundings:
+        held = {patient: status for patient, first, last, status in spans if first <= day <= last}
+        away = {patient: status for patient, status in held.items() if status != ACTIVE}
+        return Surroundings(statuses=away, sites=sites)
+
+    return of_night
