@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ class Measured:
     peak_mib: float
 
 
-def apart(function: Callable[..., Any], *arguments: object) -> Measured:
-    """Call a module's function with texts as arguments, in a process of its own."""
+def apart(
+    function: Callable[..., Any], *arguments: object, settings: Mapping[str, str] | None = None
+) -> Measured:
+    """Call a module's function with texts as arguments, in a process with `settings` in its environment."""
     command = [sys.executable, "-m", "bench.apart", function.__module__, function.__name__]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(settings or {})
     done = subprocess.run(
         [*command, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True, env=environment
     )

@@ -109,6 +109,26 @@ def hrv_night(bench: Bench) -> list[Result]:
     ]
 
 
+@case
+def hrv_start(bench: Bench) -> list[Result]:
+    """First HRV of a process: compiled anew, and from numba's cache on disk."""
+    with TemporaryDirectory() as folder:
+        anew, cached, again = (
+            apart(_first_window, settings={"NUMBA_CACHE_DIR": folder}).cpu_s for _ in range(3)
+        )
+    cached = min(cached, again)
+    return [
+        Result("hrv_start.compiled", anew, "s", None, None, 1),
+        Result("hrv_start.cached", cached, "s", cached / anew, "compiled anew", 2),
+    ]
+
+
+def _first_window() -> int:
+    rr = (900 + np.arange(400) % 7).astype(np.uint16)
+    ends = np.cumsum(rr.astype(np.int64)) * 1000
+    return int(hrv.windows(rr, ends, np.arange(len(rr)) == 0, start_us=0).is_kept.sum())
+
+
 #: Intervals of one recording in the scan: what an analyst asks the time domain of.
 _SCANNED: Final = 1_000_000
 
