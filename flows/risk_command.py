@@ -5,12 +5,14 @@ Everything is read from the published snapshot: what is explained is what was sh
 
 import json
 import math
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -19,14 +21,16 @@ from analytics.risk import set_based
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import COLUMNS, make_panel
-from analytics.risk.scales import DEFAULT_SCALES, LEAST_DAYS, LEAST_PATIENTS, estimate_scales
+from analytics.risk.scales import DEFAULT_SCALES, LEAST_DAYS, LEAST_PATIENTS, Scales, estimate_scales
 from analytics.risk.status import OK, SCORED
 from analytics.risk.type_one import HIGHEST, NOMINAL, type_one
 from analytics.store import query
+from devices.clock import system_clock
 from devices.errors import IdError
 from devices.ids import check_id
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.model_registry import ModelRegistry
 from flows.patient_context import patient_context
 from flows.shadow import shadow_of
 from flows.site_scales import keep_scales, scales_of
@@ -150,8 +154,8 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
         "context": patient_context(clinic),
     }
     with duckdb.connect() as con:
-        model = _model(published)
-        scales = scales_of(clinic, model.scales_version)
+        model, scales = _in_force(clinic, published, inputs["before"])
+        inputs["baseline"] = _against(con, inputs, model, scales)
         try:
             found = set_based.night(con, day, inputs, model=model, scales=scales)
         except duckdb.BinderException as error:
@@ -165,13 +169,33 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
     return int(worst > TOLERANCE)
 
 
-def _model(published: pa.Table) -> Model:
+def _in_force(clinic: Clinic, published: pa.Table, before: pa.Table) -> tuple[Model, Scales]:
+    """Model and spreads of a published night; whether it could alert then is told by its rows."""
     versions = set(published["model_version"].to_pylist())
-    if versions != {SHIPPED.version}:
-        raise UserError(
-            f"scored by {', '.join(sorted(versions))}: only {SHIPPED.version} can be checked here"
-        )
-    return SHIPPED
+    earlier = set(before["model_version"].to_pylist()) - versions
+    if len(versions) > 1 or earlier:
+        said = ", ".join(sorted(versions | earlier))
+        raise UserError(f"this night and the one before were scored by {said}: check the next night")
+    (version,) = versions
+    if version == SHIPPED.version:
+        return SHIPPED, scales_of(clinic, SHIPPED.scales_version)
+    own = ModelRegistry(clinic.home, system_clock).read(version)
+    standing = "approved" if OK in published["status"].to_pylist() else "fitted"
+    return replace(own.model, standing=standing), own.scales
+
+
+def _against(
+    con: duckdb.DuckDBPyConnection, inputs: dict[str, pa.Table], model: Model, scales: Scales
+) -> pa.Table:
+    """z of the days before by the spreads in force: a fortnight long some were published by those before."""
+    known = inputs["baseline"]
+    is_of_others = pc.not_equal(known["scales_version"], scales.version)  # pyright: ignore
+    days = sorted(set(known.filter(is_of_others)["local_date"].to_pylist()))
+    own = known.filter(pc.invert(is_of_others)).select(["patient", "local_date", "metric", "z"])  # pyright: ignore
+    if not days:
+        return own
+    anew = set_based.deviations(con, days, inputs, model=model, scales=scales).cast(own.schema)
+    return pa.concat_tables([own, anew])
 
 
 def _difference(published: pa.Table, found: pa.Table) -> tuple[float, str | None]:

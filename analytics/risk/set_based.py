@@ -5,7 +5,7 @@ A second reading of the definitions, statement by statement, for whoever checks 
 kernel: it also labels, fits and backtests whole pasts, and there is one code for all of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -59,11 +59,7 @@ def night(
     dict of str to Table
         ``deviation``, ``label``, ``feature`` and ``risk``; columns in the head of each statement.
     """
-    tables = dict(inputs) | _parameters(model, scales) | _context(inputs["context"])
-    for name, rows in tables.items():
-        con.register(f"{name}_rows", rows)
-        con.execute(f"create or replace temp table {name} as from {name}_rows")
-        con.unregister(f"{name}_rows")
+    _place(con, dict(inputs) | _parameters(model, scales) | _context(inputs["context"]))
     arguments: dict[str, Any] = {
         "today": today,
         "rate_prior": model.rate_prior,
@@ -76,6 +72,41 @@ def night(
         con.execute(f"create or replace temp table {table} as {text}", used)
         found[table] = con.sql(f"from {table}").to_arrow_table()
     return found
+
+
+def deviations(
+    con: duckdb.DuckDBPyConnection,
+    days: Iterable[date],
+    inputs: Mapping[str, pa.Table],
+    *,
+    model: Model,
+    scales: Scales,
+) -> pa.Table:
+    """z of local dates against these spreads, for ``baseline`` where others were in force.
+
+    Parameters
+    ----------
+    inputs : mapping of str to Table
+        ``patient_day`` (36 days up to each of `days`) and ``context``.
+
+    Returns
+    -------
+    Table
+        patient, local_date, metric, z; a row per patient, date and metric.
+    """
+    _place(
+        con, {"patient_day": inputs["patient_day"]} | _parameters(model, scales) | _context(inputs["context"])
+    )
+    text = f"select patient, $today::date as local_date, metric, z from ({statement('select_deviation')})"
+    return pa.concat_tables([con.sql(text, params={"today": day}).to_arrow_table() for day in days])
+
+
+def _place(con: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> None:
+    """Make temporary tables of rows, over those of the same names."""
+    for name, rows in tables.items():
+        con.register(f"{name}_rows", rows)
+        con.execute(f"create or replace temp table {name} as from {name}_rows")
+        con.unregister(f"{name}_rows")
 
 
 def _parameters(model: Model, scales: Scales) -> dict[str, pa.Table]:
