@@ -1,6 +1,6 @@
 """The demo's model: fitted on a SYNTHETIC year, through its gates, approved; apart from the demo's clinic.
 
-Its own patients have sixty days and a handful of onsets: there the risk stays a shadow, as at any new site.
+Its own patients have sixty days and too few onsets: there the risk stays a shadow, as at any new site.
 """
 
 from pathlib import Path
