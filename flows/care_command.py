@@ -53,7 +53,7 @@ def run_care(home: Path, arguments: argparse.Namespace) -> int:
         return run_measure(arguments)
     if not home.is_dir():
         raise UserError(f"no clinic folder at {home}: set --home or FLARECAST_HOME")
-    with Journal(clinic.journal_path, system_clock) as journal:
+    with Journal(clinic.alert_store, system_clock) as journal:
         if arguments.action == "preview":
             from flows.preview_command import run_preview
 

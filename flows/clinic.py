@@ -96,8 +96,21 @@ class Clinic:
 
     @property
     def journal_path(self) -> Path:
-        """The alert journal."""
+        """The alert journal where it is a file."""
         return self.home / "alerts.sqlite"
+
+    @property
+    def alert_store(self) -> Path | str:
+        """The alert journal: its file, or the URL of the database set up for it.
+
+        SYNTHETIC people keep to their own folder, whatever the settings say.
+        """
+        return self.journal_path if self.is_synthetic else settings.alert_store() or self.journal_path
+
+    def has_alert_store(self) -> bool:
+        """Whether anything has been written there, or it is a database that is to be asked."""
+        store = self.alert_store
+        return isinstance(store, str) or store.exists()
 
     @property
     def is_synthetic(self) -> bool:

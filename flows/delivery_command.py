@@ -30,7 +30,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
     clinic = Clinic(home)
     pack = site_pack(clinic)
     worker = Worker(
-        lambda: Journal(clinic.journal_path, system_clock),
+        lambda: Journal(clinic.alert_store, system_clock),
         channels,
         system_clock,
         name=name,

@@ -79,7 +79,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
 
 def last_alert(clinic: Clinic, told: set[str]) -> dict[str, Any] | None:
     """The latest alert of the example rule among those told, as the console opens it by its reference."""
-    with Journal(clinic.journal_path, system_clock) as journal:
+    with Journal(clinic.alert_store, system_clock) as journal:
         alerts = journal.to_table().to_pylist()
     ours = [alert for alert in alerts if alert["alert"] in told and alert["rule"] == EXAMPLE_RULE]
     if not ours:

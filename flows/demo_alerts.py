@@ -28,7 +28,7 @@ def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: in
     """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
     pack = site_pack(clinic)
     lines: list[str] = []
-    with Journal(clinic.journal_path, system_clock) as journal:
+    with Journal(clinic.alert_store, system_clock) as journal:
         with journal.transaction() as con:
             for name, role in STAFF.items():
                 con.execute(staff.insert().values(staff=name, zone="Europe/Berlin", since_utc=system_clock()))
@@ -45,7 +45,7 @@ def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: in
             f"five days later, by a clock set ahead: {len(escalated)} nobody answered went on to "
             + ", ".join(sorted(set(escalated)))
         )
-    with Journal(clinic.journal_path, system_clock) as journal, journal.transaction() as con:
+    with Journal(clinic.alert_store, system_clock) as journal, journal.transaction() as con:
         found = alerts.select(con)
     end = event_time(last + timedelta(days=1))
     own = [one for one in found if one.night is not None]
@@ -60,7 +60,7 @@ def _wait(clinic: Clinic, secret: str) -> list[str]:
     def later() -> int:
         return system_clock() + LATER
 
-    with Receiver(secret, clock=later) as receiver, Journal(clinic.journal_path, later) as journal:
+    with Receiver(secret, clock=later) as receiver, Journal(clinic.alert_store, later) as journal:
         tick(journal, site_pack(clinic), later())
         deliver_due(journal, [Webhook(receiver.url, secret, ["127.0.0.1", "localhost"])], later)
         return [m.body["data"]["recipient"] for m in receiver.received if m.body["type"] == "alert.escalated"]

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from alerts.errors import JournalError
+from alerts.store.database import Database
 from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_utc
 from devices.observations import KINDS
 from flows import watch
@@ -81,7 +83,13 @@ def _night(clinic: Clinic, now: int) -> Findings:
 
 def _journal(clinic: Clinic) -> Findings:
     """The alert journal: a file that is none, or is damaged."""
-    path = clinic.journal_path
+    path = clinic.alert_store
+    if isinstance(path, str):
+        try:
+            Database(path).close()
+        except JournalError as fault:
+            yield "alerts", f"{fault}: alerts are not judged without it"
+        return
     if not path.exists():
         return
     try:

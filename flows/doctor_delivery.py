@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from alerts.delivery.channels.settings import NAME
-from alerts.errors import AlertsError
+from alerts.errors import AlertsError, JournalError
+from alerts.store.database import Database
 from devices.clock import HOUR, MINUTE
 from flows import settings
 from flows.channels import fallback_of, from_settings
@@ -40,18 +43,25 @@ def delivery(clinic: Clinic, now: int) -> Iterator[tuple[str, str]]:
         return
     if channels and not has_fallback:
         yield "alerts", f"nobody is told of dead letters: add [dead_letters] to {clinic.home / NAME}"
-    for channel, count, since in _rows(clinic.journal_path, _WAITING, {"limit": now - WAITING}):
+    for channel, count, since in _rows(clinic.alert_store, _WAITING, {"limit": now - WAITING}):
         hours = f"{count} messages by {channel} are due for {(now - since) / HOUR:.1f} h"
         known = f"is `flarecast alerts worker` running? try `flarecast alerts test-channel {channel}`"
         yield "alerts", f"{hours}: {known if channel in channels else 'no such channel is set up'}"
-    for channel, count in _rows(clinic.journal_path, _DEAD, {}):
+    for channel, count in _rows(clinic.alert_store, _DEAD, {}):
         yield (
             "alerts",
             f"{count} dead letter by {channel}, the last way there was: call whom it was for, then repair",
         )
 
 
-def _rows(path: Path, query: str, given: dict[str, Any]) -> list[Any]:
+def _rows(path: Path | str, query: str, given: dict[str, Any]) -> list[Any]:
+    if isinstance(path, str):
+        try:
+            with Database(path) as database, database.transaction() as con:
+                return list(con.execute(sa.text(query), given))
+        except JournalError:
+            # that it cannot be opened is said by the doctor already
+            return []
     if not path.exists():
         return []
     try:

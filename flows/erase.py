@@ -98,9 +98,10 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         stock = night_plan.take_stock(clinic, ledger)
         restamp(ledger, before, stock, current)
         restamp_scores(ledger, stock, scored)
-        with Journal(clinic.journal_path, clock) as journal, journal.transaction() as con:
+        with Journal(clinic.alert_store, clock) as journal, journal.transaction() as con:
             receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor)
-        _forget_pages(clinic.journal_path)
+        if isinstance(clinic.alert_store, Path):
+            _forget_pages(clinic.alert_store)
         publish_snapshot(clinic, ledger, stock, clock)
         receipt.snapshots = drop_snapshots(clinic, snapshots(clinic))
         sweep(clinic, ledger)
@@ -109,7 +110,7 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     receipt.gateways_pending = sorted({one.name for one in gateways})
     receipt.models = _models(clinic)
     receipt.left = search(clinic, patient, devices, gateways)
-    with Journal(clinic.journal_path, clock) as journal:
+    with Journal(clinic.alert_store, clock) as journal:
         receipt.is_chain_whole = journal.first_audit_fault() is None
     replace_file(
         clinic.home / "erasures" / f"{receipt.reference}.json",

@@ -99,7 +99,7 @@ def run_live(home: Path, broker: BrokerAddress, *, name: str) -> int:
         raise UserError(
             "no live rule is in force: say in channels.toml who answers at all hours ([staffed_response])"
         )
-    with Journal(clinic.journal_path, system_clock) as journal:
+    with Journal(clinic.alert_store, system_clock) as journal:
         judge = LiveJudge(clinic, journal, pack, system_clock)
         enrolment = EnrolmentFile(clinic.enrolment_path)
         live = LiveSubscriber(broker, enrolment, KINDS, judge, clock=system_clock, name=name)

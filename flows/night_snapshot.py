@@ -35,7 +35,7 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
         kind: [p for p in paths if stock.seen[p.relative_to(clinic.lake.root).as_posix()].fault is None]
         for kind, paths in stock.files.items()
     }
-    with Journal(clinic.journal_path, clock) as journal:
+    with Journal(clinic.alert_store, clock) as journal:
         alerts = journal.to_table()
     own_tables = {} if stock.t_scores is None else {"t_score": stock.t_scores}
     made_of = inventory.digest(

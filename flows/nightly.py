@@ -275,7 +275,7 @@ class _Shift:
         nights = self._unjudged(first, last)
         if not nights:
             return
-        with Journal(self.clinic.journal_path, self.clock) as journal:
+        with Journal(self.clinic.alert_store, self.clock) as journal:
             judge = Judge(self.clinic, journal, self.clock)
             for day, inputs in nights.items():
                 tables = {name: self._readable(name, day) for name in JUDGED_TABLES}
@@ -312,8 +312,8 @@ class _Shift:
 
     def deliver(self, channels: tuple[Any, ...]) -> None:
         """Send what is still due from earlier runs."""
-        if channels and self.clinic.journal_path.exists():
-            with Journal(self.clinic.journal_path, self.clock) as journal:
+        if channels and self.clinic.has_alert_store():
+            with Journal(self.clinic.alert_store, self.clock) as journal:
                 self._count(deliver_due(journal, channels, self.clock))
 
     def _count(self, outcome: Any) -> None:

@@ -42,7 +42,7 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
         )
         for metric in SHOWN
     }
-    with Journal(clinic.journal_path, clock) as journal:
+    with Journal(clinic.alert_store, clock) as journal:
         active = journal.active()
     titles = {rule.id: rule.title for rule in load_pack().rule}
     dates = [first + timedelta(days=n) for n in range(PAGE_DAYS)]

@@ -25,7 +25,7 @@ def show_steps(home: Path, name: str) -> int:
     """Print the steps of an alert as they stand now; returns the exit code."""
     clinic = Clinic(home)
     pathways = site_pathways(clinic)
-    with Journal(clinic.journal_path, system_clock) as journal:
+    with Journal(clinic.alert_store, system_clock) as journal:
         patient = _patient(journal, name)
         known = contraindications(clinic, system_clock()).get(patient, {})
         rows = steps_of(journal, name)
@@ -39,7 +39,7 @@ def show_steps(home: Path, name: str) -> int:
 def record_step(home: Path, name: str, step: str, *, is_accepted: bool, why: str) -> int:
     """Write down what was decided about a step; returns the exit code."""
     clinic, now = Clinic(home), system_clock()
-    with Journal(clinic.journal_path, system_clock) as journal, journal.transaction():
+    with Journal(clinic.alert_store, system_clock) as journal, journal.transaction():
         known = contraindications(clinic, now).get(_patient(journal, name), {})
         decision = Decision(_who(journal), is_accepted, why)
         decide(journal, site_pathways(clinic), known, name, step, decision, now)

@@ -12,6 +12,7 @@ VARIABLES = {
     "FLARECAST_WEBHOOK_URL": "care team's webhook; alerts stay in the journal without it",
     "FLARECAST_WEBHOOK_SECRET": "its signing secret (whsec_...)",
     "FLARECAST_ZONE": "IANA time zone of the site, for what runs by itself (default UTC)",
+    "FLARECAST_ALERT_STORE": "alerts in PostgreSQL: postgresql+psycopg://user@host/name (default SQLite)",
     "FLARECAST_BACKUP": "folder of the backups, on another disk; none are made by schedule without it",
     "FLARECAST_PARTITIONS": "shares a night is computed in: 8, 16 or 32 (default by number of patients)",
     "FLARECAST_TASK_RUNNER": "who computes the shares: threads, dask, or a Dask scheduler's tcp:// address",
@@ -72,6 +73,20 @@ def lake_place() -> Place | None:
     """Where the lake is when it is not in a folder."""
     url = os.environ.get("FLARECAST_LAKE_URL")
     return place_of(url, "FLARECAST_LAKE_URL") if url else None
+
+
+def alert_store() -> str | None:
+    """URL of the alert store when it is not a file of the clinic.
+
+    Raises
+    ------
+    UserError
+        When it is no ``postgresql+psycopg://...``; not repeated, there may be a password in it.
+    """
+    url = os.environ.get("FLARECAST_ALERT_STORE") or None
+    if url is not None and not url.startswith("postgresql+psycopg://"):
+        raise UserError("FLARECAST_ALERT_STORE is not postgresql+psycopg://user:password@host/name")
+    return url
 
 
 def snapshot_place() -> Place | None:

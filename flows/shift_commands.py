@@ -14,8 +14,13 @@ from flows.retention import retain
 
 def run_backup(home: Path, target: Path) -> int:
     """Make a backup; returns the exit code."""
-    done = backup.backup(_clinic(home), target, clock=system_clock)
+    clinic = _clinic(home)
+    done = backup.backup(clinic, target, clock=system_clock)
     print(f"{done.folder}: {done.files} files, {done.bytes_copied / 2**20:.1f} MiB copied, the rest linked")
+    if isinstance(clinic.alert_store, str):
+        print(
+            "NOT in it: the alerts, they are in PostgreSQL (FLARECAST_ALERT_STORE): back that up with pg_dump"
+        )
     return 0
 
 

@@ -1,6 +1,7 @@
 """The same engine on PostgreSQL: a real server, two workers at once."""
 
 import glob
+import json
 import os
 import pwd
 import shutil
@@ -8,14 +9,21 @@ import socket
 import subprocess
 import tempfile
 import threading
+from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from alerts.engine.journal import Journal
 from alerts.errors import JournalError
+from flows.cli import main
+from flows.clinic import SYNTHETIC
+from flows.doctor_command import examine
+from flows.nightly import run
 from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import at_hour, deliver, desk, hire, judge, night, run_tick
+from tests.fixtures_night import LAST, make_clinic, now
 
 LOW = (-1.4, 2.0, 4000.0)
 
@@ -73,6 +81,49 @@ def test_a_breach_is_told_acknowledged_and_audited(server):
         assert journal.first_audit_fault() is None
     with Journal(server, clock) as again:
         assert len(again.active()) == 12
+
+
+@pytest.fixture
+def clinic(server, tmp_path, monkeypatch):
+    """A clinic whose alerts are set to be in a database of their own."""
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as con:
+        con.execute("create database clinic")
+    monkeypatch.setenv("FLARECAST_ALERT_STORE", server.removesuffix("postgres") + "clinic")
+    return make_clinic(tmp_path / "home")
+
+
+def test_a_clinic_keeps_its_alerts_there_by_setting(clinic, tmp_path, capsys):
+    report = run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    assert report.alerts_opened > 0
+    assert not clinic.journal_path.exists()
+    home = ["--home", str(clinic.home)]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert main(["alerts", "staff", "add", "nurse-1", "--os-user", user, *home]) == 0
+    assert main(["alerts", "list", "--json", *home]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with Journal(clinic.alert_store, now) as journal:
+        active = {one.alert for one in journal.active()}
+    assert {row["alert"] for row in listed} == active
+    assert len(active) == report.alerts_opened
+    assert main(["alerts", "audit", "verify", *home]) == 0
+    assert not [words for where, words in examine(clinic, "127.0.0.1", 1, clock=now) if where == "alerts"]
+    assert main(["backup", "--to", str(tmp_path / "backups"), *home]) == 0
+    assert "NOT in it: the alerts" in capsys.readouterr().out
+    # a demo beside it writes nothing into the clinic's database
+    (clinic.home / SYNTHETIC).touch()
+    assert clinic.alert_store == clinic.journal_path
+
+
+def test_a_wrong_setting_is_one_line_without_the_password(tmp_path, monkeypatch, capsys):
+    for url, words in (
+        ("mysql://a:geheim@host/name", "FLARECAST_ALERT_STORE is not postgresql+psycopg://"),
+        ("postgresql+psycopg://a:geheim@127.0.0.1:1/name", "the configured database cannot be opened"),
+    ):
+        monkeypatch.setenv("FLARECAST_ALERT_STORE", url)
+        assert main(["alerts", "load", "--home", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert "geheim" not in said
 
 
 def test_no_server_is_one_line():
