@@ -133,9 +133,12 @@ def time_domain(
     run_break : array of bool (beats,), optional
         True where a beat does not follow the one before it.
     flagged : array of bool (beats,), optional
-        Beats to delete; none when omitted (the intervals are taken as they are).
+        Beats to delete; none when omitted (the intervals are taken as they are). What is
+        missing (NaN) is always deleted.
     """
     none = np.zeros(len(rr_ms), np.bool_)
+    if rr_ms.dtype.kind == "f" and (missing := np.isnan(rr_ms)).any():
+        flagged = missing if flagged is None else flagged | missing
     values = np.empty(hrv_kernel.VALUES)
     count = hrv_kernel.time_domain(
         np.ascontiguousarray(rr_ms),
