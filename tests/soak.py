@@ -51,6 +51,7 @@ class Soak:
         self.beats: list[int] = []
         self.steps: dict[int, int] = {}
         self.refused = 0
+        self.lost_on_air = 0
         self.faults: Counter[str] = Counter()
         self.gaps: list[str] = []
         self._rr = 800
@@ -98,11 +99,22 @@ class Soak:
             arrived = self.progress.arrived
             if not await self.strap.send_beats(rr_ms):
                 return
-            await until(lambda count=arrived: self.progress.arrived > count, WAIT_S)
+            link = self.progress.connections
+            await until(
+                lambda count=arrived, link=link: self.progress.arrived > count or self._has_ended(link),
+                WAIT_S,
+            )
+            if self.progress.arrived == arrived:
+                # the watchdog ended the link with the frame on the air: a live beat is held by nobody
+                self.lost_on_air += 1
+                return
             if copy == 0:
                 self.beats += rr_ms
             else:
                 self.refused += 1
+
+    def _has_ended(self, link: int) -> bool:
+        return self.progress.connections > link or not self.progress.is_listening
 
     async def drop(self) -> None:
         await self.hosted.drop()
@@ -250,7 +262,8 @@ def main() -> int:
     )
     print(", ".join(f"{name} x {count}" for name, count in sorted(soaked.faults.items())))
     days = (soaked.home.clock() - START) / DAY
-    print(f"{len(soaked.gaps)} gaps, each with its reason; {days:.1f} simulated days")
+    print(f"{len(soaked.gaps)} gaps, each with its reason; {days:.1f} simulated days;", end=" ")
+    print(f"{soaked.lost_on_air} notifications on the air when the gateway itself ended the link")
     return 0
 
 
