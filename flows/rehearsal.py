@@ -28,20 +28,33 @@ FOUND_FROM, FOUND_TO = -1, 6
 
 
 def rehearse(
-    tables: Mapping[str, pa.Table], pack: RulePack, first: date, last: date, patients: list[str]
+    tables: Mapping[str, pa.Table],
+    pack: RulePack,
+    first: date,
+    last: date,
+    patients: list[str],
+    stays: Mapping[str, tuple[date, date]] | None = None,
 ) -> list[Alert]:
-    """Alerts that the pack opens over the nights, by a clock that stands at noon of each night."""
+    """Alerts that the pack opens over the nights, by a clock that stands at noon of each night.
+
+    `stays` are the first and last dates of those who are not there all the time: before and after
+    nothing is expected of them.
+    """
     now = event_time(first)
 
     def clock() -> int:
         return now
 
-    around = Surroundings(statuses=dict.fromkeys(patients, "active"))
+    whole = (first, last)
     by_day = {name: _by_day(table, first) for name, table in tables.items()}
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "rehearsal", clock) as journal:
         for offset in range((last - first).days + 1):
             day = first + timedelta(days=offset)
             now = event_time(day) + DAY // 2
+            held = {name: (stays or {}).get(name, whole) for name in patients}
+            around = Surroundings(
+                statuses={name: "active" if a <= day <= b else "withdrawn" for name, (a, b) in held.items()}
+            )
             run_night(
                 journal, pack, day, {name: of[offset] for name, of in by_day.items() if offset in of}, around
             )
@@ -93,7 +106,13 @@ def measure_recording(pack: RulePack, path: Path) -> tuple[Load, int]:
     table = _filled(pa.table(columns))
     patients = sorted(set(rows["id"].to_pylist()))
     first, last = min(days), max(days)
-    found = rehearse(_scored(table, first, last), pack, first, last, patients)
+    stays = {
+        row["patient"]: (row["local_date_min"], row["local_date_max"])
+        for row in table.group_by("patient")
+        .aggregate([("local_date", "min"), ("local_date", "max")])
+        .to_pylist()
+    }
+    found = rehearse(_scored(table, first, last), pack, first, last, patients, stays)
     nights = table.num_rows
     # people come and go: the load is per person-week of those who are there
     load = load_over(found, max(1, round(nights / ((last - first).days + 1))), first, last)

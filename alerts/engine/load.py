@@ -55,12 +55,13 @@ def load_of(alerts: Sequence[Alert], patients: int, begin: int, end: int) -> Loa
     rate = 100 * len(own) / patients / weeks if patients and weeks > 0 else None
     outcomes = [one.outcome for one in own if one.outcome]
     waits = [(one.first_acked_utc - one.opened_utc) / HOUR for one in own if one.first_acked_utc is not None]
+    of_rules = Counter(one.rule for one in own)
     of_patients = Counter(one.subject for one in own if one.scope == "patient")
     top = sum(count for _, count in of_patients.most_common(max(1, math.ceil(patients / 10))))
     return Load(
         alerts=len(own),
         per_100_weeks=rate,
-        by_rule=dict(Counter(one.rule for one in own).most_common()),
+        by_rule=dict(sorted(of_rules.items(), key=lambda item: (-item[1], item[0]))),
         right=outcomes.count("true-flare"),
         answered=len(outcomes),
         unanswered=len(own) - len(outcomes),

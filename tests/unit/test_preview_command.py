@@ -1,0 +1,88 @@
+"""`flarecast alerts preview`: the last nights judged by both packs, in a store of their own."""
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from alerts.engine.journal import Journal
+from alerts.rules.pack import load_pack, read_text
+from analytics.tables import PATIENT_DAY
+from devices.clock import system_clock
+from flows.cli import main
+from flows.nightly import run
+from flows.rehearsal import rehearse
+from tests.fixtures_night import LAST, make_clinic, now
+
+PAIN = """
+[[rule]]
+id = "pain-high"
+version = 1
+kind = "threshold"
+title = "Pain of 8 and more"
+column = "patient_day.nrs"
+against = "population"
+enter = ">= 8"
+exit = "< 6"
+severity = "low"
+route = "pain-team"
+[[rule.example]]
+name = "at the bound"
+nights = [{ "patient_day.nrs" = 7 }, { "patient_day.nrs" = 8 }]
+want = ["stay", "enter"]
+"""
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    clinic = make_clinic(tmp_path_factory.mktemp("clinic"))
+    run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    return clinic
+
+
+def preview(clinic, capsys, text):
+    file = clinic.home / "proposed.toml"
+    file.write_text(text)
+    assert main(["alerts", "preview", str(file), "--days", "2", "--home", str(clinic.home)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_load_before_and_after_and_who_would_newly_alert(clinic, capsys):
+    with Journal(clinic.journal_path, system_clock) as journal:
+        before = journal.to_table()
+    found = preview(clinic, capsys, read_text(None)[1] + PAIN)
+    # p-000 and p-003 have reported a flare and have more pain than usual, 8 and more: 6 people, 2 of 7 days
+    assert found == [
+        "now   233.3 alerts per 100 patients and week (flare-reported 2, pain-above-usual 2)",
+        "after 350.0 alerts per 100 patients and week (flare-reported 2, pain-above-usual 2, pain-high 2)",
+        "would newly alert: p-000 (pain-high)",
+        "would newly alert: p-003 (pain-high)",
+    ]
+    with Journal(clinic.journal_path, system_clock) as journal:
+        assert journal.to_table() == before
+
+
+def test_an_unchanged_pack_changes_nothing(clinic, capsys):
+    now_, after, last = preview(clinic, capsys, read_text(None)[1])
+    assert now_.split()[1:] == after.split()[1:]
+    assert last == "nobody would newly alert"
+
+
+def test_before_the_first_night_there_is_nothing_to_judge(tmp_path, capsys):
+    (tmp_path / "proposed.toml").write_text(read_text(None)[1])
+    assert main(["alerts", "preview", str(tmp_path / "proposed.toml"), "--home", str(tmp_path)]) == 2
+    assert "no night has been judged" in capsys.readouterr().err
+
+
+def test_who_has_left_is_not_silent():
+    first, days = date(2026, 3, 1), 60
+    last = first + timedelta(days=days - 1)
+    rows = [
+        {"patient": who, "local_date": first + timedelta(days=day), "zone": "UTC", "steps": 5000.0}
+        for who in ("p-1", "p-2")
+        for day in range(25)
+    ]
+    tables = {"patient_day": pa.Table.from_pylist(rows, schema=PATIENT_DAY)}
+    stays = {"p-1": (first, first + timedelta(days=24))}
+    found = rehearse(tables, load_pack(), first, last, ["p-1", "p-2"], stays)
+    assert [(one.subject, one.rule) for one in found] == [("p-2", "vanished")]
