@@ -26,7 +26,7 @@ from flows.errors import UserError
 from flows.night_alerts import Judge
 from flows.night_jobs import Finished, Job, compute_features, compute_scores
 from flows.night_plan import JUDGED_TABLES, Key, Stock
-from flows.night_report import NightReport, keep_report, keep_watermark
+from flows.night_report import NightReport, count_vendor_differences, keep_report, keep_watermark
 from flows.night_snapshot import publish_snapshot
 from flows.object_store import open_objects
 from flows.problems import Problem, in_one_line, is_disk_full, is_of_files
@@ -97,6 +97,8 @@ def run(
             shift.deliver(tuple(channels))
         shift.publish()
         report.nights = count_nights(clinic, first, last, patients)
+        days = ledger.parts("patient_day", first, last)
+        count_vendor_differences(report, clinic.derived.files, days, patients)
         keep_report(clinic, report, clock)
         keep_watermark(clinic, report, clock)
     return report

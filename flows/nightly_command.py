@@ -136,6 +136,12 @@ def in_words(report: dict[str, Any]) -> str:
         f"  snapshot                   {report['snapshot']}",
         f"  seconds                    {report['seconds']}",
     ]
+    if report["vendor_difference_days"]:
+        lines.append(
+            f"  daily totals in doubt      {report['vendor_difference_days']} days of "
+            f"{report['vendor_difference_patients']} patients: the device's own total is over 1 % off its "
+            "minutes, which are counted (patient_day.vendor_difference_steps)"
+        )
     for problem in report["problems"]:
         whom = f" ({', '.join(problem['patients'])})" if problem["patients"] else ""
         lines.append(f"  PROBLEM  {problem['where']}: {problem['what']}{whom}")

@@ -4,7 +4,7 @@ import errno
 import json
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from analytics.risk.panel import COLUMNS
 from analytics.store import parts, publish, query
 from analytics.store.partitions import Partition
 from analytics.tables import TABLES
-from devices.clock import DAY
+from devices.blobs import pack_u16
+from devices.clock import DAY, to_utc
+from devices.observations import StepCount
 from flows import night_jobs, nightly
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_report import NightReport
 from flows.nightly import run
+from flows.nightly_command import in_words
 from flows.runner import Threads
 from tests.fixtures_ingest import ENROLMENT_HEADER
 from tests.fixtures_night import (
@@ -301,6 +304,21 @@ def test_a_report_and_a_mark_are_left(clinic: Clinic) -> None:
     assert path.stat().st_mode & 0o077 == 0, "it may name patients"
     mark = json.loads(clinic.watermark_path.read_text())
     assert mark == {"utc": now(), "night": str(LAST), "snapshot": Path(report.snapshot or "").stem}
+
+
+def test_daily_totals_that_are_not_the_sum_of_minutes_are_counted(clinic: Clinic) -> None:
+    assert "in doubt" not in in_words(last_nights(clinic).to_json() | {"seconds": 1})
+    # (person, days back): local midnight in Berlin is 22:00 UTC
+    for number, back in ((1, 0), (1, 1), (2, 0), (3, 5)):
+        midnight = to_utc(datetime.combine(LAST - timedelta(days=back + 1), time(22), UTC))
+        whole: dict[str, Any] = {"device": f"band-{number}", "source": "test/1", "start_utc": midnight}
+        land(clinic, [StepCount(**whole, period_s=86_400, counts=pack_u16([60_000]))], ARRIVED + DAY + number)
+    report = last_nights(clinic)
+    assert (report.vendor_difference_days, report.vendor_difference_patients) == (3, 2)
+    (line,) = [one for one in in_words(report.to_json() | {"seconds": 1}).splitlines() if "in doubt" in one]
+    assert "3 days of 2 patients" in line
+    one = last_nights(clinic, patients=[patient(2)])
+    assert (one.vendor_difference_days, one.vendor_difference_patients) == (1, 1)
 
 
 def test_a_snapshot_names_its_files_and_they_stay(done: Clinic) -> None:
