@@ -54,9 +54,9 @@ def resting_rates(
     sleep_us : array (patient-days, 2), microseconds UTC
         Sleep per calendar row.
     """
-    windows = calendar.rows.select(["patient", "local_date"])
+    windows = calendar.rows.select(["patient", "local_date"]).take(pa.array(rows))
     for name, column in (("start_utc", 0), ("end_utc", 1)):
-        windows = windows.append_column(name, pa.array(sleep_us[:, column], pa.int64()).cast(UTC))
+        windows = windows.append_column(name, pa.array(sleep_us[rows, column], pa.int64()).cast(UTC))
     con.register("sleep_window", windows)
     try:
         samples = select(con, "select_pulse", {})
@@ -66,21 +66,21 @@ def resting_rates(
         return {}
     number = {
         key: row
-        for row, key in enumerate(
-            zip(calendar.rows["patient"].to_pylist(), calendar.rows["local_date"].to_pylist(), strict=True)
+        for row, key in zip(
+            rows.tolist(),
+            zip(windows["patient"].to_pylist(), windows["local_date"].to_pylist(), strict=True),
+            strict=True,
         )
     }
-    wanted = set(rows.tolist())
     start, bpm = samples["start_us"].to_numpy(), samples["bpm"].to_numpy()
     found: dict[int, tuple[float, str]] = {}
     for (patient, day, device), low, high in _groups(samples):
         row = number[patient, day]
-        if row in wanted:
-            first, last = sleep_us[row]
-            rate = lowest_half_hour(start[low:high], bpm[low:high], int(first), int(last))
-            # several devices: the first by name that has enough, not the lowest of all
-            if not np.isnan(rate) and row not in found:
-                found[row] = rate, device
+        first, last = sleep_us[row]
+        rate = lowest_half_hour(start[low:high], bpm[low:high], int(first), int(last))
+        # several devices: the first by name that has enough, not the lowest of all
+        if not np.isnan(rate) and row not in found:
+            found[row] = rate, device
     return found
 
 

@@ -279,3 +279,19 @@ def test_a_wristband_without_rr_has_a_resting_rate(tmp_path):
     _, night = one_day({"heart_rate": write(tmp_path, "heart_rate", beats)})
     assert (night["resting_hr_bpm"], night["sleep_source"]) == (52, "assumed_night")
     assert night["rmssd_ms"] is None
+
+
+def test_a_night_has_its_resting_rate_whichever_dates_are_computed_with_it(tmp_path):
+    # asleep by one device from 08:00 to 16:00, by another from 14:00 until the next date
+    by_day = minutes(utc(f"{DAY}T06:00"), [2] * 480, "stage")
+    late = minutes(utc(f"{DAY}T12:00"), [2] * 660, "stage", device="ring-1")
+    pulse = minutes(utc(f"{DAY}T06:00"), [70] * 420 + [48] * 30 + [70] * 600, "bpm")
+    files = {
+        "sleep_stage": write(tmp_path, "sleep_stage", by_day + late),
+        "heart_rate": write(tmp_path, "heart_rate", pulse),
+    }
+    enrolled = enrolment(BAND, {"device": "ring-1"})
+    dates = [DAY, DAY + timedelta(days=1)]
+    together = compute(files, enrolled, *dates)["night"].to_pylist()
+    assert together == [compute(files, enrolled, day)["night"].to_pylist()[0] for day in dates]
+    assert [night["resting_hr_bpm"] for night in together] == [48, 48]
