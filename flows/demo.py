@@ -32,7 +32,7 @@ from flows.settings import Settings
 #: A marker, so that the demo never deletes a folder it did not make.
 MARKER = ".flarecast-demo"
 OPENED = "alert.opened"
-#: The rule whose latest alert is shown.
+#: The rule whose latest alert is shown; without one, the latest of any.
 EXAMPLE_RULE = "deviation-3d"
 
 
@@ -68,6 +68,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     told = {message["reference"] for message in opened}
     # a message may tell several alerts of one patient
     summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
+    summary["alerts_untold"] = dict(demo_alerts.untold(clinic))
     summary["last_alert"] = last_alert(clinic, told)
     summary |= demo_alerts.answer(clinic, secret, first, last, patients=people)
     summary["shadow"] = demo_model.shadow_progress(clinic.current)
@@ -81,11 +82,12 @@ def last_alert(clinic: Clinic, told: set[str]) -> dict[str, Any] | None:
     """The latest alert of the example rule among those told, as the console opens it by its reference."""
     with Journal(clinic.alert_store, system_clock) as journal:
         alerts = journal.to_table().to_pylist()
-    ours = [alert for alert in alerts if alert["alert"] in told and alert["rule"] == EXAMPLE_RULE]
+    ours = [alert for alert in alerts if alert["alert"] in told and alert["local_date"]]
     if not ours:
         return None
+    last = max(ours, key=lambda alert: (alert["rule"] == EXAMPLE_RULE, alert["local_date"]))
     shown = ("alert", "rule", "severity", "zone", "sentence")
-    return {name: ours[-1][name] for name in shown} | {"local_date": ours[-1]["local_date"].isoformat()}
+    return {name: last[name] for name in shown} | {"local_date": last["local_date"].isoformat()}
 
 
 def fresh_folder(out: Path) -> Path:

@@ -1,7 +1,10 @@
 """What the demo's care team does with its alerts: one is acknowledged, one nobody answers goes further."""
 
+from collections import Counter
 from datetime import date, timedelta
 from typing import Any, Final
+
+import sqlalchemy as sa
 
 from alerts.delivery.channels.webhook import Webhook
 from alerts.delivery.receiver import Receiver
@@ -11,9 +14,11 @@ from alerts.engine.alert import IS_ACTIVE
 from alerts.engine.desk import Actor, Desk
 from alerts.engine.evaluate import event_time
 from alerts.engine.journal import Journal
+from alerts.engine.letters import OPENINGS
 from alerts.engine.load import in_words, load_of
 from alerts.engine.tick import tick
-from alerts.store.schema import staff, staff_role
+from alerts.store.schema import alert as table
+from alerts.store.schema import outbox, staff, staff_role
 from devices.clock import DAY, system_clock
 from flows.clinic import Clinic
 from flows.site_rules import site_pack
@@ -52,6 +57,16 @@ def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: in
     load = load_of(own, patients, event_time(first), end)
     lines += in_words(load)[:1]
     return {"desk": lines, "acknowledged": answered and answered.alert, "escalated": len(escalated)}
+
+
+def untold(clinic: Clinic) -> Counter[str]:
+    """Why patients' alerts were opened and told nobody: reason -> alerts."""
+    with Journal(clinic.alert_store, system_clock) as journal, journal.transaction() as con:
+        is_told = sa.exists().where(
+            outbox.c.alert == table.c.alert, outbox.c.kind.in_(OPENINGS), outbox.c.status == "sent"
+        )
+        found = alerts.select(con, table.c.scope == "patient", ~is_told)
+    return Counter(one.held_by or one.closed_by or "waiting" for one in found)
 
 
 def _wait(clinic: Clinic, secret: str) -> list[str]:

@@ -100,7 +100,8 @@ def in_words(summary: Mapping[str, Any]) -> str:
         "",
         f"{verdict}; {summary['quarantined']:,} quarantined",
         f"{summary['nights']:,} nights computed; {summary['alerts_opened']} alerts opened, "
-        f"{summary['alerts_delivered']} delivered",
+        f"{summary['alerts_delivered']} delivered"
+        + "".join(f"; {count} not told: {why}" for why, count in summary["alerts_untold"].items()),
         *_last_alert(summary["last_alert"]),
         *summary["desk"],
         f"snapshot  {summary['snapshot']}",

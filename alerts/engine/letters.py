@@ -19,6 +19,8 @@ DEADLINE: Final[dict[str, int]] = {
     "high": 30 * MINUTE,
     "critical": 5 * MINUTE,
 }
+#: Said of an alert that begins to speak.
+OPENINGS: Final = ("open", "event", "unmuted")
 #: Said of the end of an alert, or of many: needed whatever became of the alert since.
 AFTERWARDS: Final = ("resolved", "digest")
 

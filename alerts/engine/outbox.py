@@ -1,9 +1,9 @@
 """Messages that must go out: written with the alert, leased, sent, marked.
 
 A row is inserted in the transaction that changes the alert: one per recipient and channel. Rows of
-one subject, recipient and channel that are due together are leased as one batch, whose key is the
-idempotency key of every attempt: after a crash between sending and marking the lease runs out, the
-same key goes out again, and the receiver drops it.
+one subject, recipient and channel that say the same and are due together are leased as one batch,
+whose key is the idempotency key of every attempt: after a crash between sending and marking the lease
+runs out, the same key goes out again, and the receiver drops it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,16 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from alerts.engine.letters import AFTERWARDS, DEADLINE, Kind, close, insert, key_of, queue_resolved
+from alerts.engine.letters import (
+    AFTERWARDS,
+    DEADLINE,
+    OPENINGS,
+    Kind,
+    close,
+    insert,
+    key_of,
+    queue_resolved,
+)
 from alerts.engine.quiet import quiet_end, read_wall_clock
 from alerts.rules.rule import Severity
 from alerts.store.schema import alert, outbox, staff
@@ -271,7 +280,10 @@ def _next_due(con: sa.Connection, channels: Sequence[str] | None, now: int) -> A
 
 
 def _batch(con: sa.Connection, lead: Any, now: int) -> list[Any]:
-    """Rows that go out with the lead: those of its earlier attempts, else what is due beside it."""
+    """Rows that go out with the lead: those of its earlier attempts, else what is due beside it.
+
+    One message says one thing: an alert that opens is not hidden in the end of another.
+    """
     if lead.batch is not None:
         query = _ROW.where(outbox.c.batch == lead.batch, outbox.c.status.in_(("queued", "leased")))
     elif lead.severity == "critical":
@@ -281,6 +293,7 @@ def _batch(con: sa.Connection, lead: Any, now: int) -> list[Any]:
             outbox.c.grouping == lead.grouping,
             outbox.c.recipient == lead.recipient,
             outbox.c.channel == lead.channel,
+            outbox.c.kind.in_(OPENINGS if lead.kind in OPENINGS else (lead.kind,)),
             outbox.c.status == "queued",
             outbox.c.batch.is_(None),
             outbox.c.not_before_utc <= now,

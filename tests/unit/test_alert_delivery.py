@@ -23,7 +23,7 @@ from alerts.engine.outbox import LEASE
 from alerts.errors import ChannelError
 from alerts.store.schema import suggestion
 from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
-from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, resolve, tables
+from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, open_alert, resolve, tables
 from tests.fixtures_delivery import answering
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
@@ -44,6 +44,18 @@ class Scripted:
     def send(self, notice, attempt_utc):
         self.keys.append(notice.key)
         return self.outcomes.pop(0) if self.outcomes else SENT
+
+
+class Telling(Scripted):
+    """Channel that accepts, and keeps what it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.notices = []
+
+    def send(self, notice, attempt_utc):
+        self.notices.append(notice)
+        return super().send(notice, attempt_utc)
 
 
 @pytest.fixture
@@ -169,6 +181,21 @@ def test_the_end_is_told_to_those_who_were_told_the_beginning(journal, clock):
     resolve(journal, told.alert)
     assert deliver_due(journal, [channel], clock).sent == 1
     assert channel.keys[-1] == f"{told.alert}:resolved:1:care-team:webhook"
+
+
+def test_an_alert_that_opens_is_not_hidden_in_the_end_of_another(journal, clock):
+    first = breach(journal)
+    told = Telling()
+    deliver_due(journal, [told], clock)
+    resolve(journal, first.alert)
+    others = [open_alert(journal, "p-1", rule=rule) for rule in (0, 1)]
+    assert deliver_due(journal, [told], clock).sent == 3
+    assert [(notice.event, notice.counts["medium"]) for notice in told.notices[1:]] in (
+        [("resolved", 1), ("opened", 2)],
+        [("opened", 2), ("resolved", 1)],
+    )
+    opened = next(notice for notice in told.notices[1:] if notice.event == "opened")
+    assert opened.reference in others
 
 
 def test_an_alert_resolved_while_its_message_was_on_the_way_is_told_too(journal, clock):
