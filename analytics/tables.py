@@ -258,7 +258,12 @@ FLARE_RISK = pa.schema(
         _count("monitored_days", "days since the first one with anything in it"),
         _real("onset_count", units.COUNT, "onsets known 3 days ago, of the personal rate"),
         _real("onsets_expected", units.COUNT, "onsets expected by then without the personal rate"),
-        _real("hazard_pending", units.NONE, "day-ahead chance of 3 days ago, not in onsets_expected yet"),
+        field(
+            "hazard_pending",
+            pa.list_(pa.float64()),
+            units.NONE,
+            "day-ahead chances given 3, 2, 1 and 0 days ago, not in onsets_expected yet; null: not counted",
+        ),
         _date("last_flare_date", "last flare day known"),
         _date("last_onset_date", "onset of the last flare known"),
         _text("last_flare_source", "what made it a flare: tap, nrs, or nrs and tap"),

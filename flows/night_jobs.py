@@ -7,7 +7,7 @@ job twice gives the same files.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,6 @@ from flows.problems import in_one_line, is_of_files
 
 FEATURE_TABLES = ("hrv_window", "night", "patient_day", "day_clock")
 SCORE_TABLES = ("rhythm", "baseline", "trend", "flare_risk")
-
-#: A flare this young or younger is not carried from night to night.
-FLARE_DAYS = 8
 
 Tables = dict[str, pa.Table]
 
@@ -127,8 +124,7 @@ def compute_scores(job: ScoreJob) -> Finished:
         job.partition.of(files.read(name, parts))
         for name, parts in (("day_clock", job.clock_days), ("night", job.nights))
     )
-    is_of_now = job.before and _is_of_now(before, job.model)
-    going_on = _going_on(before, job.first) if is_of_now else set[str]()
+    going_on = _going_on(before, job.model)
     if not going_on.issuperset(patients) and job.past:
         past = job.partition.of(files.read("patient_day", job.past, COLUMNS))
         history = pa.concat_tables([of_patients(past, going_on, are_wanted=False), history])
@@ -157,20 +153,10 @@ def compute_scores(job: ScoreJob) -> Finished:
     return _finish(job, patients, compute)
 
 
-def _going_on(before: pa.Table, first: date) -> set[str]:
-    """Who takes over from the scores of the day before.
-
-    The own rate takes in a hazard of four days ago; whoever had a flare known since is computed
-    from the whole past: of a flare before that one nothing is carried.
-    """
-    fresh = pc.greater_equal(before["last_flare_date"], first - timedelta(days=FLARE_DAYS))  # pyright: ignore
-    settled = before.filter(pc.invert(pc.fill_null(fresh, False)))  # pyright: ignore
-    return set(settled["patient"].to_pylist())
-
-
-def _is_of_now(before: pa.Table, model: Model) -> bool:
-    """Whether rows are of the model in force: a night takes over from no other."""
-    return set(before["model_version"].to_pylist()) <= {model.version}
+def _going_on(before: pa.Table, model: Model) -> set[str]:
+    """Who takes over from the scores of the day before: a night takes over from no other model."""
+    versions = set(before["model_version"].to_pylist())
+    return set(before["patient"].to_pylist()) if versions <= {model.version} else set()
 
 
 def _finish(job: Job, patients: list[str], compute: Callable[[list[str]], Tables]) -> Finished:

@@ -6,7 +6,8 @@
     against = deviations(panel, scales)                     # baseline: center, spread, z per metric
     labels = flare_labels(panel)                            # labels: flare days, onsets, at risk
     x = features(panel, labels, against)                    # features: name -> (patients, days)
-    log_m, onsets, expected = own_history(x, labels, counted, observed, model)   # hazard
-    h_k = hazard(x, model, ahead, log_m)                      # ahead = 1..7
+    h_1 = day_ahead(x, counted, model)                      # hazard: without the personal rate
+    log_m, onsets, expected = own_history(h_1, labels, observed, model.rate_prior)
+    h_k = hazard(x, model, ahead, log_m)                    # ahead = 1..7
     scores = score(panel, labels, against, model)           # flare: status, risk, contributions, alerts
 """

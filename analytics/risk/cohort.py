@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from analytics.risk.arrays import Floats, Marks
 from analytics.risk.baseline import Deviation, deviations
 from analytics.risk.features import features
-from analytics.risk.hazard import own_history
+from analytics.risk.hazard import day_ahead, own_history
 from analytics.risk.labels import Labels, flare_labels
 from analytics.risk.landmarks import Landmarks, hazards, make_landmarks
 from analytics.risk.model import SHIPPED, Model
@@ -46,7 +46,8 @@ class Cohort:
 
     def sums(self, model: Model) -> tuple[Floats, Floats, Floats]:
         """ln M of every day, and the onsets known and expected behind it."""
-        return own_history(self.features, self.labels, self.is_counted, self.is_observed, model)
+        hazards = day_ahead(self.features, self.is_counted, model)
+        return own_history(hazards, self.labels, self.is_observed, model.rate_prior)
 
     def of_rows(self, matrix: Floats) -> Floats:
         """Values of a matrix on the rows."""

@@ -15,11 +15,11 @@ from analytics.risk.arrays import Array, Floats, Marks, lagged, mean, since
 from analytics.risk.baseline import Deviation
 from analytics.risk.baseline import deviations as deviations_of
 from analytics.risk.features import features, last_known
-from analytics.risk.hazard import contributions, hazard, own_history, risk_within
+from analytics.risk.hazard import contributions, day_ahead, own_history, risk_within
 from analytics.risk.labels import Labels, flare_labels
 from analytics.risk.model import HORIZON, SHIPPED, Model
 from analytics.risk.panel import Panel, carried
-from analytics.risk.past import HISTORY_LAG, PAST_DAYS, Past
+from analytics.risk.past import PAST_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.status import LEARNING_DAYS, Standing, standing
 
@@ -51,9 +51,9 @@ class Scores:
         Chance of an onset.
     onsets, expected : matrix
         Onsets known, and expected, behind the own history.
-    pending : matrix
-        Day-ahead hazard (without the personal rate) of three days before, which `expected` does
-        not hold yet; NaN where that day does not count.
+    day_ahead : matrix
+        Day-ahead hazard (without the personal rate), of which `expected` is the sum three days late;
+        NaN where the day does not count.
     last_flare, last_onset : matrix
         Days since the last flare day and onset that are known, infinite for none.
     last_source : matrix of int
@@ -74,7 +74,7 @@ class Scores:
     risk_7d: Floats
     onsets: Floats
     expected: Floats
-    pending: Floats
+    day_ahead: Floats
     last_flare: Floats
     last_source: Array
     last_onset: Floats
@@ -151,8 +151,8 @@ def _score(
     # the first fortnight is for learning what is usual, and a suspended day is not judged
     is_spoken = (stand.monitored_days >= LEARNING_DAYS) & ~panel.is_suspended()
     found = features(panel, labels, deviations, past)
-    is_counted = labels.is_at_risk & stand.is_sufficient
-    history, onsets, expected = own_history(found, labels, is_counted, panel.is_observed(), model, past)
+    hazards = day_ahead(found, labels.is_at_risk & stand.is_sufficient, model, past)
+    history, onsets, expected = own_history(hazards, labels, panel.is_observed(), model.rate_prior, past)
     risk_3d, risk_7d = (
         np.where(stand.is_scored, risk, np.nan) for risk in risk_within(found, model, (3, HORIZON), history)
     )
@@ -168,7 +168,7 @@ def _score(
         risk_7d=risk_7d,
         onsets=onsets,
         expected=expected,
-        pending=lagged(np.where(is_counted, hazard(found, model, 1), np.nan), HISTORY_LAG),
+        day_ahead=hazards,
         last_flare=_age(last_flare),
         last_source=_source(labels, last_flare, past),
         last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),

@@ -14,7 +14,7 @@ from analytics.risk.arrays import Floats, Marks, lagged
 from analytics.risk.features import FEATURES
 from analytics.risk.labels import Labels
 from analytics.risk.model import HORIZON, Model, ReferenceClass
-from analytics.risk.past import HISTORY_LAG, PAST_DAYS, Past
+from analytics.risk.past import HISTORY_LAG, PAST_DAYS, PENDING_DAYS, Past
 
 #: Contributions are means over the next three days: the weight two days ahead.
 MIDDLE_AHEAD: Final = 2
@@ -67,13 +67,27 @@ def _chance(near: Floats, change: Floats, model: Model, ahead: int, history: Flo
     return 1 / (1 + np.exp(-logit))
 
 
+def day_ahead(
+    features: dict[str, Floats], is_counted: Marks, model: Model, past: Past | None = None
+) -> Floats:
+    """Chance of an onset on the next day, *without* the personal rate, as it was given on each day.
+
+    Parameters
+    ----------
+    is_counted : matrix of bool
+        At risk and with enough data to be scored; NaN on other days.
+    past : Past, optional
+        Its own stand on the days just before column :data:`PAST_DAYS`: the flares known then are not those
+        known by now.
+    """
+    found = np.where(is_counted, hazard(features, model, 1), np.nan)
+    if past is not None:
+        found[:, PAST_DAYS - PENDING_DAYS : PAST_DAYS] = past.pending
+    return found
+
+
 def own_history(
-    features: dict[str, Floats],
-    labels: Labels,
-    is_counted: Marks,
-    is_observed: Marks,
-    model: Model,
-    past: Past | None = None,
+    hazards: Floats, labels: Labels, is_observed: Marks, rate_prior: float, past: Past | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """ln M of every day, ``M = (a + onsets known) / (a + onsets expected)``, with a lag of 3 days.
 
@@ -83,8 +97,8 @@ def own_history(
 
     Parameters
     ----------
-    is_counted : matrix of bool
-        At risk and with enough data to be scored.
+    hazards : matrix
+        From :func:`day_ahead`, with the same `past`.
     is_observed : matrix of bool
         The patient said something about pain or mood.
     past : Past, optional
@@ -95,24 +109,18 @@ def own_history(
     history, onsets, expected : matrix
         ln M, and the two sums behind it.
     """
-    is_exposed = np.zeros(is_counted.shape, np.bool_)
-    is_exposed[:, 1:] = is_counted[:, :-1] & is_observed[:, 1:]
-    day_ahead: Floats = np.zeros(is_counted.shape)
-    day_ahead[:, 1:] = np.where(is_exposed[:, 1:], hazard(features, model, 1)[:, :-1], 0.0)
+    given = lagged(hazards, 1)
+    is_exposed = ~np.isnan(given) & is_observed
+    due = np.where(is_exposed, given, 0.0)
     seen = (labels.is_onset & is_exposed).astype(np.float64)
     if past is not None:
         # the day before the first one scored knows what happened up to three days earlier
         new = PAST_DAYS - HISTORY_LAG
-        for values, before in ((day_ahead, past.expected), (seen, past.onsets)):
+        for values, before in ((due, past.expected), (seen, past.onsets)):
             values[:, 0] = before
             values[:, 1:new] = 0
-        # the hazard of the day before the first new one is the stored one: the flares it knew are not
-        # those that are known by now
-        was_exposed = ~np.isnan(past.pending) & is_observed[:, new]
-        day_ahead[:, new] = np.where(was_exposed, past.pending, 0.0)
-        seen[:, new] = labels.is_onset[:, new] & was_exposed
-    expected, onsets = _before(np.cumsum(day_ahead, axis=1)), _before(np.cumsum(seen, axis=1))
-    return np.log((model.rate_prior + onsets) / (model.rate_prior + expected)), onsets, expected
+    expected, onsets = _before(np.cumsum(due, axis=1)), _before(np.cumsum(seen, axis=1))
+    return np.log((rate_prior + onsets) / (rate_prior + expected)), onsets, expected
 
 
 def _before(total: Floats) -> Floats:

@@ -9,6 +9,8 @@ from analytics.risk.labels import KNOWN_AFTER
 
 #: Days until onsets count against those expected.
 HISTORY_LAG: Final = KNOWN_AFTER + 1
+#: Day-ahead hazards given by a night and not in its sums yet: those of three days before, to its own.
+PENDING_DAYS: Final = HISTORY_LAG + 1
 #: Days of deviations behind the longest feature.
 FEATURE_DAYS: Final = 14
 #: Columns of deviations before the first day scored, where a :class:`Past` is given.
@@ -19,7 +21,7 @@ RAW_DAYS: Final = PAST_DAYS + LONGEST
 
 @dataclass(frozen=True)
 class Past:
-    """What was known on the day before the first one scored; arrays (patients,).
+    """What was known on the day before the first one scored; arrays (patients,) but `pending`.
 
     Parameters
     ----------
@@ -30,9 +32,9 @@ class Past:
         alert, counted from the first column of :data:`PAST_DAYS`; -inf for none.
     last_source : array of int
         What made the last flare day one (:data:`analytics.risk.labels.SOURCES`).
-    pending : array
-        Day-ahead hazard of three days before, which the sums do not hold yet; NaN where that
-        day does not count.
+    pending : array (patients, :data:`PENDING_DAYS`)
+        Day-ahead hazards given on the last four days, oldest first, which the sums do not hold
+        yet; NaN where a day does not count.
     monitored_days : array
         Days monitored.
     """

@@ -16,7 +16,7 @@ from analytics.risk.labels import SOURCES
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import Panel, make_panel
-from analytics.risk.past import PAST_DAYS, Past
+from analytics.risk.past import PAST_DAYS, PENDING_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.trend_rows import trend_rows
 from analytics.tables import BASELINE, FLARE_RISK, TREND
@@ -101,13 +101,13 @@ def _past(known: dict[str, dict[str, Any]], panel: Panel, first: int) -> Past:
         last_onset=columns("last_onset_date"),
         last_alert=columns("last_alert_date"),
         last_source=np.array([SOURCES.index(row.get("last_flare_source") or "") for row in rows], np.int8),
-        pending=np.array([_or_nan(row.get("hazard_pending")) for row in rows], np.float64),
+        pending=np.array([_pending(row.get("hazard_pending")) for row in rows], np.float64),
         monitored_days=numbers("monitored_days"),
     )
 
 
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
+def _pending(hazards: list[float | None] | None) -> list[float]:
+    return [np.nan if one is None else one for one in hazards or [None] * PENDING_DAYS]
 
 
 def _baseline_rows(judged: Judged, scales: Scales, at: tuple[Array, Array]) -> pa.Table:
@@ -169,7 +169,7 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "monitored_days": scores.standing.monitored_days[at].astype(np.int32),
         "onset_count": real(scores.onsets),
         "onsets_expected": real(scores.expected),
-        "hazard_pending": real(scores.pending),
+        "hazard_pending": _last_days(scores.day_ahead, at, PENDING_DAYS),
         "last_flare_date": _ago(panel, at, scores.last_flare),
         "last_onset_date": _ago(panel, at, scores.last_onset),
         "last_flare_source": [SOURCES[code] or None for code in scores.last_source[at].tolist()],
@@ -184,6 +184,14 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
     key = dict(zip(("patient", "local_date"), panel.key(*at), strict=True))
     arrays = [pa.array((key | columns)[field.name], field.type) for field in FLARE_RISK]
     return pa.table(arrays, schema=FLARE_RISK)
+
+
+def _last_days(matrix: Array, at: tuple[Array, Array], days: int) -> pa.Array:
+    """Values of the last `days` days of each cell, its own the last; null before the first."""
+    columns = at[1][:, None] + np.arange(1 - days, 1)
+    found = np.where(columns < 0, np.nan, matrix[at[0][:, None], np.maximum(columns, 0)])
+    values = pa.array(found.reshape(-1), from_pandas=True)
+    return pa.FixedSizeListArray.from_arrays(values, days).cast(pa.list_(pa.float64()))
 
 
 def _ago(panel: Panel, at: tuple[Array, Array], ages: Array) -> pa.Array:

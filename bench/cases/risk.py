@@ -20,7 +20,7 @@ from analytics.risk.context import CONTEXT
 from analytics.risk.flare import Judged, judge
 from analytics.risk.model import SHIPPED
 from analytics.risk.panel import Panel, make_panel
-from analytics.risk.past import RAW_DAYS, Past
+from analytics.risk.past import PENDING_DAYS, RAW_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES
 from analytics.tables import BASELINE, FLARE_RISK
 from bench.harness import Bench, CannotMeasure, Result, case
@@ -71,7 +71,9 @@ def patient_days(patients: int, days: int, seed: int = 0) -> pa.Table:
 
 def _nobodys_past(patients: int) -> Past:
     none, never = np.zeros(patients), np.full(patients, -np.inf)
-    return Past(none, none, never, never, never, np.zeros(patients, np.int8), none, np.full(patients, 60.0))
+    pending = np.zeros((patients, PENDING_DAYS))
+    source = np.zeros(patients, np.int8)
+    return Past(none, none, never, never, never, source, pending, np.full(patients, 60.0))
 
 
 def _night(panel: Panel) -> list[Judged]:

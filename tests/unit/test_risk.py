@@ -277,3 +277,45 @@ def test_a_night_that_takes_over_equals_the_one_that_knows_everything():
                 pa.compute.less_equal(dates, pa.scalar(day(number + 9))),
             )
             assert night[name].equals(whole[name].filter(asked)), name
+
+
+def flares_of_all_ages(days=90, newest=75):
+    """People of whom each had a flare a day earlier than the one before: reported, by pain, and twice."""
+    rng = np.random.default_rng(12)
+    tables = []
+    for age in range(16):
+        for kind in ("tap", "pain", "twice"):
+            pain = rng.normal(4, 0.7, days).round()
+            taps = np.zeros(days, bool)
+            if kind == "tap":
+                taps[newest - age] = True
+            else:
+                pain[newest - age - 1 : newest - age + 1] = 9
+                taps[newest - age - 9] = kind == "twice"
+            columns = {"nrs": pain.tolist(), "is_flare_reported": taps.tolist()}
+            tables.append(patient_days(FIRST, columns, patient=f"{kind}-{age}"))
+    return pa.concat_tables(tables)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_nights_carried_from_one_to_the_next_equal_the_whole_past_at_every_age_of_a_flare(width):
+    rows = flares_of_all_ages()
+    model = dataclasses.replace(SHIPPED, theta=0.2)
+    whole = scores.compute(rows, day(55), day(89), model=model)["flare_risk"]
+
+    def nights(table, first, last):
+        dates = table["local_date"]
+        low, high = (pa.scalar(day(number)) for number in (first, last))
+        return table.filter(
+            pa.compute.and_(pa.compute.greater_equal(dates, low), pa.compute.less_equal(dates, high))
+        )
+
+    carried = nights(whole, 55, 59)
+    for number in range(60, 90, width):
+        before, last = nights(carried, number - 1, number - 1), min(number + width - 1, 89)
+        recent = nights(rows, number - RAW_DAYS, last)
+        carried = scores.compute(recent, day(number), day(last), model=model, before=before)["flare_risk"]
+        assert carried.equals(nights(whole, number, last)), number
+    pending = whole["hazard_pending"].to_pylist()
+    assert all(len(one) == 4 for one in pending)
+    assert [one for one in pending if None in one and one != [None] * 4]

@@ -28,9 +28,9 @@ past as (
     select
         l.*,
         coalesce(b.monitored_days, 0) as monitored_before,
-        coalesce(b.onset_count, 0) + (l.is_onset_3 and l.is_observed_3 and b.hazard_pending is not null)::integer
+        coalesce(b.onset_count, 0) + (l.is_onset_3 and l.is_observed_3 and b.hazard_pending[1] is not null)::integer
             as onset_count,
-        coalesce(b.onsets_expected, 0) + case when l.is_observed_3 then coalesce(b.hazard_pending, 0) else 0 end
+        coalesce(b.onsets_expected, 0) + case when l.is_observed_3 then coalesce(b.hazard_pending[1], 0) else 0 end
             as onsets_expected,
         coalesce(s.ready_count, 0) as ready_count,
         exists (
