@@ -277,13 +277,15 @@ class Collector:
         """Tell the broker, in the order of receipt, and then each gateway."""
         gateways = flush.confirmed.keys() | flush.unreadable.keys()
         self._presence.brought({gateway for _, gateway in gateways})
+        # with quality 0: a gateway that does not hear sends again after a while, and is told again
+        acks = [
+            (str(ack_topic(*whose)), encode_ack(flush.confirmed.get(whose, []), flush.unreadable.get(whose)))
+            for whose in gateways
+        ]
         with self._changed:
             if connection == self._connection:
                 client.ack_all([(one.mid, one.qos) for one in waiting])
-        for site, gateway in gateways:
-            sequences = flush.confirmed.get((site, gateway), [])
-            ack = encode_ack(sequences, flush.unreadable.get((site, gateway)))
-            client.publish(str(ack_topic(site, gateway)), ack, qos=1)
+                client.publish_all(acks)
 
     def _store(self, tables: dict[str, pa.Table], now: int) -> bool:
         """Commit tables; a full or absent disk is tried again until there is room or we are stopped."""

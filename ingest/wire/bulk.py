@@ -2,7 +2,7 @@
 
 paho asks the kernel for one packet at a time, in three reads and a `select` each; its
 messages are objects with a lock. Of a collector's packets all but a few are PUBLISH of
-quality 1: those are read here. Everything else (connecting, pings, other qualities)
+quality 0 or 1: those are read here. Everything else (connecting, pings, other qualities)
 stays paho's, which reads it from the same bytes.
 """
 
@@ -23,9 +23,10 @@ from devices.clock import Clock
 _CHUNK: Final = 2**18
 #: So often; then acknowledgements and pings get their turn.
 _CHUNKS: Final = 16
-#: Of a packet's first byte: what it is and its quality, and both of a PUBLISH of quality 1.
-_KIND_AND_QUALITY: Final = 0xF6
-_PUBLISH_1: Final = 0x32
+#: Of a packet's first byte: what it is and the higher bit of its quality, and both of a PUBLISH of
+#: quality 0 or 1.
+_KIND_AND_HIGH_QUALITY: Final = 0xF4
+_PUBLISH: Final = 0x30
 _QUALITY_1: Final = 1
 _PUBACK: Final = 0x40
 _PUBACK_PACKET: Final = struct.Struct(">BBH").pack
@@ -115,7 +116,7 @@ def packet_size(read: bytes, at: int) -> tuple[int, int] | None:
 
 
 def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival]) -> int:
-    """Append whole packets of PUBLISH, quality 1, MQTT 5, to `found`; returns where something else begins.
+    """Append whole packets of PUBLISH, quality 0 or 1, MQTT 5, to `found`; returns where something else begins.
 
     That is another packet, a malformed one, or one that has not come whole. The loop is
     unrolled for the packet every gateway sends: no properties.
@@ -129,7 +130,7 @@ def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival])
     """
     length = len(read)
     # the first byte, one of the length and one that ends it or begins the content
-    while at + 2 < length and (first := read[at]) & _KIND_AND_QUALITY == _PUBLISH_1:
+    while at + 2 < length and (first := read[at]) & _KIND_AND_HIGH_QUALITY == _PUBLISH:
         size = read[at + 1]
         begin = at + 2
         if size > 127:
@@ -143,14 +144,21 @@ def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival])
         if end > length or size < 2:
             break
         place = begin + 2 + (read[begin] << 8 | read[begin + 1])
-        if place + 3 > end:
+        mid, quality, content = 0, first >> 1 & 1, place
+        if quality:
+            content += 2
+        if content >= end:
             break
-        content_type, content = None, place + 3
-        if read[place + 2]:
-            properties = _content_type(read[place + 2 : end])
+        if quality:
+            mid = read[place] << 8 | read[place + 1]
+        content_type = None
+        if read[content]:
+            properties = _content_type(read[content:end])
             if properties is None:
                 break
-            content_type, content = properties[0], place + 2 + properties[1]
+            content_type, content = properties[0], content + properties[1]
+        else:
+            content += 1
         found.append(
             Arrival(
                 read[begin + 2 : place].decode(errors="replace"),
@@ -158,12 +166,22 @@ def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival])
                 content_type,
                 arrived_utc,
                 first & 1 == 1,
-                read[place] << 8 | read[place + 1],
-                1,
+                mid,
+                quality,
             )
         )
         at = end
     return at
+
+
+def _variable(size: int) -> bytes:
+    """A length as MQTT writes it: seven bits a byte, the least first."""
+    encoded = bytearray()
+    while size > 127:
+        encoded.append(size & 127 | 128)
+        size >>= 7
+    encoded.append(size)
+    return bytes(encoded)
 
 
 def _content_type(read: bytes) -> tuple[str | None, int] | None:
@@ -218,6 +236,22 @@ class BulkClient(Client):
                 self.ack(mid, qos)
         if packets:
             # what paho's own ack does, a packet each
+            self._packet_queue(_PUBACK, packets, 0, _QUALITY_1)
+
+    def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Publish topics and payloads with quality 0, in one write.
+
+        What is on its way when the connection breaks is lost: only for what is said again when it is
+        asked for again.
+        """
+        packets = bytearray()
+        for topic, payload in messages:
+            name = topic.encode()
+            packets.append(_PUBLISH)
+            packets += _variable(len(name) + len(payload) + 3)
+            packets += len(name).to_bytes(2, "big") + name + b"\x00" + payload
+        if packets:
+            # as a PUBACK: after a PUBLISH of quality 0 paho would report it by its own object
             self._packet_queue(_PUBACK, packets, 0, _QUALITY_1)
 
     def _create_socket(self) -> Any:

@@ -4,8 +4,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from devices.blobs import pack_u16
 from devices.clock import DAY
+from devices.observations import RrInterval
 from devices.tables import BATCH, ENROLMENT, QUARANTINE, RAW, SCHEMA_VERSION, TABLES, UTC
+from devices.units import RR_MAX_MS
 from ingest.errors import EnrolmentError, LakeError
 from ingest.lake import manifest
 from ingest.lake.columns import Arrived, read_kept, to_table
@@ -55,6 +58,20 @@ def test_what_lies_beside_the_samples_says_its_version_too(tmp_path, schema, mon
     monkeypatch.setattr(manifest, "SCHEMA_VERSION", SCHEMA_VERSION - 1)
     with pytest.raises(LakeError, match="update flarecast"):
         read_kept(path, schema)
+
+
+def test_a_run_of_weeks_ends_when_its_last_beat_does():
+    intervals = 70_000
+    run = RrInterval(
+        device="strap-1",
+        start_utc=T0,
+        source="sig-heart-rate/1",
+        connection="c1",
+        first_beat=0,
+        rr_ms=pack_u16([RR_MAX_MS] * intervals),
+    )
+    table = to_table("rr_interval", [Arrived(run, "gw-1", 1)], T0)
+    assert table["end_utc"].cast(pa.int64()).to_pylist() == [T0 + 1000 * RR_MAX_MS * intervals] == [run.end_utc]
 
 
 def test_names_are_never_used_twice(tmp_path):
