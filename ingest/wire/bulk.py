@@ -116,7 +116,7 @@ def packet_size(read: bytes, at: int) -> tuple[int, int] | None:
 
 
 def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival]) -> int:
-    """Append whole packets of PUBLISH, quality 0 or 1, MQTT 5, to `found`; returns where something else begins.
+    """Append whole PUBLISH packets, quality 0 or 1, MQTT 5, to `found`; returns where something else begins.
 
     That is another packet, a malformed one, or one that has not come whole. The loop is
     unrolled for the packet every gateway sends: no properties.

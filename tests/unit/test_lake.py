@@ -71,7 +71,9 @@ def test_a_run_of_weeks_ends_when_its_last_beat_does():
         rr_ms=pack_u16([RR_MAX_MS] * intervals),
     )
     table = to_table("rr_interval", [Arrived(run, "gw-1", 1)], T0)
-    assert table["end_utc"].cast(pa.int64()).to_pylist() == [T0 + 1000 * RR_MAX_MS * intervals] == [run.end_utc]
+    assert (
+        table["end_utc"].cast(pa.int64()).to_pylist() == [T0 + 1000 * RR_MAX_MS * intervals] == [run.end_utc]
+    )
 
 
 def test_names_are_never_used_twice(tmp_path):
