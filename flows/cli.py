@@ -4,6 +4,8 @@ Imports stay inside the commands: a home gateway never loads the clinic's librar
 """
 
 import argparse
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -28,10 +30,25 @@ Command = Callable[[argparse.Namespace], int]
 
 #: A user's fault is one line and this exit code; a bug is a traceback.
 USER_ERROR = 2
+#: As of a program that SIGPIPE has ended (128 and 13).
+UNREAD = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # a reader who has gone is met here, and not when the interpreter ends
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        return UNREAD
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -42,6 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"flarecast: {error}", file=sys.stderr)
         return USER_ERROR
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads standard output any more (`flarecast ... | head`); then it is closed for good.
+
+    A connection that broke raises the same error, and is no reason to end without a word.
+    """
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)
+    is_gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0))
+    if is_gone:
+        # the interpreter flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return is_gone
 
 
 def _is_users_fault(error: Exception) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 
@@ -133,3 +134,54 @@ def test_the_command_line_itself_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    path = tmp_path / "some.duckdb"
+    duckdb.connect(str(path)).close()
+    return path
+
+
+@pytest.mark.parametrize("buffering", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sql", "--snapshot", "{snapshot}", "--json", "select * from range(100000)"],
+        ["alerts", "lint"],
+    ],
+)
+def test_who_stops_reading_ends_the_command_without_a_word(
+    snapshot: Path, arguments: list[str], buffering: str
+) -> None:
+    command = [sys.executable, "-m", "flows.cli", *(text.format(snapshot=snapshot) for text in arguments)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffering},
+        )
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_the_head_of_a_long_answer_is_there_and_nothing_else(snapshot: Path) -> None:
+    query = f"{sys.executable} -m flows.cli sql --snapshot {snapshot} 'select * from range(200000)' | head -3"
+    done = subprocess.run(
+        ["bash", "-c", f"{query}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
