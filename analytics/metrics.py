@@ -192,15 +192,15 @@ _PER_HOUR: Final = "{steps}/h"
 _SHOWN: Final[
     tuple[tuple[str, str, str, Grain, tuple[float, float], str, Direction, str, str | None], ...]
 ] = (
-    ("wear_min", "wear time", units.MINUTE, "day", (0, 1500), "none", _OPEN, "pulse, then movement", None),
-    ("not_worn_min", "time not worn", units.MINUTE, "day", (0, 1500), "none", _OPEN, "as wear time", None),
+    ("wear_min", "wear time", units.MINUTE, "day", (0, 3000), "none", _OPEN, "pulse, then movement", None),
+    ("not_worn_min", "time not worn", units.MINUTE, "day", (0, 3000), "none", _OPEN, "as wear time", None),
     *(
         (
             f"cadence_{name}_min",
             f"minutes at {name.replace('_', '-')} steps/min",
             units.MINUTE,
             "day",
-            (0, 1500),
+            (0, 3000),
             _VALID_DAY,
             _OPEN,
             f"{_MINUTES} (Tudor-Locke 2011)",
@@ -208,13 +208,13 @@ _SHOWN: Final[
         )
         for name in ("0", "1_19", "20_39", "40_59", "60_79", "80_99", "100_119", "120")
     ),
-    ("mvpa_min", "minutes of at least 100 steps/min", units.MINUTE, "day", (0, 1500), _VALID_DAY, _UP,
+    ("mvpa_min", "minutes of at least 100 steps/min", units.MINUTE, "day", (0, 3000), _VALID_DAY, _UP,
      f"{_MINUTES} (Tudor-Locke 2018)", None),
-    ("sedentary_min", "sedentary time", units.MINUTE, "day", (0, 1500), _VALID_DAY, _DOWN,
+    ("sedentary_min", "sedentary time", units.MINUTE, "day", (0, 3000), _VALID_DAY, _DOWN,
      f"{_MINUTES}, awake", None),
-    ("sedentary_bout_count", "sedentary bouts", units.COUNT, "day", (0, 750), _VALID_DAY, _OPEN,
+    ("sedentary_bout_count", "sedentary bouts", units.COUNT, "day", (0, 1500), _VALID_DAY, _OPEN,
      "runs of sedentary minutes", None),
-    ("sedentary_long_bout_count", "sedentary bouts of 30 min", units.COUNT, "day", (0, 48), _VALID_DAY, _DOWN,
+    ("sedentary_long_bout_count", "sedentary bouts of 30 min", units.COUNT, "day", (0, 99), _VALID_DAY, _DOWN,
      "runs of sedentary minutes (Diaz 2017)", None),
     ("efficiency_pct", "sleep efficiency", units.PERCENT, "night", (0, 100), f"{_SLEEP}, time in bed", _UP,
      "total sleep time / time in bed", None),

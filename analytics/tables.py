@@ -100,7 +100,9 @@ PATIENT_DAY = pa.schema(
     [
         *_DAY,
         field("zone", pa.string(), units.NONE, "IANA zone used for the date"),
-        _count("day_minutes", "length of the local day: 1380, 1440 or 1500", units.MINUTE),
+        _count(
+            "day_minutes", "length of the local date: 1380, 1440 or 1500; of a move up to 3000", units.MINUTE
+        ),
         _real("steps", units.STEPS, "steps of the local day; null when the day is not valid"),
         _real("wear_min", units.MINUTE, "minutes worn"),
         _flag("is_valid_day", "worn at least 10 h"),

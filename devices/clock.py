@@ -2,7 +2,8 @@
 
 An instant is an ``int``: microseconds since 1970-01-01T00:00Z. Intervals are
 half-open. A date exists only at a patient's zone; a day there has 23, 24 or 25
-hours. A night belongs to the local date on which it ends.
+hours; the date of a move reaches from the midnight of one zone to that of the other.
+A night belongs to the local date on which it ends.
 """
 
 import time

@@ -1,8 +1,10 @@
 """Steps, cadence, sedentary bouts and wear per local date, from minutes.
 
 Dates are those of the zone the patient is enrolled in: a traveller's steps stay on
-the dates of home until an enrolment row says otherwise. A vendor's daily total is
-never counted where the device tells minutes too; :func:`vendor_disagreement` tells how far it is from them.
+the dates of home until an enrolment row says otherwise. The date of a move has the
+minutes from the old midnight to the new one, and the steps of all of them. A vendor's
+daily total is never counted where the device tells minutes too; :func:`vendor_disagreement`
+tells how far it is from them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from analytics.features import day_clock
 from analytics.features.calendar import Calendar
 from analytics.features.day_clock import ClockDays, clock_days
-from analytics.features.minutes import Minutes, chunks
+from analytics.features.minutes import LONGEST_DAY_MIN, Minutes, chunks
 
 #: Fewer worn minutes say little about a day (common actigraphy practice).
 VALID_DAY_MIN: Final = 600
@@ -104,7 +106,7 @@ def _totals(minutes: Minutes) -> dict[str, Floats]:
     return {
         "counted": minutes.is_counted.sum(axis=1).astype(np.float64),
         # a slot that was spread over its minutes is whole again
-        "steps": np.round(minutes.steps.sum(axis=1), 6),
+        "steps": np.round(_sums(minutes.steps), 6),
         "worn": minutes.is_worn.sum(axis=1).astype(np.float64),
         "not_worn": minutes.is_not_worn.sum(axis=1).astype(np.float64),
         **{name: (known & (band == i)).sum(axis=1) + told for i, name in enumerate(BAND_NAMES)},
@@ -113,6 +115,11 @@ def _totals(minutes: Minutes) -> dict[str, Floats]:
         "sedentary_bout_count": count + told,
         "sedentary_long_bout_count": long_count + told,
     }
+
+
+def _sums(minutes: Floats) -> Floats:
+    """Sum of each row, the same bits in arrays of either width."""
+    return minutes.reshape(len(minutes), -1, LONGEST_DAY_MIN).sum(axis=2).sum(axis=1)
 
 
 def sedentary_bouts(still: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:

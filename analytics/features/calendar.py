@@ -1,7 +1,7 @@
 """Who is expected on which local date, and when that date and its night begin and end."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from typing import Any, Final
@@ -16,6 +16,17 @@ from devices.tables import UTC
 
 #: Sleep of people whose sleep nobody recorded: from local midnight to this hour.
 ASSUMED_NIGHT_END_HOUR: Final = 6
+#: Dates before one that can reach into it: midnights of two zones lie up to 26 hours apart.
+_LOOK_BACK: Final = 2
+_FOREVER: Final = 2**62
+
+#: Since when (microseconds UTC) in which zone.
+Stays = tuple[tuple[int, str], ...]
+#: Since when and until when (exclusive, microseconds UTC) in which zone.
+_Stay = tuple[int, int, str]
+#: Start and end of a date, of its night, and of a night without a sleep record.
+_Bounds = tuple[int, int, int, int, int]
+_Day = tuple[str, date, str, _Bounds]
 
 _SCHEMA: Final = pa.schema(
     [
@@ -33,11 +44,20 @@ _SCHEMA: Final = pa.schema(
 )
 
 
+def zone_at(stays: Stays, utc: int) -> str:
+    """Zone of an instant; before the first stay that of the first."""
+    return next((zone for since, zone in reversed(stays) if since <= utc), stays[0][1])
+
+
 @dataclass(frozen=True)
 class Calendar:
-    """Patient-days in order of patient and date, one row each."""
+    """Patient-days in order of patient and date, one row each.
+
+    `moves` has of patients enrolled in several zones since when they are in which one, in order of time.
+    """
 
     rows: pa.Table
+    moves: Mapping[str, Stays]
 
     @property
     def count(self) -> int:
@@ -60,7 +80,14 @@ class Calendar:
         ):
             at = rows.schema.get_field_index(name)
             rows = rows.set_column(at, rows.schema.field(at), pa.array(values, pa.int64()).cast(UTC))
-        return Calendar(rows)
+        return replace(self, rows=rows)
+
+    def zones(self, row: int) -> Stays:
+        """Zones of a patient during a date: since when (microseconds UTC) each, the first from its start."""
+        patient, zone = (self.rows[name][row].as_py() for name in ("patient", "zone"))
+        start, end = (to_utc(self.rows[name][row].as_py()) for name in ("start_utc", "end_utc"))
+        stays = self.moves.get(patient, ((start, zone),))
+        return ((start, zone_at(stays, start)), *(stay for stay in stays if start < stay[0] < end))
 
     def day_arguments(self) -> dict[str, Any]:
         """First and last instant of the dates, as arguments of a statement."""
@@ -81,28 +108,81 @@ def calendar(
 ) -> Calendar:
     """Patient-days of everybody enrolled on the dates `first` to `last`.
 
-    A patient's zone on a date is the one of the latest enrolment row that holds on it.
+    A patient's zone on a date is the one of the latest enrolment row that holds to its end, of the latest
+    that holds on it where none does. A date ends at its midnight in that zone and begins where the date
+    before ended: the date of a move west is longer, that of a move east shorter, by the hours between the
+    two midnights, and no instant is in two dates or in none.
     """
     rows = con.execute(
         "select distinct patient, valid_from_utc, zone, valid_to_utc from enrolment order by all"
     ).fetchall()
     wanted = None if patients is None else set(patients)
-    zones: dict[tuple[str, date], str] = {}
-    dates = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    stays: dict[str, list[_Stay]] = {}
     for patient, valid_from, zone, valid_to in rows:
-        if wanted is not None and patient not in wanted:
-            continue
-        since, until = to_utc(valid_from), None if valid_to is None else to_utc(valid_to)
-        for day in dates:
+        if wanted is None or patient in wanted:
+            until = _FOREVER if valid_to is None else to_utc(valid_to)
+            stays.setdefault(patient, []).append((to_utc(valid_from), until, zone))
+    dates = [first + timedelta(days=n) for n in range(-_LOOK_BACK, (last - first).days + 1)]
+    moves: dict[str, Stays] = {}
+    days: list[_Day] = []
+    for patient, own in stays.items():
+        if len({zone for _, _, zone in own}) == 1:
+            held = _zones(own, dates[_LOOK_BACK:])
+            days += [(patient, day, zone, _bounds(day, zone)) for day, zone in held.items()]
+        else:
+            moves[patient] = _places(own)
+            held = _zones(own, dates)
+            days += [
+                (patient, day, zone, _moved_bounds(day, held, moves[patient]))
+                for day, zone in held.items()
+                if day >= first
+            ]
+    return Calendar(_table(sorted(days)), moves)
+
+
+def _zones(stays: Sequence[_Stay], dates: Sequence[date]) -> dict[date, str]:
+    """Zone of each of the dates on which one of the stays holds; stays come in order of their start."""
+    found: dict[date, str] = {}
+    for day in dates:
+        whole = False
+        for since, until, zone in stays:
             start, end = _bounds(day, zone)[:2]
-            # rows come by patient and start: a later move overwrites
-            if since < end and (until is None or until > start):
-                zones[patient, day] = zone
-    return Calendar(_table(sorted(zones.items())))
+            holds = since < end and until > start
+            if holds and (until >= end or not whole):
+                found[day], whole = zone, until >= end
+    return found
+
+
+def _places(stays: Sequence[_Stay]) -> Stays:
+    """Since when a patient is in which zone; between two stays where the first was."""
+    turns = sorted({instant for since, until, _ in stays for instant in (since, until)} - {_FOREVER})
+    found: list[tuple[int, str]] = []
+    for turn in turns:
+        there = [zone for since, until, zone in stays if since <= turn < until]
+        if there and (not found or found[-1][1] != there[-1]):
+            found.append((turn, there[-1]))
+    return tuple(found)
+
+
+def _moved_bounds(day: date, held: Mapping[date, str], stays: Stays) -> _Bounds:
+    """Bounds of a date of somebody who moves.
+
+    Two zones are up to 26 hours apart, so that a date may lie wholly in the two before: it is empty.
+    """
+    start, end, night_start, night_end, _ = _bounds(day, held[day])
+    before = [day - timedelta(days=n) for n in range(1, _LOOK_BACK + 1)]
+    ends = [_bounds(other, held[other])[1] for other in before if other in held]
+    if before[0] in held:
+        start = max(ends)
+    elif ends:
+        start = max(start, *ends)
+    end = max(start, end)
+    morning = at_local(day, ASSUMED_NIGHT_END_HOUR, ZoneInfo(zone_at(stays, start)))
+    return start, end, night_start, night_end, min(max(morning, start), end)
 
 
 @cache
-def _bounds(day: date, zone: str) -> tuple[int, int, int, int, int]:
+def _bounds(day: date, zone: str) -> _Bounds:
     place = ZoneInfo(zone)
     return (
         *day_bounds(day, place),
@@ -111,14 +191,14 @@ def _bounds(day: date, zone: str) -> tuple[int, int, int, int, int]:
     )
 
 
-def _table(zones: list[tuple[tuple[str, date], str]]) -> pa.Table:
-    bounds = np.array([_bounds(day, zone) for (_, day), zone in zones], np.int64).reshape(-1, 5).T
+def _table(days: list[_Day]) -> pa.Table:
+    bounds = np.array([own for *_, own in days], np.int64).reshape(-1, 5).T
     start, end, night_start, night_end, assumed_end = (pa.array(column) for column in bounds)
     return pa.table(
         [
-            pa.array([patient for (patient, _), _ in zones], pa.string()),
-            pa.array([day for (_, day), _ in zones], pa.date32()),
-            pa.array([zone for _, zone in zones], pa.string()),
+            pa.array([patient for patient, *_ in days], pa.string()),
+            pa.array([day for _, day, *_ in days], pa.date32()),
+            pa.array([zone for _, _, zone, _ in days], pa.string()),
             start.cast(UTC),
             end.cast(UTC),
             pa.array(bounds[0] // MINUTE),

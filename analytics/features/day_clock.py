@@ -3,10 +3,15 @@
 What rhythm and regularity over weeks are made of, small enough to be kept: 24 numbers
 and the minutes at which sleep and waking begin and end. The hour that spring skips is
 unknown; of the hour that autumn has twice, the second time counts for sleep, and both
-for steps.
+for steps. A move is the same in large: the date of a move west has some hours twice (from
+Berlin to New York six, of 1,800 minutes), that of a move east lacks some (of 1,080).
+Each minute is read by the clock of the zone the patient is in, and by that of the date's
+zone where the other shows another date.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analytics.features.calendar import Calendar
+from analytics.features.calendar import Calendar, Stays
 from analytics.features.minutes import Minutes
 from analytics.features.rhythm import UNKNOWN, clock_minutes, hourly
 from analytics.tables import DAY_CLOCK
-from devices.clock import DAY, MINUTE, offset_minutes
+from devices.clock import DAY, MINUTE, from_utc, offset_minutes
 
 DAY_MIN: Final = 1440
 AWAKE: Final = 0
@@ -100,9 +105,31 @@ def _faces(calendar: Calendar, low: int, count: int) -> list[tuple[Array, Array]
     rows = calendar.rows.slice(low, count)
     bounds = [rows[name].cast(pa.int64()).to_pylist() for name in ("start_utc", "end_utc")]
     shared: dict[tuple[int, int, int, int], list[int]] = {}
-    for row, day in enumerate(zip(*bounds, rows["zone"].to_pylist(), strict=True)):
-        shared.setdefault(_face(*day), []).append(row)
-    return [(clock_minutes(*face), np.array(own)) for face, own in shared.items()]
+    moved: list[tuple[Array, Array]] = []
+    days = zip(*bounds, rows["zone"].to_pylist(), rows["patient"].to_pylist(), strict=True)
+    for row, (start, end, zone, patient) in enumerate(days):
+        if patient in calendar.moves:
+            stays = calendar.zones(low + row)
+            if [there for _, there in stays] != [zone]:
+                day = rows["local_date"][row].as_py()
+                moved.append((_moved_face(start, end, day, zone, stays), np.array([row])))
+                continue
+        shared.setdefault(_face(start, end, zone), []).append(row)
+    return [(clock_minutes(*face), np.array(own)) for face, own in shared.items()] + moved
+
+
+def _moved_face(start: int, end: int, day: date, zone: str, stays: Stays) -> Array:
+    """Clock minutes of the minutes of a date on which the patient is in several zones, or in another one."""
+    found = np.empty((end - start) // MINUTE, np.int64)
+    since = [instant for instant, _ in stays]
+    places = [ZoneInfo(there) for _, there in stays]
+    for minute in range(len(found)):
+        utc = start + minute * MINUTE
+        there = from_utc(utc, places[bisect_right(since, utc) - 1])
+        by_date = from_utc(utc, ZoneInfo(zone))
+        shown = by_date if there.date() != day and by_date.date() == day else there
+        found[minute] = shown.hour * 60 + shown.minute
+    return found
 
 
 @cache

@@ -1,7 +1,7 @@
 """Minutes of local dates as dense arrays: who wore what, and what it counted.
 
-A track is one device on one local date. Minutes count from local midnight, in
-elapsed time: a date has 1,380, 1,440 or 1,500 of them.
+A track is one device on one local date. Minutes count from its start, in elapsed
+time: a date has 1,380, 1,440 or 1,500 of them, that of a move any number up to 3,000.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,12 @@ from analytics.features import wear
 from analytics.features.calendar import Calendar
 from analytics.features.statements import select
 
+#: Width of the arrays: the longest day, and the longest date of a move (from UTC+14 to UTC-12).
 LONGEST_DAY_MIN: Final = 1500
+LONGEST_MOVE_MIN: Final = 2 * LONGEST_DAY_MIN
 QUARTER_MIN: Final = 15
-#: Patient-days at once: with two devices each and a sample a minute they take about 400 MB.
+#: Patient-days at once, half as many with the date of a move among them: with two devices each and a sample a
+#: minute they take about 400 MB.
 CHUNK_DAYS: Final = 1_500
 #: A count over so long is a vendor's total of a day: where the device tells minutes too, it is compared with
 #: them and not counted.
@@ -31,7 +34,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Minutes:
-    """Merged minutes of consecutive calendar rows, each array (rows, 1500).
+    """Merged minutes of consecutive calendar rows, each array (rows, 1500), (rows, 3000) where one is longer.
 
     `steps` come quarter hour by quarter hour from the device that covers most worn
     minutes of it; `is_counted` where there is such a count, `is_fine` where it is of
@@ -53,13 +56,21 @@ def chunks(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Iterator[tuple
     """First row, last row (exclusive) and minutes of as many whole patients as memory holds comfortably."""
     patients = calendar.column("patient").astype(str)
     starts = np.flatnonzero(np.append(True, patients[1:] != patients[:-1])) if calendar.count else []
-    low = 0
+    lengths = calendar.column("end_minute") - calendar.column("start_minute")
+    low, width = 0, LONGEST_DAY_MIN
     for start, stop in zip(starts, np.append(starts[1:], calendar.count), strict=True):
-        if stop - low > CHUNK_DAYS and start > low:
+        own = _width(lengths[start:stop])
+        if start > low and (stop - low) * max(width, own) > CHUNK_DAYS * LONGEST_DAY_MIN:
             yield low, int(start), _minutes(con, calendar, low, int(start))
-            low = int(start)
+            low, width = int(start), LONGEST_DAY_MIN
+        width = max(width, own)
     if calendar.count:
         yield low, calendar.count, _minutes(con, calendar, low, calendar.count)
+
+
+def _width(lengths: Array) -> int:
+    """Of two widths one: sums over a date must not depend on whose dates lie beside it."""
+    return LONGEST_DAY_MIN if lengths.max() <= LONGEST_DAY_MIN else LONGEST_MOVE_MIN
 
 
 def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high: int) -> Minutes:
@@ -92,8 +103,8 @@ def _minutes(con: duckdb.DuckDBPyConnection, calendar: Calendar, low: int, high:
     inside = (row >= 0) & (codes[row] == owner[pair[which]]) & (minute < end[row])
     which, minute, row = which[inside], minute[inside], row[inside]
     return _merge(
-        days.num_rows, worn["device"].to_pylist(), row, pair[which], minute - start[row], what[which],
-        steps[which] / span[which], span[which],
+        (days.num_rows, _width(end - start)), worn["device"].to_pylist(), row, pair[which],
+        minute - start[row], what[which], steps[which] / span[which], span[which],
     )  # fmt: skip
 
 
@@ -106,7 +117,7 @@ def _slots_last(pair: Array, what: Array, first: Array, span: Array, steps: Arra
 
 
 def _merge(
-    count: int,
+    rows: tuple[int, int],
     devices: list[str],
     row: Array,
     pair: Array,
@@ -115,18 +126,21 @@ def _merge(
     steps: Array,
     span: Array,
 ) -> Minutes:
+    count, width = rows
     key = row * max(len(devices), 1) + pair
     is_there = np.zeros(count * max(len(devices), 1), np.bool_) if len(devices) < 64 else None
     tracks = np.unique(key) if is_there is None else _flagged(is_there, key)
     track = np.searchsorted(tracks, key)
     own, named = tracks // max(len(devices), 1), tracks % max(len(devices), 1)
-    is_total, sums = _totals_apart(len(tracks), track, minute, what == _STEPS, span >= TOTAL_MIN, steps)
+    is_total, sums = _totals_apart(
+        (len(tracks), width), track, minute, what == _STEPS, span >= TOTAL_MIN, steps
+    )
     if is_total.any():
         track, minute, what, steps, span = (
             values[~is_total] for values in (track, minute, what, steps, span)
         )
-    at = track * LONGEST_DAY_MIN + minute
-    shape = len(tracks), LONGEST_DAY_MIN
+    at = track * width + minute
+    shape = len(tracks), width
 
     def flags(chosen: Array) -> Array:
         found = np.zeros(shape, np.bool_)
@@ -148,7 +162,7 @@ def _merge(
     )
     best = _best(count, own, counted, counting, counting & worn)
     chosen = np.repeat(best, QUARTER_MIN, axis=1)
-    there, taken = chosen >= 0, (np.maximum(chosen, 0), np.arange(LONGEST_DAY_MIN)[None, :])
+    there, taken = chosen >= 0, (np.maximum(chosen, 0), np.arange(width)[None, :])
     judging = _judging(count, own, np.asarray(counting.any(axis=1)))
 
     def picked(values: Array, empty: Any) -> Array:
@@ -168,18 +182,19 @@ def _merge(
 
 
 def _totals_apart(
-    count: int, track: Array, minute: Array, is_step: Array, is_long: Array, steps: Array
+    shape: tuple[int, int], track: Array, minute: Array, is_step: Array, is_long: Array, steps: Array
 ) -> tuple[Array, Array]:
     """Which samples are of totals over minutes that their track tells, too; per track the sum of either.
 
     A count over the hours in which nothing else came (a pedometer read again) is none.
     """
     is_total = is_step & is_long
+    count, width = shape
     sums = np.full((count, 2), np.nan)
     if not is_total.any():
         return is_total, sums
-    at = track * LONGEST_DAY_MIN + minute
-    is_covered = np.zeros(count * LONGEST_DAY_MIN, np.bool_)
+    at = track * width + minute
+    is_covered = np.zeros(count * width, np.bool_)
     is_covered[at[is_total]] = True
     is_beside = is_step & ~is_long & is_covered[at]
     has_both = np.bincount(track[is_beside], minlength=count) > QUARTER_MIN
@@ -224,7 +239,7 @@ def _any(count: int, own: Array, flags: Array) -> Array:
 
 def _best(count: int, own: Array, counted: Array, counting: Array, counting_worn: Array) -> Array:
     """Track whose steps count, per row and quarter hour; -1 where nobody counts."""
-    best = np.full((count, LONGEST_DAY_MIN // QUARTER_MIN), -1, np.int64)
+    best = np.full((count, counted.shape[1] // QUARTER_MIN), -1, np.int64)
     if not len(own):
         return best
     quarters = (len(own), -1, QUARTER_MIN)

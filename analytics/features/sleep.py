@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.features.calendar import Calendar
+from analytics.features.calendar import Calendar, zone_at
 from analytics.features.episodes import MAX_AWAKE_IN_BED, MAX_BREAK, Episodes, find_episodes
 from analytics.features.statements import select
 from devices.clock import DAY, HOUR, MINUTE, from_utc, offset_minutes
@@ -160,9 +160,11 @@ def _values(
 ) -> dict[str, Floats]:
     episode = (end - start) / MINUTE
     midpoint = np.full(len(start), np.nan)
-    zones = calendar.column("zone")
+    patients, zones = calendar.column("patient"), calendar.column("zone")
     for row in np.flatnonzero(stands):
-        midpoint[row] = clock_hour(int(start[row] + end[row]) // 2, zones[row])
+        middle = int(start[row] + end[row]) // 2
+        stays = calendar.moves.get(patients[row])
+        midpoint[row] = clock_hour(middle, zone_at(stays, middle) if stays else zones[row])
     with np.errstate(invalid="ignore", divide="ignore"):
         values = told | {
             "waso_min": episode - told["tst_min"] - told["unknown_min"],
