@@ -250,7 +250,9 @@ FLARE_RISK = pa.schema(
         _real("risk_3d", units.NONE, "chance of a reported onset within 3 days; shadow if uncalibrated"),
         _real("risk_7d", units.NONE, "chance of a reported onset within 7 days; shadow if uncalibrated"),
         _text("band", "low, usual, raised or high by the site's own deciles; null: nobody has set them"),
-        _flag("would_alert", "risk_7d passes the model's threshold; told to nobody unless the status is ok"),
+        _flag(
+            "would_alert", "risk_7d passes the version's own threshold; whom the rules told stands in alerts"
+        ),
         _count("reference_per_100", "of 100 similar days at this site so many were followed by an onset"),
         _count("reference_day_count", "days behind it; null: nobody has counted"),
         _real("deviation", "{SD}", "combined three-day deviation from the patient's own baseline"),
@@ -274,6 +276,18 @@ FLARE_RISK = pa.schema(
         _text("label_quality", "why pain scores cannot tell a flare; null when they can"),
         field("model_version", pa.string(), units.NONE, "version of the risk model"),
         *_MESSAGE,
+        _real(
+            "alert_load_3d",
+            "/wk",
+            "alerts per 100 patients and week that a threshold at this risk_3d gave where the approved model "
+            "was fitted; a risk rule alerts when it is within its budget. null: nobody may be told",
+        ),
+        _real(
+            "alert_load_7d",
+            "/wk",
+            "alerts per 100 patients and week that a threshold at this risk_7d gave where the approved model "
+            "was fitted; a risk rule alerts when it is within its budget. null: nobody may be told",
+        ),
     ]
 )
 

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from alerts.engine.evaluate import IDLE, Band, ConditionState, Outcome, band_of, event_time, step
 from alerts.rules.pack import BY_METRIC, READABLE
-from alerts.rules.rule import CompositeRule, ReportedRule, ThresholdRule, TrendRule
+from alerts.rules.rule import CompositeRule, ReportedRule, RiskRule, ThresholdRule, TrendRule
 from analytics.features import days as features
 from analytics.risk import scores
+from analytics.risk.alert_measures import fire
 from analytics.risk.arrays import Floats, Marks
-from analytics.risk.flare import REFRACTORY_DAYS
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.store import warehouse
@@ -33,7 +33,7 @@ from flows.patient_context import patient_context
 
 #: A night is computed at this hour (UTC) of the day after: by then every zone has ended its day.
 RUN_HOUR: Final = 12
-TestableRule = ThresholdRule | ReportedRule | CompositeRule | TrendRule
+TestableRule = ThresholdRule | ReportedRule | CompositeRule | TrendRule | RiskRule
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,6 @@ def replay(
     shape = len(patients), (last - first).days + 1
     score, alerts = np.full(shape, np.nan), np.zeros(shape, np.bool_)
     states: dict[str, ConditionState] = {}
-    silent_to = np.zeros(shape[0], np.int64)
     for number, (day, known) in enumerate(nights(clinic, first, last)):
         context = patient_context(clinic, known_utc=cut(day) - 1)
         tables = scores.compute(known, day, day, context=context, model=model, scales=scales)
@@ -86,15 +85,13 @@ def replay(
             if rule is None:
                 value = readings.get("flare_risk.risk_7d")
                 score[row, number] = np.nan if value is None else value
-                opens = value is not None and theta is not None and value > theta and silent_to[row] <= number
-                if opens:
-                    silent_to[row] = number + REFRACTORY_DAYS
             else:
                 band, value = band_of(rule, readings)
                 score[row, number] = np.nan if band is Band.ABSENT else float(value or 0)
                 outcome, states[patient] = step(rule, band, event_time(day), states.get(patient, IDLE))
-                opens = outcome is Outcome.ENTER
-            alerts[row, number] = opens
+                alerts[row, number] = outcome is Outcome.ENTER
+    if rule is None:
+        alerts = fire(score, np.inf if theta is None else theta)
     return Replayed(patients, first, score, alerts)
 
 

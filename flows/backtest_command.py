@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alerts.rules.pack import load_pack
-from alerts.rules.rule import CompositeRule, ReportedRule, ThresholdRule, TrendRule
+from alerts.rules.rule import RiskRule
 from analytics.risk.alert_measures import (
     AlertMeasures,
     by_chance,
@@ -49,7 +49,11 @@ def run_backtest(home: Path, arguments: argparse.Namespace) -> int:
             raise UserError(f"{model.version} has no threshold: give one with --theta")
         found = replay(clinic, first, last, model=model, scales=scales, theta=theta)
     else:
-        found = replay(clinic, first, last, rule=_rule(clinic, arguments.pack, arguments.rule))
+        rule = _rule(clinic, arguments.pack, arguments.rule)
+        model, scales = ModelRegistry(home, system_clock).active()
+        if isinstance(rule, RiskRule) and model.standing != "approved":
+            raise UserError(f"rule {rule.id} needs an active approved model: --rule model:{model.version}")
+        found = replay(clinic, first, last, rule=rule, model=model, scales=scales)
     answer = judge(clinic, found, last, draws=arguments.draws)
     print(json.dumps(answer) if arguments.json else _in_words(arguments.rule, first, last, answer))
     return 0
@@ -70,7 +74,7 @@ def _rule(clinic: Clinic, path: Path | None, name: str) -> TestableRule:
     found = next((rule for rule in pack.rule if rule.id == name), None)
     if found is None:
         raise UserError(f"no rule {name}; there are {', '.join(rule.id for rule in pack.rule)}")
-    if not isinstance(found, ThresholdRule | ReportedRule | CompositeRule | TrendRule):
+    if not isinstance(found, TestableRule):
         raise UserError(f"rule {name} is not judged by nights: it cannot be tested back")
     return found
 

@@ -17,6 +17,11 @@ from analytics.risk.site_fit import SiteFit
 
 #: Budgets the card shows, alerts per patient and 30 days.
 BUDGETS: Final = (0.5, 1.0, 2.0)
+#: Budgets of a risk rule, alerts per 100 patients and week.
+SITE_BUDGETS: Final = (1.0, 2.0, 5.0, 10.0)
+
+#: Budget, load, sensitivity and PPV.
+Row = tuple[float, Estimate, Estimate, Estimate]
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class CardFacts:
     ----------
     budgets : sequence of (budget, load, sensitivity, ppv)
         On the validation days, thresholds from the training days.
+    site_budgets : sequence of (budget, load, sensitivity, ppv)
+        The same per 100 patients and week, as a risk rule goes by it.
     curve : dict of str to list of float
         Net benefit per name, at `thresholds`.
     """
@@ -37,7 +44,8 @@ class CardFacts:
     train_to: date
     validation: tuple[date, date]
     evaluation: Evaluation
-    budgets: Sequence[tuple[float, Estimate, Estimate, Estimate]]
+    budgets: Sequence[Row]
+    site_budgets: Sequence[Row]
     thresholds: Sequence[float]
     curve: dict[str, list[float]]
     created: str

@@ -25,7 +25,7 @@ from devices.clock import from_utc, system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.inventory import code_version
-from flows.model_card import BUDGETS, CardFacts, render_card
+from flows.model_card import BUDGETS, SITE_BUDGETS, CardFacts, render_card
 from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
 
@@ -182,6 +182,13 @@ def _facts(
         alerts = fire(risk, theta_for(train, budget))
         own = measure_alerts(cohort, alerts, ~np.isnan(risk), split.first, split.last, resampling)
         budgets.append((budget, own.load, own.sensitivity, own.ppv))
+    site_budgets = []
+    load = model.load_at("7d", risk)
+    for budget in SITE_BUDGETS:
+        own = measure_alerts(
+            cohort, fire(-load, -budget), ~np.isnan(risk), split.first, split.last, resampling
+        )
+        site_budgets.append((budget, own.per_100_weeks, own.sensitivity, own.ppv))
     chosen = cohort.rows.of_columns(split.first, split.last)
     rows = cohort.rows.where(chosen)
     # the own past rate as a risk: relative to everybody's, times the week's mean risk
@@ -199,6 +206,7 @@ def _facts(
         validation=(panel.day(split.first), panel.day(split.last)),
         evaluation=evaluate(cohort, forecast, split.first, split.last, draws=draws),
         budgets=budgets,
+        site_budgets=site_budgets,
         thresholds=_THRESHOLDS,
         curve=decision_curve(rows, risks, _THRESHOLDS, Resampling(len(panel.patients), draws=0)),
         created=created,

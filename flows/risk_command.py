@@ -104,9 +104,13 @@ def _adherence(trend: dict[str, Any]) -> str:
 def _alert(risk: dict[str, Any]) -> str:
     if risk["status"] not in SCORED:
         return "none: not scored"
-    shadow = "" if risk["status"] == OK else " (shadow: not sent)"
+    if risk["status"] == OK:
+        load = risk["alert_load_7d"]
+        if load is None:
+            return "none: heart values of a new device lead"
+        return f"within a budget of {load:.1f} alerts per 100 patients and week and more"
     last = f"; last one {risk['last_alert_date']}" if risk["last_alert_date"] else ""
-    return f"{'would alert' if risk['would_alert'] else 'would not alert'}{shadow}{last}"
+    return f"{'would alert' if risk['would_alert'] else 'would not alert'} (shadow: not sent){last}"
 
 
 def _similar(risk: dict[str, Any]) -> str:

@@ -166,7 +166,7 @@ def _ended(state: ConditionState) -> ConditionState:
 
 
 def band_of(
-    rule: StateRule, readings: Readings, override: Override | None = None, risk_above: float | None = None
+    rule: StateRule, readings: Readings, override: Override | None = None
 ) -> tuple[Band, float | None]:
     """Where the readings lie, and the value shown.
 
@@ -178,8 +178,6 @@ def band_of(
         Columns of the patient; an absent or null column is no data.
     override : Override, optional
         What holds for this patient instead.
-    risk_above : float, optional
-        Threshold of the site's budget; without an approved model there is none, and no risk is judged.
     """
     for column, bound in rule.requires.items():
         needed = number(readings, column)
@@ -194,9 +192,7 @@ def band_of(
     if isinstance(rule, ReportedRule):
         return (Band.BREACH if value else Band.CLEAR), value
     if isinstance(rule, RiskRule):
-        if risk_above is None:
-            return Band.ABSENT, value
-        return (Band.BREACH if value > risk_above else Band.CLEAR), value
+        return (Band.BREACH if value <= rule.budget else Band.CLEAR), value
     if isinstance(rule, TrendRule):
         return _trend(rule, value, readings), value
     if isinstance(rule, ThresholdRule):

@@ -38,7 +38,7 @@ from alerts.engine.technical import beat, open_technical
 from alerts.engine.tick import circumstances, reconcile_holds
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import BY_METRIC, READABLE, RulePack
-from alerts.rules.rule import SEVERITIES, ItemRule, NoDataRule, RiskRule, StateRule, TechnicalRule
+from alerts.rules.rule import SEVERITIES, ItemRule, NoDataRule, StateRule, TechnicalRule
 from alerts.store.schema import alert as alert_table
 from alerts.store.schema import night_count, nudge
 from devices.clock import HOUR
@@ -92,13 +92,10 @@ class Surroundings:
         device-in-post); active without one. A withdrawn patient is not judged at all.
     sites : mapping
         Patient -> site.
-    risk_above : float, optional
-        Threshold of the site's budget under its approved model; without one no risk alerts.
     """
 
     statuses: Mapping[str, str] = field(default_factory=dict[str, str])
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
-    risk_above: float | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +126,7 @@ def run_night(
         ``flare_risk``, ``patient_day``, ``baseline`` and, where there is one, ``trend`` (schemas of
         :mod:`analytics.tables`) with at least the rows of that date.
     around : Surroundings, optional
-        States and sites of the patients, the approved risk threshold.
+        States and sites of the patients.
     """
     around = around or Surroundings()
     patients = _collect(tables, day, pack)
@@ -207,8 +204,7 @@ class _Judge:
                 override = overrides.get(patient)
                 if override is not None and override.until < self._day:
                     override = None
-                risk = self._around.risk_above if isinstance(rule, RiskRule) else None
-                bands[patient] = band_of(rule, row.readings, override, risk)
+                bands[patient] = band_of(rule, row.readings, override)
             self.night.judged += 1
             self.night.no_data += bands[patient][0] is Band.ABSENT
         return bands

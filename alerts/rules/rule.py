@@ -248,7 +248,8 @@ class ItemRule(RuleBase, frozen=True, tag="item"):
 class RiskRule(RuleBase, frozen=True, tag="risk"):
     """Flare risk among the highest of the site, as many as `budget` alerts per 100 patients and week.
 
-    Judged only with a model that was approved for the site.
+    Breached when a threshold at the patient's risk would give no more than that, as counted where the
+    model was fitted. Judged only on nights scored by a version that was approved for the site.
     """
 
     budget: float
@@ -261,8 +262,8 @@ class RiskRule(RuleBase, frozen=True, tag="risk"):
 
     @property
     def column(self) -> str:
-        """The risk it goes by."""
-        return f"flare_risk.risk_{self.horizon}"
+        """The load it goes by: null without an approved version."""
+        return f"flare_risk.alert_load_{self.horizon}"
 
     @property
     def columns(self) -> tuple[str, ...]:

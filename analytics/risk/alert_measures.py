@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from analytics.risk.arrays import Floats, Marks, recent
+from analytics.risk.arrays import Floats, Marks, recent, spaced
 from analytics.risk.cohort import Cohort
 from analytics.risk.flare import REFRACTORY_DAYS
 from analytics.risk.measures import Estimate, Resampling, estimate, rate_draws, ratio
@@ -20,6 +20,8 @@ MONTH: Final = 30
 WEEK: Final = 7
 _RANDOM_DRAWS: Final = 20
 _BISECTIONS: Final = 40
+#: Points of a load curve: each about a tenth more alerts than the one above it.
+_LOADS: Final = 128
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,8 @@ class AlertMeasures:
 
 def fire(score: Floats, theta: float) -> Marks:
     """Days on which a score (NaN: not eligible) passes a threshold, each 7 days after the one before."""
-    found: Marks = np.zeros(score.shape, np.bool_)
-    wait = np.zeros(len(score), np.int64)
     with np.errstate(invalid="ignore"):
-        passes = score > theta
-    for column in np.flatnonzero(passes.any(axis=0)):
-        own = passes[:, column] & (wait <= column)
-        found[:, column] = own
-        wait[own] = column + REFRACTORY_DAYS
-    return found
+        return spaced(score > theta, REFRACTORY_DAYS)
 
 
 def theta_for(score: Floats, budget: float) -> float:
@@ -82,6 +77,29 @@ def theta_for(score: Floats, budget: float) -> float:
         if high - low < 0.5 / len(values):
             break
     return float(values[min(len(values) - 1, int(high * len(values)))])
+
+
+def load_curve(score: Floats, is_present: Marks) -> tuple[tuple[float, float], ...]:
+    """Scores, rising, and the alerts per 100 patients and week that a threshold at each gives.
+
+    Parameters
+    ----------
+    score : matrix
+        NaN on days that are not eligible.
+    is_present : matrix of bool
+        Days of patients who were there, eligible or not: a team's load is counted over all of them.
+    """
+    values = score[~np.isnan(score)]
+    weeks = is_present.sum() / WEEK
+    if not len(values) or not weeks:
+        return ()
+    # close together at the top, where budgets are
+    share = np.append(np.geomspace(1, 1 / len(values), _LOADS - 1), 0.0)
+    thetas = np.unique(np.quantile(values, 1 - share))
+    loads = [100 * float(fire(score, float(theta)).sum()) / weeks for theta in thetas]
+    # a lower threshold may alert earlier and then be silent for a week: never taken for the lesser load
+    falling = np.maximum.accumulate(loads[::-1])[::-1]
+    return tuple(zip(thetas.tolist(), falling.tolist(), strict=True))
 
 
 def measure_alerts(

@@ -95,3 +95,19 @@ def last_marked(marks: Marks, known_after: int) -> Floats:
     known = np.full(marks.shape, -np.inf)
     known[:, known_after:] = last[:, : max(0, marks.shape[1] - known_after)]
     return known
+
+
+def spaced(marks: Marks, days: int, last: Array | None = None) -> Marks:
+    """Of the marks those that are at least `days` after the one before.
+
+    Parameters
+    ----------
+    last : array (patients,), optional
+        Column of the last one before the matrix, -inf for none.
+    """
+    found: Marks = np.zeros(marks.shape, np.bool_)
+    latest = np.full(len(marks), -np.inf) if last is None else last.copy()
+    for column in np.flatnonzero(marks.any(axis=0)):
+        found[:, column] = marks[:, column] & (column - latest >= days)
+        latest[found[:, column]] = column
+    return found

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.risk.arrays import Array, Floats, Marks, lagged, mean, since
+from analytics.risk.arrays import Array, Floats, Marks, lagged, last_marked, mean, since, spaced
 from analytics.risk.baseline import Deviation
 from analytics.risk.baseline import deviations as deviations_of
 from analytics.risk.features import features, last_known
@@ -60,6 +60,9 @@ class Scores:
         What made the last flare day one (:data:`analytics.risk.labels.SOURCES`).
     would_alert : matrix of bool
         The model passes its threshold, outside the refractory days.
+    alert_loads : dict of str to matrix
+        Horizon -> alerts per 100 patients and week that a threshold at this risk gave where an approved
+        model was fitted; NaN: of this day nobody may be told.
     last_alert : matrix
         Days since the last of these, infinite for none.
     contributions : dict of str to matrix
@@ -79,6 +82,7 @@ class Scores:
     last_source: Array
     last_onset: Floats
     would_alert: Marks
+    alert_loads: dict[str, Floats]
     last_alert: Floats
     contributions: dict[str, Floats]
 
@@ -158,7 +162,9 @@ def _score(
     )
     parts = contributions(found, model, history)
     last_flare = last_known(labels.is_flare_day, None if past is None else past.last_flare)
-    would_alert, last_alert = alerts(risk_7d, model.theta, settling & is_heart_led(parts), past)
+    held_back = settling & is_heart_led(parts)
+    would_alert, last_alert = alerts(risk_7d, model.theta, held_back, past)
+    may_tell = ~held_back & (model.standing == "approved")
     return Scores(
         standing=stand,
         deviation=np.where(is_spoken, deviation, np.nan),
@@ -173,6 +179,10 @@ def _score(
         last_source=_source(labels, last_flare, past),
         last_onset=_age(last_known(labels.is_onset, None if past is None else past.last_onset)),
         would_alert=would_alert,
+        alert_loads={
+            name: np.where(may_tell, model.load_at(name, risk), np.nan)
+            for name, risk in (("3d", risk_3d), ("7d", risk_7d))
+        },
         last_alert=_age(last_alert),
         contributions=parts,
     )
@@ -204,16 +214,14 @@ def alerts(
     last_alert : matrix
         Column of the last one up to each day, -inf for none.
     """
-    found: Marks = np.zeros(risk_7d.shape, np.bool_)
-    latest = np.full(risk_7d.shape, -np.inf)
-    last = np.full(len(found), -np.inf) if past is None else past.last_alert.copy()
     with np.errstate(invalid="ignore"):
         passes = (risk_7d > (np.inf if theta is None else theta)) & ~is_held_back
-    for column in range(0 if past is None else PAST_DAYS, found.shape[1]):
-        found[:, column] = passes[:, column] & (column - last >= REFRACTORY_DAYS)
-        last = np.where(found[:, column], column, last)
-        latest[:, column] = last
-    return found, latest
+    before = None
+    if past is not None:
+        passes[:, :PAST_DAYS], before = False, past.last_alert
+    found = spaced(passes, REFRACTORY_DAYS, before)
+    latest = last_marked(found, 0)
+    return found, latest if before is None else np.maximum(latest, before[:, None])
 
 
 def is_heart_led(parts: dict[str, Floats]) -> Marks:

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from analytics.risk.arrays import Floats
 from analytics.risk.features import FEATURES
 from analytics.risk.labels import LABEL_VERSION
 from analytics.risk.scales import DEFAULT_SCALES
@@ -62,6 +63,9 @@ class Model:
         7-day risk at the site's 30th and 80th percentile of days.
     reference : tuple of ReferenceClass
         What followed on similar days; empty where nobody has counted.
+    loads : dict of str to tuple of (float, float)
+        Horizon (3d, 7d) -> risks, rising, and the alerts per 100 patients and week that a threshold at each
+        gave on the training days; empty where nobody has counted.
     """
 
     version: str
@@ -76,6 +80,7 @@ class Model:
     budget: float | None = None
     bands: tuple[float, float] | None = None
     reference: tuple[ReferenceClass, ...] = field(default=())
+    loads: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         strange = sorted({*self.weights, *self.slopes} - set(FEATURES))
@@ -87,6 +92,19 @@ class Model:
         slope = self.slopes.get(feature, 0.0)
         return self.weights.get(feature, 0.0) + slope * (ahead - 1) / (HORIZON - 1)
 
+    def load_at(self, horizon: str, risk: Floats) -> Floats:
+        """Alerts per 100 patients and week that a threshold at each risk gave; NaN where nobody has counted.
+
+        A risk alerts under a budget when this is at most the budget.
+        """
+        curve = self.loads.get(horizon)
+        if not curve:
+            return np.full(risk.shape, np.nan)
+        risks, loads = np.array(curve).T
+        # that of the threshold just below it: a budget is rather not used up than passed
+        below = np.maximum(np.searchsorted(risks, risk, side="left") - 1, 0)
+        return np.where(np.isnan(risk), np.nan, loads[below])
+
     def to_json(self) -> str:
         """Canonical JSON, one line."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
@@ -97,6 +115,7 @@ class Model:
         row: dict[str, Any] = json.loads(text)
         row["intercepts"] = tuple(row["intercepts"])
         row["bands"] = tuple(row["bands"]) if row["bands"] else None
+        row["loads"] = {name: tuple(map(tuple, curve)) for name, curve in row["loads"].items()}
         row["reference"] = tuple(ReferenceClass(**one) for one in row["reference"])
         return cls(**row)
 

@@ -180,6 +180,8 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "message": [one.message for one in said],
         "parameters": [json.dumps(one.parameters, sort_keys=True) for one in said],
         "sentence": [render(one.message, one.parameters) for one in said],
+        "alert_load_3d": real(scores.alert_loads["3d"]),
+        "alert_load_7d": real(scores.alert_loads["7d"]),
     }
     key = dict(zip(("patient", "local_date"), panel.key(*at), strict=True))
     arrays = [pa.array((key | columns)[field.name], field.type) for field in FLARE_RISK]

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from analytics.risk.alert_measures import MONTH, fire, own_rate_score, theta_for
+from analytics.risk.alert_measures import MONTH, fire, load_curve, own_rate_score, theta_for
 from analytics.risk.arrays import Floats, Marks
 from analytics.risk.cohort import Cohort
 from analytics.risk.fit import Fitted, fit_hazard, rate_prior, recalibrate
@@ -180,11 +180,21 @@ def with_threshold(cohort: Cohort, train: Marks, model: Model, train_to: int, bu
         budget=budget,
         bands=(float(low), float(high)),
         reference=_reference(own, on_rows, len(cohort.panel.patients)),
+        loads=_loads(cohort, model, train_to),
     )
 
 
-def risk_matrix(cohort: Cohort, model: Model) -> Floats:
-    """7-day risk of every scored day, NaN elsewhere."""
+def _loads(cohort: Cohort, model: Model, train_to: int) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Load curves of the last training weeks: earlier on many were still learning, and nobody alerted."""
+    part = slice(max(0, train_to + 1 - LONGEST_VALIDATION), train_to + 1)
+    present = cohort.panel.is_present[:, part]
+    return {
+        f"{days}d": load_curve(risk_matrix(cohort, model, days)[:, part], present) for days in (3, HORIZON)
+    }
+
+
+def risk_matrix(cohort: Cohort, model: Model, days: int = HORIZON) -> Floats:
+    """Risk within some days (7) of every scored day, NaN elsewhere."""
     at = np.nonzero(cohort.is_scored)
     rows = Landmarks(
         at[0],
@@ -194,7 +204,7 @@ def risk_matrix(cohort: Cohort, model: Model) -> Floats:
         np.zeros(len(at[0]), np.int64),
     )
     found = np.full(cohort.panel.shape, np.nan)
-    found[at] = within(hazards(model, rows, cohort.history(model)[at]), HORIZON)
+    found[at] = within(hazards(model, rows, cohort.history(model)[at]), days)
     return found
 
 

@@ -1,9 +1,11 @@
 """Measures against plain loops and against forecasts of known worth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from analytics.risk.alert_measures import caught_onsets, fire, theta_for
+from analytics.risk.alert_measures import caught_onsets, fire, load_curve, theta_for
 from analytics.risk.gates import Subgroup, Validation, judge_gates, verdict
 from analytics.risk.landmarks import Landmarks, within
 from analytics.risk.measures import (
@@ -18,6 +20,7 @@ from analytics.risk.measures import (
     rate_draws,
     within_patient_auc,
 )
+from analytics.risk.model import SHIPPED
 
 PATIENTS = 200
 
@@ -129,6 +132,23 @@ def test_alerts_are_a_week_apart_and_the_threshold_meets_its_budget():
     for budget in (0.5, 1.0, 2.0):
         load = 30 * fire(score, theta_for(score, budget)).sum() / (~np.isnan(score)).sum()
         assert load == pytest.approx(budget, rel=0.03)
+
+
+@pytest.mark.parametrize("budget", [0.5, 2.0, 8.0])
+def test_by_the_load_curve_a_budget_per_100_patients_and_week_is_met_and_counts_who_cannot_be_scored(budget):
+    rng = np.random.default_rng(2)
+    score = rng.beta(2, 8, (600, 200))
+    score[rng.random(score.shape) < 0.4] = np.nan
+    # a third is there and never scored
+    score[::3] = np.nan
+    curve = load_curve(score, np.ones(score.shape, np.bool_))
+    load = dataclasses.replace(SHIPPED, loads={"7d": curve}).load_at("7d", score)
+    alerts = fire(-load, -budget)
+    assert 0.9 * budget <= 100 * alerts.sum() / (score.size / 7) <= budget
+    order = np.argsort(score[~np.isnan(score)])
+    assert (np.diff(load[~np.isnan(score)][order]) <= 0).all()
+    assert np.isnan(load[::3]).all()
+    assert load_curve(np.full((2, 9), np.nan), np.ones((2, 9), np.bool_)) == ()
 
 
 def test_an_onset_is_caught_by_an_alert_on_one_of_the_seven_days_before():

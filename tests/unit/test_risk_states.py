@@ -1,6 +1,7 @@
 """What suspends, segments, alerts and calibrates: notes, scales, models, shadow alerts, progress."""
 
 import dataclasses
+import json
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -137,8 +138,34 @@ def test_heart_values_of_a_new_device_alert_nobody_for_three_weeks():
     assert not flare.is_heart_led(led | {"rhr_3": np.ones((1, 1)), "nrs_1": np.ones((1, 1))})[0, 0]
 
 
+def test_only_an_approved_version_gives_a_load_and_none_where_a_new_device_leads():
+    curve = {"7d": ((0.0, 40.0), (0.05, 12.5), (0.9, 0.0))}
+    found, _ = risk(usual(), 50, model=approved(loads=curve))
+    assert found["alert_load_7d"] == 12.5
+    assert found["alert_load_3d"] is None
+    fitted = dataclasses.replace(approved(loads=curve), standing="fitted")
+    assert risk(usual(), 50, model=fitted)[0]["alert_load_7d"] is None
+    assert risk(usual(), 5, model=approved(loads=curve))[0]["alert_load_7d"] is None
+    # of all features the heart's alone weigh, and its device is new
+    columns = usual() | {"resting_hr_bpm": [60.0 + i % 3 for i in range(55)] + [75.0] * 5}
+    heart = approved(loads=curve, weights={"rhr_3": 0.1}, slopes={})
+    rows = patient_days(FIRST, columns)
+    at = rows.schema.get_field_index("device_segment")
+    for begins, is_told in ((20, True), (45, False)):
+        devices = [f"steps=a sleep=a hrv=a pulse={'a' if i < begins else 'b'}" for i in range(60)]
+        changed = rows.set_column(at, rows.schema.field(at), pa.array(devices))
+        (row,) = scores.compute(changed, day(56), day(56), model=heart)["flare_risk"].to_pylist()
+        assert json.loads(row["contributions"])["rhr_3"] > 0
+        assert (row["alert_load_7d"] is not None) == is_told
+
+
 def test_a_model_is_the_same_after_json_and_refuses_what_it_does_not_know():
-    full = approved(bands=(0.1, 0.2), reference=(ReferenceClass(1.0, 200, 20),), theta=0.4)
+    full = approved(
+        bands=(0.1, 0.2),
+        reference=(ReferenceClass(1.0, 200, 20),),
+        theta=0.4,
+        loads={"7d": ((0.1, 9.0), (0.5, 0.0))},
+    )
     assert Model.from_json(full.to_json()) == full
     assert Scales.from_json(DEFAULT_SCALES.to_json()) == DEFAULT_SCALES
     with pytest.raises(ValueError, match="no feature"):
