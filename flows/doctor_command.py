@@ -6,6 +6,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from alerts.errors import JournalError
 from alerts.store.database import Database
+from analytics.errors import LedgerError, PartError
 from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_utc
 from devices.observations import KINDS
 from flows import watch
@@ -37,6 +39,8 @@ AHEAD: Final = 5 * MINUTE
 BEHIND: Final = 150 * MINUTE
 #: Arrivals looked at for clocks.
 LATELY: Final = 2 * DAY
+#: Dates looked at for totals.
+TOTALS_DAYS: Final = 7
 MANY_FILES: Final = 1_000
 LEAST_FREE: Final = 0.05
 _ADVICE: Final = {
@@ -71,6 +75,7 @@ def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple
         *_journal(clinic),
         *delivery(clinic, clock()),
         *_night(clinic, clock()),
+        *_totals(clinic, clock()),
     ]
 
 
@@ -79,6 +84,29 @@ def _night(clinic: Clinic, now: int) -> Findings:
     words = watch.fault(clinic, now)
     if words:
         yield "night", words
+
+
+def _totals(clinic: Clinic, now: int) -> Findings:
+    """Devices whose own daily total is not what their minutes add up to, on the last dates computed."""
+    last = from_utc(now).date() + timedelta(days=1)
+    columns = ["patient", "vendor_difference_steps"]
+    try:
+        rows = clinic.derived.read("patient_day", last - timedelta(days=TOTALS_DAYS), last, columns=columns)
+    except PartError:
+        return  # the next night makes the file anew
+    except LedgerError as fault:
+        yield "night", str(fault)
+        return
+    own = rows.filter(rows["vendor_difference_steps"].is_valid())
+    if own.num_rows:
+        most = max(own["vendor_difference_steps"].to_pylist(), key=abs)
+        yield (
+            "steps",
+            f"the device's own daily total is over 1 % off its minutes on {own.num_rows} days of "
+            f"{len(own['patient'].unique())} patients since {last - timedelta(days=TOTALS_DAYS)}, by up to "
+            f"{most:+,.0f} steps: minutes are counted; are some missing where the total is larger? "
+            "(patient_day.vendor_difference_steps says whose)",
+        )
 
 
 def _journal(clinic: Clinic) -> Findings:

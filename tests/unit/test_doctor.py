@@ -7,9 +7,12 @@ import sqlite3
 import threading
 from collections import namedtuple
 from contextlib import closing
+from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
+from analytics.store.partitions import Partition
 from devices.clock import DAY, HOUR, MINUTE, SECOND, from_utc
 from flows import doctor_command
 from flows.cli import main
@@ -24,6 +27,7 @@ from ingest.lake.presence import Presence, read_presence
 from ingest.lake.security import CA_DAYS, CLIENT_DAYS, Authority
 from ingest.lake.security_invitations import Invitations
 from ingest.wire.messages import Batch, State, WearableState, encode_state
+from tests.fixtures_analytics import patient_days
 from tests.fixtures_ingest import ENROLMENT_HEADER, T0, one_of_each, steps
 from tests.unit.test_lake_command import refuse
 
@@ -111,6 +115,25 @@ def compacted(clinic):
 def full(_, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 96, 4))
+
+
+def totals(clinic, *, days_ago=1):
+    """Two patients whose devices' daily totals are not their minutes, on three dates together."""
+    first = from_utc(NOW).date() - timedelta(days=days_ago + 1)
+    columns = {"vendor_difference_steps": [None, 900.0]}
+    rows = [
+        patient_days(first, columns),
+        patient_days(first, {name: [40.0, -1200.0] for name in columns}, patient="p-2"),
+    ]
+    last = first + timedelta(days=1)
+    parts = clinic.derived.files.write({"patient_day": pa.concat_tables(rows)}, first, last, Partition(0, 1))
+    with clinic.derived.ledger() as ledger:
+        ledger.hold(parts)
+
+
+def junk_ledger(clinic, _):
+    clinic.derived.root.mkdir()
+    (clinic.derived.root / "ledger.sqlite").write_text("no database " * 100)
 
 
 def slot(clinic, offset, *, device="ring-2"):
@@ -301,6 +324,14 @@ CASES |= {
     "spool full": (lambda c, _: hear(c, utc=NOW, at=NOW, spool="full", word="w"), "gw-1 is in full: w"),
     "junk in the place of the journal": (junk_journal, "alerts.sqlite: file is not a database: restore it"),
     "damaged journal": (damaged_journal, "alerts.sqlite: "),
+    "daily totals": (
+        lambda c, _: totals(c),
+        "total is over 1 % off its minutes on 3 days of 2 patients since 2026-09-15, by up to -1,200",
+    ),
+    "junk in the place of the ledger": (
+        junk_ledger,
+        "ledger.sqlite cannot be opened (file is not a database)",
+    ),
 }
 
 
@@ -358,6 +389,11 @@ def test_a_clock_that_was_found_right_again_is_no_finding(clinic):
     clock_found(clinic, 3 * 3600, now=NOW - HOUR)
     clock_found(clinic, 2)
     clock_found(clinic, 9 * 3600, now=NOW - 5 * DAY)
+    assert findings(clinic) == []
+
+
+def test_totals_of_long_ago_are_none_either(clinic):
+    totals(clinic, days_ago=9)
     assert findings(clinic) == []
 
 
