@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome, permanent, transient
+from alerts.delivery.channels.channel import LONGEST_ATTEMPT_S, Channel, Outcome, permanent, unsure
 from alerts.delivery.clinical import clinical_alerts
 from alerts.delivery.dead_letter import Fallback, tell_dead
 from alerts.delivery.notice import ClinicalAlert, Event, Notice
@@ -77,6 +77,8 @@ def settle(
 ) -> Counter[str]:
     """Write down what became of an attempt; counts messages sent, failed, moved and dead."""
     count, attempt = len(claim.messages), claim.messages[0].attempt
+    if outcome.is_unsure:
+        journal.outbox.doubt(claim.key)
     if outcome.kind == "sent":
         journal.outbox.mark_sent(claim.key)
         return Counter(sent=count)
@@ -118,7 +120,7 @@ def send_within(channel: Channel, notice: Notice, utc: int, limit_s: float = LON
     if outcomes:
         return outcomes[0]
     # an error of ours has been printed by its thread; the message is not lost for that
-    return transient("no end within the limit" if thread.is_alive() else "the channel failed")
+    return unsure("no end within the limit" if thread.is_alive() else "the channel failed")
 
 
 def notice_of(claim: Claim, clinical: Sequence[ClinicalAlert] = ()) -> Notice:

@@ -83,13 +83,8 @@ def queue(con: sa.Connection, letters: Iterable[Letter], now: int) -> None:
         )
 
 
-def queue_resolved(
-    con: sa.Connection, name: str, severity: str, now: int, perhaps: str | None = None
-) -> None:
-    """Tell the end to those who were told the beginning, and to nobody else.
-
-    `perhaps` is a message that may have arrived although nobody could mark it.
-    """
+def queue_resolved(con: sa.Connection, name: str, severity: str, now: int) -> None:
+    """Tell the end to those who were, or may have been, told the beginning, and to nobody else."""
     told = con.execute(
         sa.select(
             outbox.c.recipient,
@@ -102,7 +97,7 @@ def queue_resolved(
         .where(
             outbox.c.alert == name,
             outbox.c.kind.not_in(AFTERWARDS),
-            sa.or_(outbox.c.status == "sent", outbox.c.key == perhaps),
+            sa.or_(outbox.c.status == "sent", outbox.c.is_perhaps_sent),
         )
         .order_by(outbox.c.sent_utc.desc(), outbox.c.key)
     ).all()
@@ -137,11 +132,18 @@ def cancel(con: sa.Connection, name: str, reason: str) -> None:
 
 
 def close(
-    con: sa.Connection, keys: list[str], status: str, reason: str | None = None, error: str | None = None
+    con: sa.Connection,
+    keys: list[str],
+    status: str,
+    reason: str | None = None,
+    error: str | None = None,
+    *,
+    is_perhaps_sent: bool = False,
 ) -> None:
-    """End messages that have not gone out."""
-    changes = {"reason": reason} if reason else {}
+    """End messages that have not gone out, as far as anybody knows."""
+    changes: dict[str, Any] = {"reason": reason} if reason else {}
     changes |= {"last_error": error} if error else {}
+    changes |= {"is_perhaps_sent": True} if is_perhaps_sent else {}
     con.execute(
         outbox.update()
         .where(outbox.c.key.in_(keys), outbox.c.status.in_(("queued", "leased")))

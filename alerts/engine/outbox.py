@@ -157,6 +157,8 @@ class Outbox:
                             lease_until_utc=now + LEASE,
                             lease_owner=owner,
                             attempt_count=outbox.c.attempt_count + 1,
+                            # whoever held it before has died, perhaps after sending
+                            is_perhaps_sent=sa.or_(outbox.c.is_perhaps_sent, outbox.c.status == "leased"),
                         )
                     )
                     return Claim(key, tuple(_message(row) for row in ready), cancelled)
@@ -178,6 +180,11 @@ class Outbox:
                 )
                 if severity is not None:
                     queue_resolved(con, name, severity, now)
+
+    def doubt(self, key: str) -> None:
+        """No answer came: the batch may have arrived."""
+        with self._journal.transaction() as con:
+            con.execute(outbox.update().where(outbox.c.batch == key).values(is_perhaps_sent=True))
 
     def retry(self, key: str, reason: str, not_before_utc: int) -> None:
         """The attempt failed; another one is due later."""
@@ -227,10 +234,11 @@ class Outbox:
 
 
 def _call_off(con: sa.Connection, row: Any, why: str, now: int) -> None:
-    """End a message nobody needs. One whose worker died may have arrived: then the end is told too."""
-    close(con, [row.key], "cancelled", why)
-    if row.status == "leased" and row.alert_status == "resolved":
-        queue_resolved(con, row.alert, row.severity, now, perhaps=row.key)
+    """End a message nobody needs. One that may have arrived all the same: then the end is told too."""
+    is_perhaps_sent = row.is_perhaps_sent or row.status == "leased"
+    close(con, [row.key], "cancelled", why, is_perhaps_sent=is_perhaps_sent)
+    if is_perhaps_sent and row.alert_status == "resolved":
+        queue_resolved(con, row.alert, row.severity, now)
 
 
 def why_not(row: Any, now: int) -> str | None:

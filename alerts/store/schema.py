@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.schema import SchemaItem
 
 #: Raised with every change below.
-STORE_VERSION: Final = 2
+STORE_VERSION: Final = 3
 
 METADATA: Final = sa.MetaData()
 
@@ -52,6 +52,20 @@ def _table(name: str, *columns: SchemaItem) -> sa.Table:
     return sa.Table(name, METADATA, *columns)
 
 
+def _state() -> tuple[SchemaItem, ...]:
+    """Columns of :class:`alerts.engine.evaluate.ConditionState`, in event time."""
+    return (
+        _text("phase"),
+        _utc("since", null=True),
+        _utc("clear_since", null=True),
+        _utc("last_breach", null=True),
+        _utc("last_seen", null=True),
+        _utc("last_at", null=True),
+        _count("clear_count"),
+        _one_of("phase", ("idle", "pending", "firing", "clearing")),
+    )
+
+
 store_version: Final = _table("store_version", _count("version"))
 
 # -- judgement ------------------------------------------------------------------------------------
@@ -72,14 +86,15 @@ condition: Final = _table(
     "condition",
     _text("subject", key=True),
     _text("rule", key=True),
-    _text("phase"),
-    _utc("since", null=True),
-    _utc("clear_since", null=True),
-    _utc("last_breach", null=True),
-    _utc("last_seen", null=True),
-    _utc("last_at", null=True),
-    _count("clear_count"),
-    _one_of("phase", ("idle", "pending", "firing", "clearing")),
+    *_state(),
+)
+
+#: The same of the live rules; idle ones too, so that what comes again is known.
+live_condition: Final = _table(
+    "live_condition",
+    _text("subject", key=True),
+    _text("rule", key=True),
+    *_state(),
 )
 
 #: Events are judged once however late they come: the id of each answer that was.
@@ -228,6 +243,8 @@ outbox: Final = _table(
     # Whether quiet hours hold it back.
     _flag("is_deferrable"),
     _count("attempt_count"),
+    # An attempt whose end nobody knows: its worker died, or no answer came.
+    _flag("is_perhaps_sent"),
     _utc("not_before_utc"),
     _utc("deadline_utc"),
     _utc("lease_until_utc", null=True),

@@ -33,6 +33,7 @@ DEVIATIONS = st.sampled_from([None, -1.5, -1.0, -0.7, -0.4, 0.2])
 MOODS = st.sampled_from([None, 2.0, 2.0, 2.0, 7.0, 9.0])
 ROWS = st.tuples(DEVIATIONS, MOODS, st.sampled_from([None, 4000.0, 4000.0]))
 CLINICIAN_AFTER = 2 * HOUR
+FATES = ("sent", "sent", "retry", "no answer", "after lease", "after send")
 
 
 class Crash(Exception):
@@ -156,22 +157,22 @@ class AlertMachine(RuleBasedStateMachine):
         self.check_escalated()
         self.note()
 
-    @rule(
-        count=st.integers(1, 4), fate=st.sampled_from(["sent", "sent", "retry", "after lease", "after send"])
-    )
+    @rule(count=st.integers(1, 4), fate=st.sampled_from(FATES))
     def deliver(self, count, fate):
         for _ in range(count):
             claim = self.journal.outbox.claim(None)
             if not claim.messages:
                 return
             self.check_attempt(claim)
-            if fate in ("sent", "after send"):
+            if fate in ("sent", "no answer", "after send"):
                 self.accept(claim)
             if fate == "after lease":
                 self.perhaps |= {(message.alert, message.recipient) for message in claim.messages}
             if fate == "sent":
                 self.journal.outbox.mark_sent(claim.key)
-            elif fate == "retry":
+            elif fate in ("retry", "no answer"):
+                if fate == "no answer":
+                    self.journal.outbox.doubt(claim.key)
                 self.journal.outbox.retry(claim.key, "HTTP 500", self.clock() + MINUTE)
 
     @precondition(lambda self: self.active())

@@ -110,6 +110,24 @@ def test_a_message_that_failed_is_checked_again_before_the_next_attempt(journal,
     assert deliver(journal) == []
 
 
+@pytest.mark.parametrize("fate", ["its worker died", "no answer"])
+def test_whoever_was_perhaps_told_is_told_the_end_and_whoever_was_surely_not_is_not(journal, clock, fate):
+    """A lease that ran out, or a time-out; then a plain failure, and the alert is over before the next."""
+    breach(journal, clock, "p-1", "p-2")
+    unsure, sure = journal.outbox.claim(None), journal.outbox.claim(None)
+    if fate == "no answer":
+        journal.outbox.doubt(unsure.key)
+        journal.outbox.retry(unsure.key, "ReadTimeout", clock())
+    else:
+        clock.forward(2 * MINUTE)
+    journal.outbox.retry(sure.key, "HTTP 500", clock() + MINUTE)
+    again = journal.outbox.claim(None)
+    assert again.key == unsure.key
+    journal.outbox.retry(again.key, "HTTP 500", clock() + MINUTE)
+    judge(journal, night(2), dict.fromkeys(("p-1", "p-2"), USUAL))
+    assert deliver(journal) == [("resolved", "nurse-1")]
+
+
 def test_an_outcome_must_follow_or_the_alert_opens_again(journal, clock):
     name = breach(journal, clock)
     deliver(journal)

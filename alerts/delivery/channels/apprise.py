@@ -13,7 +13,7 @@ from typing import Any, Final
 from apprise import Apprise as Services
 from apprise import AppriseAsset, NotifyType
 
-from alerts.delivery.channels.channel import SENT, Outcome, permanent, transient
+from alerts.delivery.channels.channel import SENT, Outcome, permanent, unsure
 from alerts.delivery.notice import Notice
 from alerts.delivery.wording import wording
 from alerts.errors import ChannelError
@@ -64,7 +64,8 @@ class Apprise:
         # Not a bare truth test: another kind of answer than yes would be a change of the library.
         if service.notify(title=said.title, body=said.text, notify_type=kind) is True:
             return SENT
-        return transient("the service did not accept it")
+        # the library says no more than no: a time-out after the message is one too
+        return unsure("the service did not accept it")
 
 
 def _one_service(address: str, asset: AppriseAsset, recipient: str) -> Services:

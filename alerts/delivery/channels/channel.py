@@ -25,11 +25,14 @@ class Outcome:
         Short, without body, address or secret: it is stored and logged.
     retry_after_s : float, optional
         What the receiver asked for, in seconds.
+    is_unsure : bool
+        Whether the message may have arrived all the same: it was sent, and no answer came.
     """
 
     kind: Literal["sent", "transient", "permanent"]
     reason: str = ""
     retry_after_s: float | None = None
+    is_unsure: bool = False
 
 
 SENT: Final = Outcome("sent")
@@ -38,6 +41,11 @@ SENT: Final = Outcome("sent")
 def transient(reason: str, retry_after_s: float | None = None) -> Outcome:
     """Another attempt may succeed."""
     return Outcome("transient", reason, retry_after_s)
+
+
+def unsure(reason: str) -> Outcome:
+    """Another attempt may succeed, and this one perhaps has."""
+    return Outcome("transient", reason, is_unsure=True)
 
 
 def permanent(reason: str) -> Outcome:

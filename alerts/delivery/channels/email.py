@@ -1,6 +1,7 @@
 """E-mail by SMTP: a fixed Message-ID, and refusals for good told from those that pass."""
 
 import smtplib
+import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Literal
 
-from alerts.delivery.channels.channel import SENT, TIMEOUT_S, Outcome, permanent, transient
+from alerts.delivery.channels.channel import SENT, TIMEOUT_S, Outcome, permanent, transient, unsure
 from alerts.delivery.channels.http import is_this_machine, trust
 from alerts.delivery.notice import Notice
 from alerts.delivery.wording import wording
@@ -107,9 +108,11 @@ class Email:
             return permanent("the server offers neither the encryption nor the log-in that is set")
         except ssl.SSLCertVerificationError:
             return transient("the server's certificate is not believed")
-        except (OSError, smtplib.SMTPException) as fault:
-            # smtplib's own error for a connection that breaks is an OSError too
+        except (ConnectionRefusedError, socket.gaierror) as fault:
             return transient(type(fault).__name__)
+        except (OSError, smtplib.SMTPException) as fault:
+            # smtplib's own error for a connection that breaks is an OSError too: after the mail, or before it
+            return unsure(type(fault).__name__)
 
     def _connected(self) -> "_Session":
         return _Session(self._server, self._trust)

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import httpx
 
-from alerts.delivery.channels.channel import SENT, Outcome, permanent, transient
-from alerts.delivery.channels.http import check_address, make_client, outcome_of
+from alerts.delivery.channels.channel import SENT, Outcome, permanent
+from alerts.delivery.channels.http import check_address, make_client, outcome_of, unanswered
 from alerts.delivery.fhir.bundle import NEEDED, message, query, transaction
 from alerts.delivery.fhir.codes import IDENTIFIERS
 from alerts.delivery.notice import ClinicalAlert, Notice
@@ -82,7 +82,7 @@ class Fhir:
         try:
             return self._send(notice, attempt_utc)
         except httpx.HTTPError as fault:
-            return transient(type(fault).__name__)
+            return unanswered(fault)
 
     def _send(self, notice: Notice, attempt_utc: int) -> Outcome:
         statement = self._capabilities(attempt_utc)

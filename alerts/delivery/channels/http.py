@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from alerts.delivery.channels.channel import SENT, TIMEOUT_S, Outcome, permanent, retry_after_s, transient
+from alerts.delivery.channels.channel import (
+    SENT,
+    TIMEOUT_S,
+    Outcome,
+    permanent,
+    retry_after_s,
+    transient,
+    unsure,
+)
 from alerts.errors import ChannelError
 
 #: Client errors that pass: timeout, too early, too many requests.
@@ -68,6 +76,12 @@ def trust(ca: Path | None) -> ssl.SSLContext:
 def make_client(ca: Path | None = None) -> httpx.Client:
     """Client that follows nothing and takes neither proxy nor credentials from the environment."""
     return httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, verify=trust(ca))
+
+
+def unanswered(fault: httpx.HTTPError) -> Outcome:
+    """What it means that no answer came: without a connection nothing has arrived."""
+    is_unconnected = isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return (transient if is_unconnected else unsure)(type(fault).__name__)
 
 
 def outcome_of(answer: httpx.Response, attempt_utc: int) -> Outcome:

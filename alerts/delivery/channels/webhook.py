@@ -6,8 +6,8 @@ import httpx
 from standardwebhooks import Webhook as Signer
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
-from alerts.delivery.channels.channel import Outcome, transient
-from alerts.delivery.channels.http import check_address, make_client, outcome_of
+from alerts.delivery.channels.channel import Outcome
+from alerts.delivery.channels.http import check_address, make_client, outcome_of, unanswered
 from alerts.delivery.notice import Notice
 from alerts.delivery.render import webhook_body
 from alerts.errors import ChannelError
@@ -63,7 +63,7 @@ class Webhook:
         try:
             answer = self._client.post(self._url, content=body, headers=headers, follow_redirects=False)
         except httpx.HTTPError as fault:
-            return transient(type(fault).__name__)
+            return unanswered(fault)
         return outcome_of(answer, attempt_utc)
 
     def _signed(self, key: str, attempt_utc: int, body: bytes) -> dict[str, str]:
