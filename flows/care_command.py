@@ -36,8 +36,8 @@ from devices.clock import DAY, HOUR, from_utc, system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.page import write_page
-from flows.rules_in_force import approve, faults_of, propose
-from flows.site_rules import RULES, site_pack
+from flows.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
+from flows.site_rules import RULES
 
 _DAYS_OF_LOAD = 28
 
@@ -57,8 +57,8 @@ def run_care(home: Path, arguments: argparse.Namespace) -> int:
         if arguments.action == "preview":
             from flows.preview_command import run_preview
 
-            return run_preview(clinic, journal, site_pack(clinic), arguments)
-        return _Care(clinic, journal, site_pack(clinic)).run(arguments)
+            return run_preview(clinic, journal, rules_in_force(clinic, journal), arguments)
+        return _Care(clinic, journal, rules_in_force(clinic, journal)).run(arguments)
 
 
 def _lint(file: Path | None) -> int:
@@ -273,9 +273,7 @@ class _Care:
             raise UserError(f"alerts rules {given.what} needs a file or a change")
         elif given.what == "propose":
             name, text = read_text(Path(given.value))
-            own = self._clinic.home / RULES
-            before = read_text(own if own.exists() else None)[1]
-            print(propose(self._journal, text, name, actor.staff, before))
+            print(propose(self._journal, text, name, actor.staff, in_force_text(self._journal)))
         else:
             approve(self._journal, given.value, actor.staff, self._clinic.home / RULES)
             print(f"{given.value} is in force")

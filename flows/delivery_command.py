@@ -15,7 +15,7 @@ from flows import settings
 from flows.channels import fallback_of, from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.site_rules import site_pack
+from flows.rules_in_force import RulesInForce
 
 LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
     if not channels:
         raise UserError(f"no channel is set up in {home / 'channels.toml'}: nothing could be delivered")
     clinic = Clinic(home)
-    pack = site_pack(clinic)
+    rules = RulesInForce(clinic)
     worker = Worker(
         lambda: Journal(clinic.alert_store, system_clock),
         channels,
@@ -36,7 +36,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
         name=name,
         fallback=fallback_of(configured),
         threads=threads,
-        tick=lambda journal: tick(journal, pack, system_clock()),
+        tick=lambda journal: tick(journal, rules(journal), system_clock()),
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,12 +11,15 @@ import sqlalchemy as sa
 
 from alerts.delivery.channels.settings import NAME
 from alerts.errors import AlertsError, JournalError
+from alerts.rules.pack import digest_of, read_text
 from alerts.store.database import Database
 from devices.clock import HOUR, MINUTE
 from flows import settings
 from flows.channels import fallback_of, from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.rules_in_force import STRAY
+from flows.site_rules import own_text
 
 #: A message due for longer has no worker.
 WAITING: Final = 10 * MINUTE
@@ -26,6 +29,9 @@ _WAITING: Final = """
     where (status = 'queued' and not_before_utc < :limit) or (status = 'leased' and lease_until_utc < :limit)
     group by channel order by channel
 """
+_AGREED: Final = """
+    select digest from rule_change where approved_utc is not null order by approved_utc desc, change limit 1
+"""
 _DEAD: Final = """
     select subject, count(*) from alert where rule = 'dead-letter' and status = 'open'
     group by subject order by subject
@@ -34,6 +40,7 @@ _DEAD: Final = """
 
 def delivery(clinic: Clinic, now: int) -> Iterator[tuple[str, str]]:
     """Findings about channels and messages, in a journal that is one."""
+    yield from _stray_rules(clinic)
     configured = replace(settings.from_environment(), home=clinic.home)
     try:
         channels = {channel.name for channel in from_settings(configured)}
@@ -52,6 +59,17 @@ def delivery(clinic: Clinic, now: int) -> Iterator[tuple[str, str]]:
             "alerts",
             f"{count} dead letter by {channel}, the last way there was: call whom it was for, then repair",
         )
+
+
+def _stray_rules(clinic: Clinic) -> Iterator[tuple[str, str]]:
+    try:
+        text = own_text(clinic)
+    except AlertsError as fault:
+        yield "alerts", str(fault)
+        return
+    agreed = [row[0] for row in _rows(clinic.alert_store, _AGREED, {})]
+    if text is not None and digest_of(text) not in (agreed or [digest_of(read_text(None)[1])]):
+        yield "alerts", STRAY
 
 
 def _rows(path: Path | str, query: str, given: dict[str, Any]) -> list[Any]:

@@ -14,8 +14,7 @@ from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.late_answers import late_answers
 from flows.patient_states import surroundings_by_night
-from flows.rules_in_force import check_approved
-from flows.site_rules import site_pack
+from flows.rules_in_force import rules_in_force
 
 
 class Judge:
@@ -23,8 +22,7 @@ class Judge:
 
     def __init__(self, clinic: Clinic, journal: Journal, clock: Clock) -> None:
         self._journal, self._clock = journal, clock
-        self._pack, self._pathways = site_pack(clinic), site_pathways(clinic)
-        check_approved(journal, self._pack)
+        self._pack, self._pathways = rules_in_force(clinic, journal), site_pathways(clinic)
         self._known = contraindications(clinic, clock())
         self._around = surroundings_by_night(clinic, clock())
         self._late = late_answers(clinic, self._pack, clock())

@@ -13,6 +13,21 @@ from ingest.lake.records import latest_versions, read_records
 
 #: What a patient is of whom nothing else is written down.
 ACTIVE = "active"
+#: Nothing is judged of whoever has left.
+WITHDRAWN = "withdrawn"
+
+
+def withdrawn(clinic: Clinic, known_utc: int) -> frozenset[str]:
+    """Patients written down as withdrawn, at an instant."""
+    records = read_records(clinic.records_path) if clinic.records_path.exists() else []
+    latest: dict[str, str] = {}
+    for one in sorted(latest_versions(records, known_utc), key=lambda one: one.valid_from_utc):
+        is_now = one.valid_from_utc <= known_utc and (
+            one.valid_to_utc is None or known_utc < one.valid_to_utc
+        )
+        if one.kind == "status" and is_now:
+            latest[one.patient] = json.loads(one.payload)["status"]
+    return frozenset(patient for patient, status in latest.items() if status == WITHDRAWN)
 
 
 def surroundings_by_night(clinic: Clinic, known_utc: int) -> Callable[[date], Surroundings]:

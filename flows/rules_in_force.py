@@ -1,34 +1,90 @@
-"""A site's own rules: checked, proposed by one person, put in force by another."""
+"""A site's own rules: checked, proposed by one person, put in force by another.
 
+In force is what two people last agreed on, as the store has it; without any such, the default pack.
+HOME/rules.toml is a copy for reading: an edit of it by one person changes nothing, and is said.
+"""
+
+import logging
 import secrets
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from alerts.engine.examples import failures
 from alerts.engine.journal import Journal
 from alerts.errors import RuleError
-from alerts.rules.pack import RulePack, lint, load_pack, read_pack_text
+from alerts.rules.pack import RulePack, digest_of, lint, load_pack, read_pack_text, read_text
 from alerts.store import audit
 from alerts.store.schema import rule_change
 from devices.durable import replace_file
+from flows.clinic import Clinic
+from flows.site_rules import own_text, staffed
+
+LOG = logging.getLogger(__name__)
+STRAY = "rules.toml is not what two people approved, and is not in force: see flarecast alerts rules"
 
 
-def check_approved(journal: Journal, pack: RulePack) -> None:
-    """A site's own pack holds once two people have said so.
+class RulesInForce:
+    """The rules by which a site judges, ticks and acts; asked each time, read anew when they change.
 
-    Raises
-    ------
-    RuleError
-        When HOME/rules.toml was not activated by `flarecast alerts rules approve`.
+    Parameters
+    ----------
+    clinic : Clinic
+        Whose rules; its channels.toml says whether somebody answers at all hours.
     """
-    if pack.digest == load_pack().digest:
-        return
-    is_approved = (rule_change.c.digest == pack.digest, rule_change.c.approved_utc.is_not(None))
+
+    def __init__(self, clinic: Clinic) -> None:
+        self._clinic = clinic
+        self._known: tuple[str | None, bool, RulePack] | None = None
+        self._said: str | None = None
+
+    def __call__(self, journal: Journal) -> RulePack:
+        """Rules in force now.
+
+        Raises
+        ------
+        RuleError, ChannelError
+            When they cannot be read by this version, or channels.toml has a fault.
+        """
+        with journal.transaction() as con:
+            row = con.execute(_last_approved()).first()
+        digest, is_staffed = row.digest if row else None, staffed(self._clinic)
+        if self._known is None or self._known[:2] != (digest, is_staffed):
+            pack = (
+                read_pack_text(row.pack, f"rules {row.change}", is_staffed=is_staffed)
+                if row
+                else load_pack(is_staffed=is_staffed)
+            )
+            self._known = (digest, is_staffed, pack)
+        self._say_stray(self._known[2])
+        return self._known[2]
+
+    def _say_stray(self, pack: RulePack) -> None:
+        text = own_text(self._clinic)
+        if text is not None and text != self._said and digest_of(text) != pack.digest:
+            LOG.error("rules_not_approved %s", STRAY)
+        self._said = text
+
+
+def rules_in_force(clinic: Clinic, journal: Journal) -> RulePack:
+    """The rules in force now, for what is done once; see :class:`RulesInForce`."""
+    return RulesInForce(clinic)(journal)
+
+
+def in_force_text(journal: Journal) -> str:
+    """Text of the rules in force now."""
     with journal.transaction() as con:
-        if not con.scalar(sa.select(sa.exists().where(*is_approved))):
-            raise RuleError("HOME/rules.toml is not what two people approved: see flarecast alerts rules")
+        row = con.execute(_last_approved()).first()
+    return row.pack if row else read_text(None)[1]
+
+
+def _last_approved() -> sa.Select[Any]:
+    is_approved = rule_change.c.approved_utc.is_not(None)
+    # of two in one instant any, but always the same
+    latest = (rule_change.c.approved_utc.desc(), rule_change.c.change)
+    return sa.select(rule_change).where(is_approved).order_by(*latest).limit(1)
 
 
 def faults_of(text: str, name: str, before: str | None = None) -> list[str]:

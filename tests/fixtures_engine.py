@@ -159,6 +159,17 @@ def judge(journal, day, rows, **around):
     return run_night(journal, PACK, day, tables, Surroundings(**around))
 
 
+def judge_tables(journal, pack, day, rows, **around):
+    """Judge a night by a pack; `rows` is patient -> columns of its patient_day."""
+    days = [{"patient": who, "local_date": day, "zone": ZONE, **row} for who, row in rows.items()]
+    tables = {
+        "flare_risk": FLARE_RISK.empty_table(),
+        "patient_day": pa.Table.from_pylist(days, schema=PATIENT_DAY),
+        "baseline": BASELINE.empty_table(),
+    }
+    return run_night(journal, pack, day, tables, Surroundings(**around))
+
+
 def desk(journal, who="nurse-1", role="nurse"):
     return Desk(journal, PACK, Actor(who, frozenset({role})))
 

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE, Alert
-from alerts.engine.apply import way_of, write, write_new
+from alerts.engine.apply import group_wait, way_of, write
 from alerts.engine.journal import Journal, new_reference
+from alerts.engine.openings import open_live
 from alerts.rules.bounds import parse_bound
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import ItemRule
@@ -44,10 +45,16 @@ class Answer:
     site: str | None = None
 
 
-def judge_answers(journal: Journal, pack: RulePack, answers: Iterable[Answer]) -> int:
-    """Judge answers by the item rules; returns how many told somebody. The same answer again does nothing."""
+def judge_answers(
+    journal: Journal, pack: RulePack, answers: Iterable[Answer], *, is_live: bool = False
+) -> int:
+    """Judge answers by the item rules, `is_live` by the live ones only; returns how many told somebody.
+
+    The same answer again does nothing.
+    """
     told = 0
-    rules = [rule for rule in pack.rule if isinstance(rule, ItemRule)]
+    items = (rule for rule in pack.rule if isinstance(rule, ItemRule))
+    rules = [rule for rule in items if rule.cadence == "live" or not is_live]
     with journal.transaction() as con:
         now = journal.now()
         for answer in sorted(answers, key=lambda answer: (answer.at, answer.answer)):
@@ -84,7 +91,8 @@ def _tell(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, no
     directory = people.load(con)
     if found:
         way = way_of(pack, directory, found[0])
-        write(con, lifecycle.reopen(found[0], way, now, sentence), way.route, now)
+        again = lifecycle.reopen(found[0], way, now, sentence)
+        write(con, again, way.route, now, wait=group_wait(way.route))
         return found[0].alert
     one = Alert(
         alert=new_reference(),
@@ -102,8 +110,7 @@ def _tell(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, no
         opened_utc=now,
         is_latched=rule.is_latched,
     )
-    way = way_of(pack, directory, one)
-    write_new(con, lifecycle.start(one, way, now), way.route, now)
+    open_live(con, pack, directory, one, now)
     return one.alert
 
 

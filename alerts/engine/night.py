@@ -9,7 +9,7 @@ confirms it), or withdraw one that rested on missing data.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 import pyarrow as pa
@@ -32,22 +32,19 @@ from alerts.engine.evaluate import (
 )
 from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
 from alerts.engine.journal import Journal, new_reference
+from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, may_open, wake_lesser
 from alerts.engine.people import Directory
 from alerts.engine.silence import USUAL_NIGHTS, Wear, band_of_silence
 from alerts.engine.technical import beat, open_technical
 from alerts.engine.tick import circumstances, reconcile_holds
-from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import BY_METRIC, READABLE, RulePack
-from alerts.rules.rule import SEVERITIES, ItemRule, NoDataRule, StateRule, TechnicalRule
+from alerts.rules.rule import ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
 from alerts.store.schema import alert as alert_table
 from alerts.store.schema import night_count, nudge
 from devices.clock import HOUR
 
 LOG = logging.getLogger(__name__)
 
-#: Why the engine closes an alert.
-CONDITION_ENDED: Final = "condition ended"
-LATE_DATA: Final = "late data: the condition did not hold"
 #: After so long without a judged night the nightly run is missed.
 NIGHT_DUE: Final = 30 * HOUR
 #: Told beside the reason, where they are known.
@@ -136,7 +133,9 @@ def run_night(
     with journal.transaction() as con:
         judge = _Judge(journal, con, pack, day, patients, around)
         for rule in sorted(pack.rule, key=lambda rule: not isinstance(rule, NoDataRule)):
-            if rule.cadence == "nightly" and not isinstance(rule, ItemRule | TechnicalRule):
+            # a report opens live; when it is over, say the nights
+            is_nightly = rule.cadence == "nightly" or isinstance(rule, ReportedRule)
+            if is_nightly and not isinstance(rule, ItemRule | TechnicalRule):
                 judge.judge(rule)
         judge.finish()
     night = judge.night
@@ -218,10 +217,12 @@ class _Judge:
             return
         one = self._active.get((patient, rule.id))
         if state.is_firing and one is None:
-            if _may_open(self._con, rule, patient, state, self._day):
+            began = night_of(state.since) if state.since is not None else self._day
+            if may_open(self._con, rule, patient, began, self._day):
                 self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
             return
-        if one is None:
+        # one that arose live after this night is not its to end
+        if one is None or (one.night is not None and one.night > self._day):
             return
         way = way_of(self._pack, self._directory, one)
         if not state.is_firing:
@@ -282,7 +283,7 @@ class _Judge:
             opened = lifecycle.replace_hold(one, held)
             way = way_of(self._pack, self._directory, opened)
             write_new(con, lifecycle.start(opened, way, now), way.route, now)
-            self._wake_lesser(opened)
+            wake_lesser(con, self._pack, self._directory, opened, self._active.values(), now)
         _count_night(con, self._day, self.night, len(self._patients), now)
         beat(con, "system", "nightly", now, now + NIGHT_DUE)
 
@@ -297,33 +298,6 @@ class _Judge:
             self.night.is_storm = False
             return
         open_technical(self._con, self._pack, self._directory, rule, ("system", "storm"), words, self._now)
-
-    def _wake_lesser(self, opened: Alert) -> None:
-        """Something worse than what was snoozed: the snooze is over."""
-        for (subject, _), one in self._active.items():
-            is_worse = SEVERITIES.index(opened.severity) > SEVERITIES.index(one.severity)
-            if subject == opened.subject and one.snooze_until_utc is not None and is_worse:
-                way = way_of(self._pack, self._directory, one)
-                change = lifecycle.wake(one, way, self._now, is_forced=True)
-                write(self._con, change, way.route, self._now)
-
-
-def _may_open(con: sa.Connection, rule: StateRule, patient: str, state: ConditionState, day: date) -> bool:
-    """Whether an episode is told: not one that a person has closed, not within the cooldown."""
-    table = alert_table
-    last = con.execute(
-        sa.select(
-            sa.func.max(
-                sa.case((table.c.closed_by.not_in((CONDITION_ENDED, LATE_DATA)), table.c.resolved_night))
-            ),
-            sa.func.max(table.c.resolved_night),
-        ).where(table.c.subject == patient, table.c.rule == rule.id)
-    ).one()
-    began = night_of(state.since) if state.since is not None else day
-    if last[0] is not None and last[0] >= began:
-        return False
-    quiet = timedelta(microseconds=parse_duration(rule.cooldown))
-    return last[1] is None or not quiet or last[1] + quiet <= day
 
 
 def _note(con: sa.Connection, patient: str, reason: str, since: date | None, now: int) -> None:

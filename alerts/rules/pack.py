@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from alerts.errors import RuleError
+from alerts.rules.live import live_faults
 from alerts.rules.route import Route, Service
 from alerts.rules.rule import ItemRule, NoDataRule, Override, ReportedRule, Rule, TechnicalRule, ThresholdRule
 from analytics.tables import TABLES
@@ -128,8 +129,12 @@ def lint(text: str, name: str, *, is_staffed: bool = False) -> tuple[RulePack | 
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as fault:
         return None, [f"{name}: not valid TOML: {fault}"]
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return _read(document, name, digest=digest, is_staffed=is_staffed)
+    return _read(document, name, digest=digest_of(text), is_staffed=is_staffed)
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a pack's text: what two people agree on."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(
@@ -213,12 +218,12 @@ def _rule_faults(rule: Rule, routes: set[str], by_id: dict[str, Rule]) -> list[s
         faults.append(f"route {rule.route!r} is not in the pack")
     if not rule.example and not isinstance(rule, ItemRule | TechnicalRule):
         faults.append("example: a rule carries at least one")
-    if rule.cadence == "live" and not isinstance(rule, ItemRule):
-        faults.append("cadence: only item rules are judged live; this one would never be judged")
+    faults += live_faults(rule)
     for other in rule.inhibited_by:
         if not isinstance(by_id.get(other), NoDataRule):
             faults.append(f"inhibited_by {other!r} is not a no-data rule of the pack")
-    for column in rule.columns:
+    is_live = rule.cadence == "live" and not isinstance(rule, ReportedRule)
+    for column in () if is_live else rule.columns:
         is_flag = isinstance(rule, ReportedRule) and column == rule.column
         is_any = isinstance(rule, NoDataRule) and column in rule.present
         fault = _column_fault(column, is_flag=is_flag, is_any=is_any)

@@ -124,10 +124,3 @@ def test_a_file_that_is_no_pack(tmp_path, text, words):
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(RuleError, match="cannot be read"):
         load_pack(tmp_path / "none.toml")
-
-
-def test_a_rule_that_nobody_would_judge_is_a_fault():
-    document = parsed()
-    document["rule"][0]["cadence"] = "live"
-    with pytest.raises(RuleError, match="rule 'deviation-3d': cadence: only item rules are judged live"):
-        read_pack(document, "site.toml")

@@ -5,6 +5,7 @@ import pytest
 from alerts.delivery.channels.channel import permanent
 from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
+from alerts.rules.pack import read_text
 from devices.clock import HOUR
 from flows.clinic import Clinic
 from flows.doctor_delivery import delivery
@@ -34,6 +35,14 @@ def test_a_site_that_delivers_has_none(clinic):
         assert findings(clinic) == []
         deliver_due(journal, [Way("mail")], CLOCK)
     assert findings(clinic, HOUR) == []
+
+
+def test_rules_that_one_person_wrote_are_named(clinic):
+    (clinic.home / "rules.toml").write_text(read_text(None)[1])
+    assert findings(clinic) == []
+    (clinic.home / "rules.toml").write_text(read_text(None)[1] + "# mine\n")
+    (words,) = findings(clinic)
+    assert words.startswith("rules.toml is not what two people approved")
 
 
 def test_messages_that_wait_have_no_worker_or_no_channel(clinic):

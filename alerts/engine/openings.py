@@ -1,0 +1,75 @@
+"""Opening an alert: whether this episode is told at all, and what else a new one changes."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from alerts.engine import alert as alerts
+from alerts.engine import lifecycle
+from alerts.engine.alert import IS_ACTIVE, Alert
+from alerts.engine.apply import group_wait, way_of, write, write_new
+from alerts.engine.holds import holder
+from alerts.engine.people import Directory
+from alerts.engine.tick import circumstances
+from alerts.rules.bounds import parse_duration
+from alerts.rules.pack import RulePack
+from alerts.rules.rule import SEVERITIES, StateRule
+from alerts.store.schema import alert as table
+
+#: Why the engine closes an alert.
+CONDITION_ENDED: Final = "condition ended"
+LATE_DATA: Final = "late data: the condition did not hold"
+_BY_ENGINE: Final = (CONDITION_ENDED, LATE_DATA)
+
+
+def may_open(con: sa.Connection, rule: StateRule, patient: str, began: date, day: date) -> bool:
+    """Whether an episode of nights is told: not one that a person has closed, not within the cooldown."""
+    by_person, last = _last_end(con, rule, patient, table.c.resolved_night)
+    if by_person is not None and by_person >= began:
+        return False
+    quiet = timedelta(microseconds=parse_duration(rule.cooldown))
+    return last is None or not quiet or last + quiet <= day
+
+
+def may_open_live(con: sa.Connection, rule: StateRule, patient: str, began: int, at: int) -> bool:
+    """The same of an episode that began, and still lasted, at an instant."""
+    by_person, last = _last_end(con, rule, patient, table.c.resolved_utc)
+    if by_person is not None and by_person >= began:
+        return False
+    quiet = parse_duration(rule.cooldown)
+    return last is None or not quiet or last + quiet <= at
+
+
+def _last_end(con: sa.Connection, rule: StateRule, patient: str, column: sa.ColumnElement[object]) -> sa.Row:
+    by_person = sa.func.max(sa.case((table.c.closed_by.not_in(_BY_ENGINE), column)))
+    query = sa.select(by_person, sa.func.max(column))
+    return con.execute(query.where(table.c.subject == patient, table.c.rule == rule.id)).one()
+
+
+def open_live(con: sa.Connection, pack: RulePack, directory: Directory, one: Alert, now: int) -> None:
+    """Open an alert that arose between two nights: silent where something silences it.
+
+    Unless it is critical it waits a moment for others of the same patient.
+    """
+    held = one.held_by
+    if held is None and not one.is_critical:
+        held = holder(one, circumstances(con, pack), now)
+    way = way_of(pack, directory, one)
+    change = lifecycle.start(lifecycle.replace_hold(one, held), way, now)
+    write_new(con, change, way.route, now, wait=group_wait(way.route))
+    beside = alerts.select(con, IS_ACTIVE, table.c.scope == one.scope, table.c.subject == one.subject)
+    wake_lesser(con, pack, directory, one, beside, now)
+
+
+def wake_lesser(
+    con: sa.Connection, pack: RulePack, directory: Directory, opened: Alert, others: Iterable[Alert], now: int
+) -> None:
+    """Something worse than what was snoozed for the same patient: the snooze is over."""
+    for one in others:
+        is_worse = SEVERITIES.index(opened.severity) > SEVERITIES.index(one.severity)
+        if opened.subject == one.subject and one.snooze_until_utc is not None and is_worse:
+            way = way_of(pack, directory, one)
+            change = lifecycle.wake(one, way, now, is_forced=True)
+            write(con, change, way.route, now)
