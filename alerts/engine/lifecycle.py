@@ -275,7 +275,8 @@ def hold(alert: Alert, reason: str | None, way: Way, now: int) -> Change:
         return Change(changed, "hold", {"reason": reason}, cancel=f"held: {reason}")
     if changed.status != "open" or _is_snoozed(changed, now):
         return Change(replace(changed, version=alert.version + 1), "release")
-    return restart(changed, way, now, "unmuted", "release")
+    # a snooze that has run out meanwhile is over too: its end is not told once more
+    return restart(replace(changed, snooze_until_utc=None, snoozed_by=None), way, now, "unmuted", "release")
 
 
 def replace_hold(alert: Alert, reason: str | None) -> Alert:

@@ -283,7 +283,7 @@ class _Judge:
             opened = lifecycle.replace_hold(one, held)
             way = way_of(self._pack, self._directory, opened)
             write_new(con, lifecycle.start(opened, way, now), way.route, now)
-            wake_lesser(con, self._pack, self._directory, opened, self._active.values(), now)
+            wake_lesser(con, self._pack, self._directory, opened, now)
         _count_night(con, self._day, self.night, len(self._patients), now)
         beat(con, "system", "nightly", now, now + NIGHT_DUE)
 

@@ -1,6 +1,5 @@
 """Opening an alert: whether this episode is told at all, and what else a new one changes."""
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final
 
@@ -59,17 +58,14 @@ def open_live(con: sa.Connection, pack: RulePack, directory: Directory, one: Ale
     way = way_of(pack, directory, one)
     change = lifecycle.start(lifecycle.replace_hold(one, held), way, now)
     write_new(con, change, way.route, now, wait=group_wait(way.route))
-    beside = alerts.select(con, IS_ACTIVE, table.c.scope == one.scope, table.c.subject == one.subject)
-    wake_lesser(con, pack, directory, one, beside, now)
+    wake_lesser(con, pack, directory, one, now)
 
 
-def wake_lesser(
-    con: sa.Connection, pack: RulePack, directory: Directory, opened: Alert, others: Iterable[Alert], now: int
-) -> None:
+def wake_lesser(con: sa.Connection, pack: RulePack, directory: Directory, opened: Alert, now: int) -> None:
     """Something worse than what was snoozed for the same patient: the snooze is over."""
-    for one in others:
-        is_worse = SEVERITIES.index(opened.severity) > SEVERITIES.index(one.severity)
-        if opened.subject == one.subject and one.snooze_until_utc is not None and is_worse:
+    is_beside = (table.c.scope == opened.scope, table.c.subject == opened.subject)
+    for one in alerts.select(con, IS_ACTIVE, *is_beside, table.c.snooze_until_utc.is_not(None)):
+        if SEVERITIES.index(opened.severity) > SEVERITIES.index(one.severity):
             way = way_of(pack, directory, one)
             change = lifecycle.wake(one, way, now, is_forced=True)
             write(con, change, way.route, now)

@@ -225,6 +225,34 @@ def test_snoozing_a_held_alert_does_not_arm_it(journal, clock):
     assert deliver(journal) == []
 
 
+def held_and_snoozed(journal, clock):
+    """Silent for want of data, and snoozed until the night that brings them."""
+    name = breach(journal, clock)
+    for index in (2, 3):
+        go(clock, index, 9)
+        judge(journal, night(index), {"p-1": SILENT})
+    desk(journal).snooze(name, state(journal, name).version, clock() + DAY, "no data anyway")
+    go(clock, 4, 9)
+    return name
+
+
+def test_data_that_come_as_the_snooze_ends_begin_the_chain_once(journal, clock):
+    name = held_and_snoozed(journal, clock)
+    judge(journal, night(4), {"p-1": LOW})
+    begun = state(journal, name)
+    assert begun.snooze_until_utc is None
+    clock.forward(2 * HOUR)
+    run_tick(journal)
+    assert state(journal, name).round == begun.round
+    assert deliver(journal) == [("unmuted", "nurse-1"), ("escalate", "doc-1")]
+
+
+def test_something_worse_does_not_bring_back_a_hold_that_the_same_night_has_ended(journal, clock):
+    name = held_and_snoozed(journal, clock)
+    judge(journal, night(4), {"p-1": (-1.4, 9.0, 4000.0)})
+    assert (state(journal, name).held_by, state(journal, name).snooze_until_utc) == (None, None)
+
+
 def test_a_snooze_ends_and_the_chain_begins_anew(journal, clock):
     name = breach(journal, clock)
     deliver(journal)
