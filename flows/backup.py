@@ -27,7 +27,10 @@ from flows.night_snapshot import publish_now
 LIST: Final = "backup.json"
 _DATABASES: Final = ("alerts.sqlite", "derived/ledger.sqlite")
 #: Small files of the home that change in place.
-_STATE: Final = ("*.csv", "*.toml", "SYNTHETIC", "models/**/*", "pathways/**/*", "erasures/*", "reports/*")
+_STATE: Final = (
+    *("*.csv", "*.toml", "SYNTHETIC", "models/**/*", "pathways/**/*"),
+    *("erasures/*", "reports/*", "reviews/*"),
+)
 _IMMUTABLE: Final = ("lake/**/*.parquet", "derived/**/*.parquet")
 _MANIFESTS: Final = "lake/data/*/manifest.json"
 

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
 from analytics.risk.cohort import Cohort, make_cohort
-from analytics.risk.drift import Profile, measure_drift, profile
+from analytics.risk.drift import Drift, Profile, measure_drift, profile
 from analytics.risk.evaluation import Forecast, evaluate
 from analytics.risk.landmarks import within
 from analytics.risk.measures import Resampling, decision_curve
 from analytics.risk.model import HORIZON
 from analytics.risk.panel import Panel, make_panel
 from analytics.risk.scales import Scales, estimate_scales
-from analytics.risk.site_fit import SiteFit, fit_site, risk_matrix
+from analytics.risk.site_fit import SiteFit, fit_site, risk_matrix, split_by_time
 from devices.clock import from_utc, system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
@@ -33,6 +33,10 @@ LEAST_DAYS = 120
 _THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
 
 
+class TooLittleError(UserError):
+    """A site has too few days, or too few onsets, for what was asked."""
+
+
 def run_model(home: Path, arguments: argparse.Namespace) -> int:
     """Run one action; returns the exit code."""
     if not home.is_dir():
@@ -40,7 +44,7 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
     registry = ModelRegistry(home, system_clock)
     action = arguments.action
     if action == "fit":
-        days, context = _days(home, arguments.last)
+        days, context = site_days(home, arguments.last)
         is_synthetic = Clinic(home).is_synthetic
         found = fit_version(registry, days, context, arguments.budget, is_synthetic=is_synthetic)
         _show(registry, found)
@@ -55,18 +59,24 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
     elif action == "rollback":
         print(f"{registry.rollback(arguments.by, arguments.because)} is active again from the next night on")
     elif action == "drift":
-        return _drift(registry, *_days(home, arguments.last))
+        return _drift(registry, *site_days(home, arguments.last))
     else:
         _list(registry)
     return 0
 
 
-def _days(home: Path, last: date | None) -> tuple[pa.Table, pa.Table]:
-    """Patient-days up to a date, and what was noted about them."""
+def site_days(home: Path, last: date | None) -> tuple[pa.Table, pa.Table]:
+    """Patient-days up to a date, and what was noted about them.
+
+    Raises
+    ------
+    TooLittleError
+        There are none.
+    """
     clinic = Clinic(home)
     days = clinic.derived.read("patient_day", date(2000, 1, 1), last or date(2099, 12, 31))
     if not days.num_rows:
-        raise UserError("no days are computed: flarecast nightly first")
+        raise TooLittleError("no days are computed: flarecast nightly first")
     return days, patient_context(clinic)
 
 
@@ -78,23 +88,36 @@ def fit_version(
     *,
     is_synthetic: bool,
     draws: int = 500,
+    least_onsets: int = 0,
 ) -> str:
     """Fit a candidate on patient-days and store it with its card; returns its name.
 
+    Parameters
+    ----------
+    least_onsets : int
+        With fewer in the validation days nothing is fitted.
+
     Raises
     ------
-    UserError
+    TooLittleError
         Too little to fit.
     """
     last = max(patient_days["local_date"].to_pylist())
     panel = make_panel(patient_days, last, context)
     if panel.shape[1] < LEAST_DAYS:
-        raise UserError(f"{panel.shape[1]} days are there, {LEAST_DAYS} at least are needed")
+        raise TooLittleError(f"{panel.shape[1]} days are there, {LEAST_DAYS} at least are needed")
     champion, before = registry.active()
     created = from_utc(system_clock())
     version = next_version(registry.versions(), created)
     scales = _scales(panel, f"{version}-scales", before)
     cohort = make_cohort(panel, scales)
+    split = split_by_time(cohort)
+    onsets = cohort.rows.where(cohort.rows.of_columns(split.first, split.last)).onsets()
+    if onsets < least_onsets:
+        raise TooLittleError(
+            f"{onsets} onsets from {panel.day(split.first)} to {panel.day(split.last)}, {least_onsets} are "
+            "needed to judge a version by"
+        )
     try:
         found = fit_site(
             cohort,
@@ -106,18 +129,16 @@ def fit_version(
             draws=draws,
         )
     except ValueError as error:
-        raise UserError(f"nothing to fit: {error}") from None
+        raise TooLittleError(f"nothing to fit: {error}") from None
     facts = _facts(
         cohort, found, champion.version, created.isoformat(timespec="seconds"), is_synthetic, draws
     )
-    split = found.split
     fit = {
         "verdict": found.verdict,
         "stage": found.stage,
-        "parent": champion.version,
+        **fit_inputs(patient_days, budget, champion.version),
         "is_synthetic": is_synthetic,
         "created_utc": facts.created,
-        "code": facts.code,
         "patients": facts.patients,
         "train_onsets": found.train_onsets,
         "validation_onsets": found.validation.onsets,
@@ -128,6 +149,17 @@ def fit_version(
     }
     registry.add(found.model, scales, fit, render_card(facts))
     return version
+
+
+def fit_inputs(patient_days: pa.Table, budget: float, parent: str) -> dict[str, Any]:
+    """What a fit is made of, as it stands in ``fit.json``: the same again is the same version."""
+    return {
+        "parent": parent,
+        "code": code_version("scores")[:12],
+        "last_day": str(max(patient_days["local_date"].to_pylist())),
+        "patient_days": patient_days.num_rows,
+        "budget": budget,
+    }
 
 
 def _scales(panel: Panel, version: str, before: Scales) -> Scales:
@@ -257,17 +289,27 @@ def _drift(registry: ModelRegistry, days: pa.Table, context: pa.Table) -> int:
     version = registry.active_version()
     if version is None:
         raise UserError("no version is active: the shipped weights are a shadow in any case")
+    found = freeze_if_drifted(registry, version, days, context)
+    print("\n".join(drift_in_words(version, found)))
+    return 1 if found.reasons else 0
+
+
+def freeze_if_drifted(registry: ModelRegistry, version: str, days: pa.Table, context: pa.Table) -> Drift:
+    """Hold the last 28 days against an active version; out of bounds, it is monitoring only from now on."""
     own = registry.read(version)
     panel = make_panel(days, max(days["local_date"].to_pylist()), context)
-    cohort = make_cohort(panel, own.scales)
-    found = measure_drift(cohort, own.model, Profile(**own.fit["profile"]))
-    print(
+    found = measure_drift(make_cohort(panel, own.scales), own.model, Profile(**own.fit["profile"]))
+    if found.reasons:
+        registry.freeze(found.reasons)
+    return found
+
+
+def drift_in_words(version: str, found: Drift) -> list[str]:
+    """The figures in a line, and one for every reason."""
+    said = [
         f"last 28 days: O/E {found.observed_expected:.2f}, {found.load:.2f} alerts per patient-month, "
         f"PSI {found.psi:.2f}, {100 * found.sufficiency:.0f} % of days with enough data"
-    )
-    if not found.reasons:
-        return 0
-    registry.freeze(found.reasons)
-    print(f"{version} is frozen, monitoring only:")
-    print("\n".join(f"  {reason}" for reason in found.reasons))
-    return 1
+    ]
+    if found.reasons:
+        said += [f"{version} is frozen, monitoring only:", *(f"  {reason}" for reason in found.reasons)]
+    return said

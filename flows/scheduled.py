@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
@@ -14,12 +15,15 @@ from prefect.states import Completed
 
 from devices.clock import system_clock
 from flows import backup, nightly, settings
+from flows.backfill import backfill
 from flows.channels import from_settings
 from flows.clinic import Clinic
 from flows.erase import sweep_pending
 from flows.lake_command import run_compact
 from flows.night_report import NightReport
 from flows.nightly_flow import TASK_RUNNER, Tasks
+from flows.quality_review import EmptyMonthError, month_before, review
+from flows.recalibrate import recalibrate
 from flows.retention import read_retention, retain
 from flows.schedules import night_of
 
@@ -82,10 +86,62 @@ def nightly_run(home: str, zone: str, night: str | None = None) -> Any:
             runner=_ShownTasks(),
         )
     show(report)
+    return _standing(report, f"night of {day}")
+
+
+def _standing(report: NightReport, words: str) -> Any:
     if report.problems:
-        words = f"{len(report.problems)} problems; the report in {clinic.reports} names them"
-        return Completed(name="Degraded", message=words)
-    return Completed(message=f"night of {day}")
+        kept = f"{len(report.problems)} problems; the report in HOME/reports names them"
+        return Completed(name="Degraded", message=kept)
+    return Completed(message=words)
+
+
+@flow(name="backfill", persist_result=False, task_runner=TASK_RUNNER)
+def backfill_run(home: str, zone: str, first: date, last: date) -> Any:
+    """Compute the nights `first` to `last` by today's code and tell nobody."""
+    del zone
+    with alone():
+        report = backfill(
+            Clinic(Path(home), None, settings.from_environment().partitions),
+            first,
+            last,
+            clock=system_clock,
+            runner=_ShownTasks(),
+        )
+    show(report)
+    return _standing(report, f"nights {first} to {last}")
+
+
+@flow(name="recalibrate", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def recalibrate_run(home: str, zone: str) -> Any:
+    """Whether the active model still holds, and a candidate where there is enough to fit one."""
+    del zone
+    with alone():
+        found = recalibrate(Clinic(Path(home)), clock=system_clock)
+    rows = [{"found": words.strip()} for words in found.words()]
+    create_table_artifact(rows, key="recalibration", description="The risk model, looked after weekly")
+    return Completed(name="Drifted" if found.has_drifted else None, message=found.words()[-1])
+
+
+@flow(name="quality_review", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def quality_review_run(home: str, zone: str, month: str | None = None) -> Any:
+    """The page of the month before the scheduled date; `month` (2026-10) names another."""
+    said = month or month_before(scheduled_instant().astimezone(ZoneInfo(zone)).date())
+    try:
+        with alone():
+            page = review(Clinic(Path(home)), said, clock=system_clock)
+    except EmptyMonthError as error:
+        return Completed(name="Skipped", message=str(error))
+    return Completed(message=str(page))
+
+
+@flow(name="erase", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
+def erase_run(home: str, zone: str) -> Any:
+    """Take out what erased patients' homes sent since; whom it is about is in no parameter."""
+    del zone
+    with alone():
+        counts = sweep_pending(Clinic(Path(home)))
+    return Completed(message=f"{sum(counts.values())} rows of erased patients taken out")
 
 
 @flow(name="compact", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
@@ -100,10 +156,9 @@ def compact_run(home: str, zone: str) -> None:
 
 @flow(name="retention", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
 def retention_run(home: str, zone: str) -> None:
-    """Delete what is older than the site's settings, and what erased patients' homes sent since."""
+    """Delete what is older than the site's settings."""
     del zone
     with alone():
-        sweep_pending(Clinic(Path(home)))
         retain(Clinic(Path(home)), clock=system_clock)
 
 

@@ -14,15 +14,20 @@ NAME: Final = "schedules.toml"
 #: Flow -> minute, hour, day of month, month and weekday (cron), by the clocks of the site.
 USUAL: Final = {
     "nightly": "30 4 * * *",
+    "erase": "15 5 * * *",
     "compact": "30 5 * * *",
     "backup": "0 6 * * *",
     "retention": "30 6 * * sun",
+    "recalibrate": "0 7 * * sun",
+    "quality_review": "30 7 1 * *",
+    # runs when somebody asks for it, in Prefect's pages
+    "backfill": "",
 }
 
 
 @dataclass(frozen=True)
 class Schedules:
-    """Cron lines by flow, and the zone they are meant in."""
+    """Cron lines by flow (none: it runs when somebody asks for it), and the zone they are meant in."""
 
     zone: str
     cron: Mapping[str, str]
@@ -51,7 +56,7 @@ def read_schedules(home: Path, zone: str) -> Schedules:
     for flow, line in said.items():
         if not isinstance(line, str) or (line and len(line.split()) != 5):
             raise UserError(f"{path}: {flow}: {line!r} is not a cron line of five fields")
-    return Schedules(zone, {flow: line for flow, line in (USUAL | said).items() if line})
+    return Schedules(zone, USUAL | said)
 
 
 def night_of(scheduled: datetime, zone: str) -> date:

@@ -41,7 +41,7 @@ def run_serve(home: Path, *, port: int, zone: str | None) -> int:
             configured = replace(configured, prefect_api_url=server.api_url)
         print(f"Prefect at {configured.prefect_api_url}, schedules by the clocks of {schedules.zone}:")
         for flow, line in schedules.cron.items():
-            print(f"  {flow:16} {line}", flush=True)
+            print(f"  {flow:16} {line or 'when asked for'}", flush=True)
         _keep_running(configured, schedules.zone, server, resources)
     return 0
 

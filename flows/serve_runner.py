@@ -14,8 +14,12 @@ from flows.schedules import read_schedules
 
 FLOWS: Final[dict[str, Any]] = {
     "nightly": scheduled.nightly_run,
+    "backfill": scheduled.backfill_run,
+    "recalibrate": scheduled.recalibrate_run,
+    "quality_review": scheduled.quality_review_run,
     "compact": scheduled.compact_run,
     "retention": scheduled.retention_run,
+    "erase": scheduled.erase_run,
     "backup": scheduled.backup_run,
 }
 
@@ -29,7 +33,8 @@ def main(home: Path, zone: str) -> None:
     deployments: list[Any] = [
         FLOWS[name].to_deployment(
             name="flarecast",
-            schedules=[Cron(line, timezone=zone)],
+            # an empty list takes away the one it had
+            schedules=[Cron(line, timezone=zone)] if line else [],
             parameters={"home": str(home), "zone": zone},
             entrypoint_type=EntrypointType.MODULE_PATH,
         )

@@ -1,14 +1,17 @@
-"""`flarecast backup | restore | retention | backfill`: what the night shift does beside its nights."""
+"""`flarecast backup | restore | retention | backfill | recalibrate | review`: beside the nights."""
 
 from datetime import date
 from pathlib import Path
 
 from devices.clock import system_clock
-from flows import backup, nightly, settings
+from flows import backup, settings
+from flows.backfill import backfill
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.nightly_command import in_words
 from flows.progress import stages
+from flows.quality_review import latest_month, review
+from flows.recalibrate import recalibrate
 from flows.retention import retain
 
 
@@ -43,20 +46,25 @@ def run_retention(home: Path) -> int:
 
 def run_backfill(home: Path, first: date, last: date) -> int:
     """Compute a range of nights by today's code and tell nobody; returns the exit code."""
-    if first > last:
-        raise UserError(f"--from {first} is after --to {last}")
     configured = settings.from_environment()
     with stages() as runner:
-        report = nightly.run(
-            Clinic(_clinic(home).home, None, configured.partitions),
-            first,
-            last,
-            clock=system_clock,
-            runner=runner,
-            has_alerts=False,
-        )
+        clinic = Clinic(_clinic(home).home, None, configured.partitions)
+        report = backfill(clinic, first, last, clock=system_clock, runner=runner)
     print(in_words(report.to_json() | {"seconds": "-"}))
     return 1 if report.problems else 0
+
+
+def run_recalibrate(home: Path) -> int:
+    """Drift of the active model and a candidate; exit code 1 when the active one was frozen."""
+    found = recalibrate(_clinic(home), clock=system_clock)
+    print("\n".join(found.words()))
+    return 1 if found.has_drifted else 0
+
+
+def run_review(home: Path, month: str | None) -> int:
+    """Write the quality review of a month, by default the one before this; returns the exit code."""
+    print(review(_clinic(home), month or latest_month(system_clock), clock=system_clock))
+    return 0
 
 
 def _clinic(home: Path) -> Clinic:

@@ -124,8 +124,44 @@ def _backfill(arguments: argparse.Namespace) -> int:
     return run_backfill(_home(arguments), arguments.first, arguments.last)
 
 
+def _add_recalibrate(commands: Any) -> None:
+    recalibrate = commands.add_parser(
+        "recalibrate", help="drift of the active risk model, and a candidate; approves nothing"
+    )
+    recalibrate.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    recalibrate.set_defaults(run=_recalibrate)
+
+
+def _recalibrate(arguments: argparse.Namespace) -> int:
+    from flows.shift_commands import run_recalibrate
+
+    return run_recalibrate(_home(arguments))
+
+
+def _add_review(commands: Any) -> None:
+    review = commands.add_parser("review", help="quality review of a month as a page; names nobody")
+    review.add_argument("--month", help="like 2026-10 (default the one before this)")
+    review.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
+    review.set_defaults(run=_review)
+
+
+def _review(arguments: argparse.Namespace) -> int:
+    from flows.shift_commands import run_review
+
+    return run_review(_home(arguments), arguments.month)
+
+
 def _home(arguments: argparse.Namespace) -> Path:
     return arguments.home or settings.from_environment().home
 
 
-COMMANDS = (_add_serve, _add_watch, _add_erase, _add_backup, _add_retention, _add_backfill)
+COMMANDS = (
+    _add_serve,
+    _add_watch,
+    _add_erase,
+    _add_backup,
+    _add_retention,
+    _add_backfill,
+    _add_recalibrate,
+    _add_review,
+)

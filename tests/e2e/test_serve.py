@@ -16,13 +16,13 @@ import pytest
 from devices.blobs import pack_u16
 from devices.clock import HOUR, to_utc
 from devices.observations import StepCount
-from flows import watch
+from flows import settings, watch
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.schedules import USUAL, night_of, read_schedules
 from ingest.lake.broker import free_port
-from tests.fixtures_night import land, make_clinic
+from tests.fixtures_night import enrolment_row, land, make_clinic, patient
 
 pytestmark = pytest.mark.timeout(420)
 #: Server, runner, the next minute, and a run of its own process; on two busy cores.
@@ -37,8 +37,39 @@ def api(port: int, path: str) -> Any:
         return json.load(answer)
 
 
+#: Every other flow, called as a runner calls it, and the state it ended in.
+OTHERS = """
+import json, sys
+from datetime import date
+from flows.serve_runner import FLOWS
+given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
+         "quality_review": {"month": sys.argv[2]}}
+for name, flow in FLOWS.items():
+    if name != "nightly":
+        state = flow(home=sys.argv[1], zone="UTC", **given.get(name, {}), return_state=True)
+        print("STATE", json.dumps([name, state.type.value, state.name, state.message]))
+"""
+
+
+def run_others(home: Path, port: int, month: str) -> dict[str, tuple[str, str, str]]:
+    """Flow -> kind, name and message of its last state."""
+    configured = settings.Settings(home, prefect_api_url=f"http://127.0.0.1:{port}/api")
+    env = settings.child_environment(configured, prefect_home=home / "prefect-client")
+    env["FLARECAST_BACKUP"] = str(home.with_name("backups"))
+    command = [sys.executable, "-c", OTHERS, str(home), month]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("STATE ")]
+    return {name: (kind, state, message) for name, kind, state, message in rows}
+
+
 def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
-    clinic = make_clinic(tmp_path, people=2, days=0)
+    home = tmp_path / "home"
+    clinic = make_clinic(home, people=2, days=0)
+    mended = clinic.enrolment_path.read_text()
+    # whom a problem concerns stays at the clinic
+    with clinic.enrolment_path.open("a") as stream:
+        stream.write(enrolment_row(7, zone="Mars/Base"))
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     noon = to_utc(datetime.combine(yesterday, datetime.min.time(), UTC)) + 12 * HOUR
     band = {"device": "band-0", "source": "test/1", "period_s": 60}
@@ -49,7 +80,7 @@ def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
     with (clinic.home / "schedules.toml").open("a") as stream:
         stream.write('nightly = "* * * * *"\n')
     port = free_port()
-    command = [sys.executable, "-m", "flows.cli", "serve", "--home", str(tmp_path), "--port", str(port)]
+    command = [sys.executable, "-m", "flows.cli", "serve", "--home", str(home), "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     with (tmp_path / "serve.log").open("wb") as log:
         serving = subprocess.Popen(command, stdout=log, stderr=log, env=env)
@@ -74,11 +105,37 @@ def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
         assert artifacts["night-features"]["data"] == 100
         (limit,) = api(port, "v2/concurrency_limits/filter")
         assert (limit["limit"], limit["active"]) == (1, True)
+        made = {one["name"]: one["schedules"] for one in _deployments(port)}
+        assert set(made) == set(USUAL)
+        assert [name for name, schedules in made.items() if schedules] == ["nightly"], (
+            "the rest when asked for"
+        )
+        clinic.enrolment_path.write_text(mended)
+        states = run_others(home, port, f"{yesterday:%Y-%m}")
+        assert set(states) == set(USUAL) - {"nightly"}
+        assert {kind for kind, _, _ in states.values()} == {"COMPLETED"}, states
+        assert "files," in states["backup"][2]
+        assert states["quality_review"][2].endswith(".html")
+        assert "nothing was fitted" in states["recalibrate"][2]
+        assert states["backfill"][2] == "nights 2026-05-01 to 2026-05-01"
+        assert "0 rows of erased patients" in states["erase"][2]
+        (report, *_) = sorted(clinic.reports.glob("nightly-*.json"))
+        assert patient(7) in report.read_text()
+        everything = [api(port, f"{what}/filter") for what in ("flow_runs", "task_runs", "artifacts", "logs")]
+        assert all(everything[:3])
+        assert "PROBLEM" in json.dumps(everything)
+        for number in (0, 1, 7):
+            assert patient(number) not in json.dumps(everything), "parameters, artifacts, logs: nobody"
     finally:
         serving.send_signal(signal.SIGTERM)
         code = serving.wait(90)
     assert code == 130
     assert "Traceback" not in (tmp_path / "serve.log").read_text()
+
+
+def _deployments(port: int) -> list[dict[str, Any]]:
+    flows = {one["id"]: one["name"] for one in api(port, "flows/filter")}
+    return [one | {"name": flows[one["flow_id"]]} for one in api(port, "deployments/filter")]
 
 
 def test_the_night_is_that_of_the_scheduled_instant_by_the_clocks_of_the_site() -> None:
@@ -94,7 +151,8 @@ def test_schedules_are_the_usual_ones_unless_the_site_says_otherwise(tmp_path: P
     path.write_text('nightly = "15 3 * * *"\nbackup = ""\n')
     said = read_schedules(tmp_path, "Europe/Berlin").cron
     assert said["nightly"] == "15 3 * * *"
-    assert "backup" not in said
+    assert said["backup"] == ""
+    assert said["backfill"] == "", "only when somebody asks"
     for text, word in [
         ('nigthly = "1 1 * * *"', "nigthly"),
         ('nightly = "daily"', "cron line"),

@@ -27,7 +27,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[st
     made = simulate_flares(40, DAYS, seed=3)
     last = max(made.days["local_date"].to_pylist())
     cohort = make_cohort(make_panel(made.days, last, made.notes), DEFAULT_SCALES)
-    monkeypatch.setattr(model_command, "_days", lambda _home, _last: (made.days, made.notes))
+    monkeypatch.setattr(model_command, "site_days", lambda _home, _last: (made.days, made.notes))
     return tmp_path, asdict(profile(cohort, SHIPPED, 0, DAYS - 1))
 
 
