@@ -38,8 +38,8 @@ MUTANTS = (
     Mutant(
         "no hysteresis",
         "alerts/engine/evaluate.py",
-        "return Band.CLEAR if parse_bound(leave).holds(value) else Band.BETWEEN",
-        "return Band.CLEAR",
+        "bands = np.where(parse_bound(leave).holds_in(values), Band.CLEAR, Band.BETWEEN)",
+        "bands = np.full(values.shape, Band.CLEAR)",
     ),
     Mutant(
         "a gap does not start the duration anew",

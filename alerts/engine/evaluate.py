@@ -4,12 +4,14 @@ The clock here is the event's (for the nightly rules the night, as a calendar da
 time of the run: the same readings give the same verdicts whenever they are judged.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alerts.rules.bounds import parse_bound, parse_duration
 from alerts.rules.rule import (
@@ -25,6 +27,12 @@ from alerts.rules.rule import (
 from devices.clock import DAY
 
 Phase: TypeAlias = Literal["idle", "pending", "firing", "clearing"]
+Floats: TypeAlias = NDArray[np.float64]
+Marks: TypeAlias = NDArray[np.bool_]
+#: Of each patient a :class:`Band`.
+Bands: TypeAlias = NDArray[np.uint8]
+#: Name of a column -> its value of each patient, NaN where there is none.
+Columns: TypeAlias = Callable[[str], Floats]
 _EPOCH = date(1970, 1, 1)
 
 
@@ -37,13 +45,13 @@ class Outcome(StrEnum):
     NO_DATA = "no-data"
 
 
-class Band(StrEnum):
-    """Where a reading lies in the eyes of the rule."""
+class Band(IntEnum):
+    """Where a reading lies in the eyes of the rule; the store keeps these numbers, 0 is not judged."""
 
-    BREACH = "breach"
-    BETWEEN = "between"
-    CLEAR = "clear"
-    ABSENT = "absent"
+    BREACH = 1
+    BETWEEN = 2
+    CLEAR = 3
+    ABSENT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,79 +173,85 @@ def _ended(state: ConditionState) -> ConditionState:
 # -- where a reading lies ---------------------------------------------------------------------------
 
 
-def band_of(
-    rule: StateRule, readings: Readings, override: Override | None = None
-) -> tuple[Band, float | None]:
-    """Where the readings lie, and the value shown.
+def bands_of(rule: StateRule, columns: Columns, override: Override | None = None) -> tuple[Bands, Floats]:
+    """Where the readings of patients lie, and the values shown (NaN: none).
 
     Parameters
     ----------
     rule : StateRule
         Any but a no-data rule, which is judged by its history (:mod:`alerts.engine.silence`).
-    readings : mapping
-        Columns of the patient; an absent or null column is no data.
+    columns : callable
+        Columns of the patients, all of one length.
     override : Override, optional
-        What holds for this patient instead.
+        What holds for these patients instead.
     """
-    for column, bound in rule.requires.items():
-        needed = number(readings, column)
-        if needed is None or not parse_bound(bound).holds(needed):
-            return Band.ABSENT, None
     if isinstance(rule, CompositeRule):
-        return _composite(rule, readings)
-    column = getattr(rule, "column", None)
-    value = number(readings, column) if column is not None else None
-    if value is None or (override is not None and override.is_off):
-        return Band.ABSENT, value
+        bands, values = _composite(rule, columns)
+    elif isinstance(rule, ThresholdRule | TrendRule | ReportedRule | RiskRule):
+        values = columns(rule.column).copy()
+        bands = _single(rule, values, columns, override)
+        bands[np.isnan(values) | (override is not None and override.is_off)] = Band.ABSENT
+    else:
+        raise TypeError(f"rule {rule.id!r} is not judged by one night's readings")
+    for column, bound in rule.requires.items():
+        is_unknown = ~parse_bound(bound).holds_in(columns(column))
+        bands[is_unknown], values = Band.ABSENT, np.where(is_unknown, np.nan, values)
+    return bands, values
+
+
+def band_of(
+    rule: StateRule, readings: Readings, override: Override | None = None
+) -> tuple[Band, float | None]:
+    """Where the readings of one patient lie, and the value shown; see :func:`bands_of`."""
+    bands, values = bands_of(rule, lambda column: np.array([number(readings, column)], np.float64), override)
+    return Band(bands[0]), None if np.isnan(values[0]) else float(values[0])
+
+
+def _single(
+    rule: ThresholdRule | TrendRule | ReportedRule | RiskRule,
+    values: Floats,
+    columns: Columns,
+    override: Override | None,
+) -> Bands:
     if isinstance(rule, ReportedRule):
-        return (Band.BREACH if value else Band.CLEAR), value
+        return _coded(np.where(values != 0, Band.BREACH, Band.CLEAR))
     if isinstance(rule, RiskRule):
-        return (Band.BREACH if value <= rule.budget else Band.CLEAR), value
+        return _coded(np.where(values <= rule.budget, Band.BREACH, Band.CLEAR))
+    enter, leave = rule.enter, rule.exit
+    if override is not None and override.enter and override.exit:
+        enter, leave = override.enter, override.exit
+    bands = _between(values, enter, leave)
     if isinstance(rule, TrendRule):
-        return _trend(rule, value, readings), value
-    if isinstance(rule, ThresholdRule):
-        enter, leave = rule.enter, rule.exit
-        if override is not None and override.enter and override.exit:
-            enter, leave = override.enter, override.exit
-        return _between(value, enter, leave), value
-    return Band.ABSENT, value
+        # a change that the interval does not vouch for is no breach; it may still be an end
+        end = columns(rule.sure_column)
+        is_sure = end > 0 if parse_bound(rule.enter).is_upper else end < 0
+        bands[(bands == Band.BREACH) & ~is_sure] = Band.BETWEEN
+    return bands
 
 
-def _between(value: float, enter: str, leave: str) -> Band:
-    if parse_bound(enter).holds(value):
-        return Band.BREACH
-    return Band.CLEAR if parse_bound(leave).holds(value) else Band.BETWEEN
+def _between(values: Floats, enter: str, leave: str) -> Bands:
+    bands = np.where(parse_bound(leave).holds_in(values), Band.CLEAR, Band.BETWEEN)
+    bands = np.where(parse_bound(enter).holds_in(values), Band.BREACH, bands)
+    return _coded(np.where(np.isnan(values), Band.ABSENT, bands))
 
 
-def _trend(rule: TrendRule, change: float, readings: Readings) -> Band:
-    """A change that the interval does not vouch for is no breach; it may still be an end."""
-    band = _between(change, rule.enter, rule.exit)
-    if band is not Band.BREACH:
-        return band
-    end = number(readings, rule.sure_column)
-    is_sure = end is not None and (end > 0 if parse_bound(rule.enter).is_upper else end < 0)
-    return Band.BREACH if is_sure else Band.BETWEEN
-
-
-def _composite(rule: CompositeRule, readings: Readings) -> tuple[Band, float | None]:
-    values = [number(readings, part.column) for part in rule.part]
-    bands = [
-        Band.ABSENT if value is None else _between(value, part.enter, part.exit)
-        for part, value in zip(rule.part, values, strict=True)
-    ]
-    breached, clear, absent = (bands.count(one) for one in (Band.BREACH, Band.CLEAR, Band.ABSENT))
-    if breached >= rule.least:
-        return Band.BREACH, float(breached)
-    if len(bands) - clear < rule.least:
-        return Band.CLEAR, float(breached)
+def _composite(rule: CompositeRule, columns: Columns) -> tuple[Bands, Floats]:
+    parts = np.stack([_between(columns(part.column), part.enter, part.exit) for part in rule.part])
+    breached, clear, absent = (
+        np.count_nonzero(parts == one, axis=0) for one in (Band.BREACH, Band.CLEAR, Band.ABSENT)
+    )
     # with what is missing it could be either
-    undecided = breached + absent >= rule.least and absent > 0
-    return (Band.ABSENT if undecided else Band.BETWEEN), float(breached)
+    is_undecided = (breached + absent >= rule.least) & (absent > 0)
+    bands = np.where(is_undecided, Band.ABSENT, Band.BETWEEN)
+    bands = np.where(len(rule.part) - clear < rule.least, Band.CLEAR, bands)
+    return _coded(np.where(breached >= rule.least, Band.BREACH, bands)), breached.astype(np.float64)
 
 
-def number(readings: Readings, column: str) -> float | None:
-    """A column's value; None when it is absent, null or not a number."""
+def _coded(bands: NDArray[np.generic]) -> Bands:
+    return bands.astype(np.uint8)
+
+
+def number(readings: Readings, column: str) -> float:
+    """A column's value; NaN when it is absent or null."""
     value = readings.get(column)
-    if value is None or math.isnan(value):
-        return None
-    return float(value)
+    return np.nan if value is None else float(value)

@@ -1,6 +1,6 @@
 """Runs the examples inside rules: what a rule says of nights, against what it should."""
 
-from alerts.engine.evaluate import IDLE, Band, band_of, event_time, step
+from alerts.engine.evaluate import IDLE, band_of, event_time, step
 from alerts.engine.silence import Wear, band_of_silence
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
@@ -17,11 +17,11 @@ def said(rule: StateRule, example: Example) -> tuple[str, ...]:
         at = first + (parse_duration(example.at[index]) if example.at else index * DAY)
         if isinstance(rule, NoDataRule):
             has_data = any(readings.get(column) is not None for column in rule.present)
-            band = band_of_silence(rule, has_data, Wear(index, index - silent, silent), "active")
+            band = band_of_silence(rule, has_data, Wear(index, index - silent, silent))
             silent = 0 if has_data else silent + 1
         else:
             band = band_of(rule, readings)[0]
-        outcome, state = step(rule, Band(band), at, state)
+        outcome, state = step(rule, band, at, state)
         outcomes.append(outcome.value)
     return tuple(outcomes)
 

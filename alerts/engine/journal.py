@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Self
@@ -12,21 +12,21 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from alerts.engine.evaluate import Band, ConditionState
+from alerts.engine.evaluate import ConditionState
 from alerts.engine.outbox import Outbox
-from alerts.engine.silence import Wear
 from alerts.store import audit
 from alerts.store.database import Database
-from alerts.store.schema import alert, condition, reading
+from alerts.store.schema import alert, condition
 from alerts.store.schema import outbox as outbox_table
 from alerts.tables import ALERTS
-from devices.clock import DAY, Clock
+from devices.clock import Clock
 
 #: Letters and digits that cannot be mistaken for each other when read aloud.
 REFERENCE_ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 REFERENCE_LENGTH: Final = 10
 ENGINE: Final = "engine"
 
+_STATE: Final = tuple(ConditionState.__dataclass_fields__)
 _IS_ACTIVE: Final = alert.c.status.in_(("open", "acked"))
 _FIRST_SENT: Final = (
     sa.select(sa.func.min(outbox_table.c.sent_utc))
@@ -99,58 +99,23 @@ class Journal:
     # -- conditions ---------------------------------------------------------------------------
 
     def conditions(self, rule: str) -> dict[str, ConditionState]:
-        """Patient -> state of the rule's condition."""
+        """Patient -> state of the rule's condition, where it is not idle."""
         with self.transaction() as con:
             rows = con.execute(sa.select(condition).where(condition.c.rule == rule)).all()
         return {row.subject: _state(row) for row in rows}
 
-    def readings(self, rule: str, at: int) -> dict[str, Band]:
-        """Patient -> where the reading at that event time lay, for those judged before."""
-        query = sa.select(reading.c.subject, reading.c.band)
-        with self.transaction() as con:
-            rows = con.execute(query.where(reading.c.rule == rule, reading.c.at == at)).all()
-        return {row.subject: Band(row.band) for row in rows}
-
-    def history(self, patient: str, rule: str) -> dict[int, Band]:
-        """Every reading of a patient under a rule by event time."""
-        query = sa.select(reading.c.at, reading.c.band)
-        with self.transaction() as con:
-            rows = con.execute(query.where(reading.c.subject == patient, reading.c.rule == rule)).all()
-        return {row.at: Band(row.band) for row in rows}
-
-    def wear(self, rule: str, at: int, nights: int) -> dict[str, Wear]:
-        """Patient -> the nights before `at` in the eyes of a no-data rule."""
-        known, present = sa.func.count(), sa.func.sum(sa.case((reading.c.band == "clear", 1), else_=0))
-        latest = sa.func.max(sa.case((reading.c.band == "clear", reading.c.at)))
-        is_before = (
-            *(reading.c.rule == rule, reading.c.band != "absent"),
-            *(reading.c.at < at, reading.c.at >= at - nights * DAY),
-        )
-        last = sa.select(reading.c.subject, latest.label("at")).where(*is_before)
-        last = last.group_by(reading.c.subject).subquery()
-        is_silent = sa.or_(last.c.at.is_(None), reading.c.at > last.c.at)
-        query = (
-            sa.select(reading.c.subject, known, present, sa.func.sum(sa.case((is_silent, 1), else_=0)))
-            .join(last, last.c.subject == reading.c.subject)
-            .where(*is_before)
-            .group_by(reading.c.subject)
-        )
-        with self.transaction() as con:
-            return {row[0]: Wear(row[1], row[2], row[3]) for row in con.execute(query)}
-
-    def keep_readings(self, rule: str, at: int, bands: Mapping[str, tuple[Band, float | None]]) -> None:
-        """Remember where readings lay; a later word on the same event time replaces it."""
-        rows = [
-            {"subject": subject, "rule": rule, "at": at, "band": band.value, "value": value}
-            for subject, (band, value) in bands.items()
-        ]
-        with self.transaction() as con:
-            _put(con, reading, ("subject", "rule", "at"), rows)
-
     def keep_conditions(self, rule: str, states: Mapping[str, ConditionState]) -> None:
-        """Remember where conditions stand."""
-        rows = [{"subject": subject, "rule": rule, **asdict(state)} for subject, state in states.items()]
+        """Remember where conditions stand: what is idle is not worth a row."""
+        rows = [
+            {"subject": subject, "rule": rule} | {name: getattr(state, name) for name in _STATE}
+            for subject, state in states.items()
+            if state.phase != "idle"
+        ]
+        idle = [{"of": subject} for subject, state in states.items() if state.phase == "idle"]
         with self.transaction() as con:
+            if idle:
+                is_own = (condition.c.rule == rule, condition.c.subject == sa.bindparam("of"))
+                con.execute(condition.delete().where(*is_own), idle)
             _put(con, condition, ("subject", "rule"), rows)
 
     # -- alerts -------------------------------------------------------------------------------
@@ -191,7 +156,7 @@ def _put(con: sa.Connection, table: sa.Table, key: tuple[str, ...], rows: list[d
 
 
 def _state(row: Any) -> ConditionState:
-    return ConditionState(**{name: getattr(row, name) for name in ConditionState.__dataclass_fields__})
+    return ConditionState(**{name: getattr(row, name) for name in _STATE})
 
 
 def _active(row: Any) -> ActiveAlert:

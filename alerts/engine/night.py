@@ -7,37 +7,30 @@ confirms it), or withdraw one that rested on missing data.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write, write_new
-from alerts.engine.evaluate import (
-    IDLE,
-    Band,
-    ConditionState,
-    band_of,
-    event_time,
-    fold,
-    night_of,
-    step,
-)
+from alerts.engine.columns import NightColumns
+from alerts.engine.conditions import Conditions, Moved
+from alerts.engine.evaluate import Band, ConditionState, night_of
 from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
 from alerts.engine.journal import Journal, new_reference
 from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, may_open, wake_lesser
 from alerts.engine.people import Directory
-from alerts.engine.silence import USUAL_NIGHTS, Wear, band_of_silence
 from alerts.engine.technical import beat, open_technical
 from alerts.engine.tick import circumstances, reconcile_holds
-from alerts.rules.pack import BY_METRIC, READABLE, RulePack
+from alerts.rules.pack import RulePack
 from alerts.rules.rule import ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
 from alerts.store.schema import alert as alert_table
 from alerts.store.schema import night_count, nudge
@@ -95,13 +88,6 @@ class Surroundings:
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(slots=True)
-class _Patient:
-    readings: dict[str, Any] = field(default_factory=dict[str, Any])
-    zone: str | None = None
-    sentence: str | None = None
-
-
 def run_night(
     journal: Journal,
     pack: RulePack,
@@ -126,12 +112,9 @@ def run_night(
         States and sites of the patients.
     """
     around = around or Surroundings()
-    patients = _collect(tables, day, pack)
-    for patient in around.statuses:
-        patients.setdefault(patient, _Patient())
-    patients = {p: row for p, row in sorted(patients.items()) if around.statuses.get(p) != "withdrawn"}
+    columns = NightColumns(tables, day, around.statuses)
     with journal.transaction() as con:
-        judge = _Judge(journal, con, pack, day, patients, around)
+        judge = _Judge(journal, con, pack, day, columns, around)
         for rule in sorted(pack.rule, key=lambda rule: not isinstance(rule, NoDataRule)):
             # a report opens live; when it is over, say the nights
             is_nightly = rule.cadence == "nightly" or isinstance(rule, ReportedRule)
@@ -155,75 +138,51 @@ class _Judge:
         con: sa.Connection,
         pack: RulePack,
         day: date,
-        patients: Mapping[str, _Patient],
+        columns: NightColumns,
         around: Surroundings,
     ) -> None:
         self.night = NightAlerts()
-        self._journal, self._con, self._pack, self._day = journal, con, pack, day
-        self._patients, self._around = patients, around
+        self._con, self._pack, self._day = con, pack, day
+        self._columns, self._around = columns, around
         self._now = journal.now()
+        self._conditions = Conditions(journal, con, pack, columns, day, around.statuses)
         self._directory: Directory = people.load(con)
         self._openings: list[Alert] = []
         self._has_news = False
         found = alerts.select(con, IS_ACTIVE, alert_table.c.scope == "patient")
         self._active = {(one.subject, one.rule): one for one in found}
+        self._nudged = {(row.subject, row.reason) for row in con.execute(sa.select(nudge))}
 
     def judge(self, rule: StateRule) -> None:
-        """Bring every patient's condition under a rule up to date."""
-        at = event_time(self._day)
-        states, before = self._journal.conditions(rule.id), self._journal.readings(rule.id, at)
-        found = {p: found for p, found in self._bands(rule, at).items() if before.get(p) is not found[0]}
-        self.night.kept += sum((p, rule.id) in self._active for p in self._patients if p not in found)
-        after: dict[str, ConditionState] = {}
-        self._has_news |= bool(found)
-        self._journal.keep_readings(rule.id, at, found)
-        for patient, (band, value) in found.items():
-            state = states.get(patient, IDLE)
-            is_late = state.last_at is not None and at <= state.last_at
-            if is_late:
-                after[patient] = fold(rule, self._journal.history(patient, rule.id))
-            else:
-                after[patient] = step(rule, band, at, state)[1]
-            self._decide(rule, patient, value, after[patient], is_late=is_late)
-        self._journal.keep_conditions(rule.id, after)
+        """Bring every patient's condition under a rule up to date, and tell of it."""
+        active = {patient for patient, name in self._active if name == rule.id}
+        listed = {patient for patient, reason in self._nudged if reason == rule.id}
+        moved = self._conditions.advance(rule, active | listed)
+        self.night.judged += len(moved.bands)
+        self.night.no_data += int(np.count_nonzero(moved.bands == Band.ABSENT))
+        self.night.kept += int(np.count_nonzero(self._conditions.marks(active) & ~moved.is_new))
+        self._has_news |= bool(moved.is_new.any())
+        self._decide(rule, moved)
 
-    def _bands(self, rule: StateRule, at: int) -> dict[str, tuple[Band, float | None]]:
-        overrides = self._pack.overrides(rule.id)
-        wear: dict[str, Wear] = {}
-        if isinstance(rule, NoDataRule):
-            wear = self._journal.wear(rule.id, at, USUAL_NIGHTS)
-        bands: dict[str, tuple[Band, float | None]] = {}
-        for patient, row in self._patients.items():
-            if isinstance(rule, NoDataRule):
-                has_data = any(row.readings.get(column) is not None for column in rule.present)
-                status = self._around.statuses.get(patient, "active")
-                known = wear.get(patient, Wear(0, 0, 0))
-                bands[patient] = (band_of_silence(rule, has_data, known, status), None)
-            else:
-                override = overrides.get(patient)
-                if override is not None and override.until < self._day:
-                    override = None
-                bands[patient] = band_of(rule, row.readings, override)
-            self.night.judged += 1
-            self.night.no_data += bands[patient][0] is Band.ABSENT
-        return bands
-
-    def _decide(
-        self, rule: StateRule, patient: str, value: float | None, state: ConditionState, *, is_late: bool
-    ) -> None:
+    def _decide(self, rule: StateRule, moved: Moved) -> None:
+        """Tell of what began, and of what is over."""
+        after = moved.after
         if isinstance(rule, NoDataRule) and rule.tell == "list":
-            _note(self._con, patient, rule.id, self._day if state.is_firing else None, self._now)
-            self.night.nudges += state.is_firing
+            self._note(rule, {patient for patient, state in after.items() if state.is_firing}, after)
             return
-        one = self._active.get((patient, rule.id))
-        if state.is_firing and one is None:
-            began = night_of(state.since) if state.since is not None else self._day
-            if may_open(self._con, rule, patient, began, self._day):
-                self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
-            return
-        # one that arose live after this night is not its to end
-        if one is None or (one.night is not None and one.night > self._day):
-            return
+        for patient, state in after.items():
+            one, is_late = self._active.get((patient, rule.id)), patient in moved.late
+            if one is not None:
+                # one that arose live after this night is not its to end
+                if one.night is None or one.night <= self._day:
+                    self._go_on(one, state, is_late=is_late)
+            elif state.is_firing:
+                began = night_of(state.since) if state.since is not None else self._day
+                if may_open(self._con, rule, patient, began, self._day):
+                    value = float(moved.values[self._columns.place[patient]])
+                    self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
+
+    def _go_on(self, one: Alert, state: ConditionState, *, is_late: bool) -> None:
         way = way_of(self._pack, self._directory, one)
         if not state.is_firing:
             why = LATE_DATA if is_late else CONDITION_ENDED
@@ -235,10 +194,24 @@ class _Judge:
         if one.held_by == RETROSPECTIVE and not is_late:
             write(self._con, lifecycle.hold(one, None, way, self._now), way.route, self._now)
 
+    def _note(self, rule: NoDataRule, silent: set[str], judged: Iterable[str]) -> None:
+        """Bring the list of those to be asked about their device up to date."""
+        listed = {patient for patient in judged if (patient, rule.id) in self._nudged}
+        values = {"reason": rule.id, "since_night": self._day, "noted_utc": self._now}
+        fresh = [{"subject": patient} | values for patient in sorted(silent - listed)]
+        if fresh:
+            self._con.execute(nudge.insert(), fresh)
+        over = [{"of": patient} for patient in sorted(listed - silent)]
+        if over:
+            is_own = (nudge.c.reason == rule.id, nudge.c.subject == sa.bindparam("of"))
+            self._con.execute(nudge.delete().where(*is_own), over)
+        self.night.nudges += len(silent)
+
     def _opening(
-        self, rule: StateRule, patient: str, value: float | None, state: ConditionState, *, is_late: bool
+        self, rule: StateRule, patient: str, value: float, state: ConditionState, *, is_late: bool
     ) -> Alert:
-        row = self._patients[patient]
+        place = self._columns.place[patient]
+        sentence = self._columns.value("flare_risk.sentence", place)
         names = dict.fromkeys((*rule.columns, *CONTEXT))
         return Alert(
             alert=new_reference(),
@@ -250,10 +223,10 @@ class _Judge:
             route=rule.route,
             severity=rule.severity,
             night=night_of(state.since) if state.since is not None else self._day,
-            zone=row.zone,
-            value=value,
-            sentence=rule.reason or row.sentence or rule.title,
-            inputs={name: row.readings.get(name) for name in names},
+            zone=self._columns.value("patient_day.zone", place),
+            value=None if math.isnan(value) else value,
+            sentence=rule.reason or sentence or rule.title,
+            inputs={name: self._columns.value(name, place) for name in names},
             opened_utc=self._now,
             is_latched=rule.is_latched,
             is_retrospective=is_late,
@@ -270,7 +243,7 @@ class _Judge:
             .where(night_count.c.night < self._day, night_count.c.is_storm.is_(False))
             .order_by(night_count.c.night)
         )
-        limit = storm_threshold(len(self._patients), [row.opened for row in rows])
+        limit = storm_threshold(len(self._columns.patients), [row.opened for row in rows])
         self.night.is_storm = len(self._openings) > limit
         self.night.opened = len(self._openings)
         if self.night.is_storm:
@@ -284,7 +257,7 @@ class _Judge:
             way = way_of(self._pack, self._directory, opened)
             write_new(con, lifecycle.start(opened, way, now), way.route, now)
             wake_lesser(con, self._pack, self._directory, opened, now)
-        _count_night(con, self._day, self.night, len(self._patients), now)
+        _count_night(con, self._day, self.night, len(self._columns.patients), now)
         beat(con, "system", "nightly", now, now + NIGHT_DUE)
 
     def _tell_storm(self, limit: int) -> None:
@@ -300,14 +273,6 @@ class _Judge:
         open_technical(self._con, self._pack, self._directory, rule, ("system", "storm"), words, self._now)
 
 
-def _note(con: sa.Connection, patient: str, reason: str, since: date | None, now: int) -> None:
-    is_row = (nudge.c.subject == patient, nudge.c.reason == reason)
-    if since is None:
-        con.execute(nudge.delete().where(*is_row))
-    elif not con.scalar(sa.select(sa.exists().where(*is_row))):
-        con.execute(nudge.insert().values(subject=patient, reason=reason, since_night=since, noted_utc=now))
-
-
 def _count_night(con: sa.Connection, day: date, night: NightAlerts, patients: int, now: int) -> None:
     values = {"patients": patients, "judged_utc": now}
     if night.is_storm:
@@ -315,28 +280,3 @@ def _count_night(con: sa.Connection, day: date, night: NightAlerts, patients: in
     update = night_count.update().where(night_count.c.night == day)
     if not con.execute(update.values(opened=night_count.c.opened + night.opened, **values)).rowcount:
         con.execute(night_count.insert().values(night=day, opened=night.opened, **values))
-
-
-def _collect(tables: Mapping[str, pa.Table], day: date, pack: RulePack) -> dict[str, _Patient]:
-    """What the rules read of each patient's night."""
-    wanted = pack.columns() | set(CONTEXT)
-    patients: dict[str, _Patient] = {}
-    for table in READABLE:
-        for row in _rows(tables[table], day) if table in tables else ():
-            patient = patients.setdefault(row["patient"], _Patient())
-            suffix = f".{row['metric']}" if table in BY_METRIC else ""
-            for column, value in row.items():
-                name = f"{table}.{column}{suffix}"
-                if name in wanted:
-                    patient.readings[name] = value
-            if table == "patient_day":
-                patient.zone = row["zone"]
-            elif table == "flare_risk":
-                patient.sentence = row["sentence"]
-    return patients
-
-
-def _rows(table: pa.Table, day: date) -> Iterator[dict[str, Any]]:
-    of_day = table.filter(pc.field("local_date") == day)
-    for batch in of_day.to_batches():
-        yield from batch.to_pylist()

@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from alerts.engine.evaluate import Band
+import numpy as np
+
+from alerts.engine.evaluate import Band, Bands, Marks
 from alerts.rules.bounds import parse_duration
 from alerts.rules.rule import NoDataRule
 from devices.clock import DAY
@@ -54,10 +56,39 @@ def nights_needed(rule: NoDataRule, wear: Wear) -> int:
     return min(max(least, by_chance), max(least, LONGEST_NIGHTS))
 
 
-def band_of_silence(rule: NoDataRule, has_data: bool, wear: Wear, status: str) -> Band:
+def band_of_silence(rule: NoDataRule, has_data: bool, wear: Wear, *, is_suspended: bool = False) -> Band:
     """Where a night lies for a no-data rule; `wear` is of the nights before it."""
     if has_data:
         return Band.CLEAR
-    if status in SUSPENDING:
+    if is_suspended:
         return Band.ABSENT
     return Band.BREACH if wear.silent + 1 >= nights_needed(rule, wear) else Band.BETWEEN
+
+
+def bands_of_silence(rule: NoDataRule, has_data: Marks, is_suspended: Marks, before: Bands) -> Bands:
+    """Where a night lies of each patient.
+
+    Parameters
+    ----------
+    rule : NoDataRule
+        The rule.
+    has_data, is_suspended : array of bool
+        Of each patient.
+    before : matrix of uint8
+        (nights, patients): bands of the :data:`USUAL_NIGHTS` before, in their order; 0 is not judged.
+    """
+    bands = np.full(has_data.shape, Band.CLEAR, np.uint8)
+    is_silent = ~has_data
+    if not is_silent.any():
+        return bands
+    own = before[:, is_silent]
+    is_known, is_present = (own != 0) & (own != Band.ABSENT), own == Band.CLEAR
+    # nights after the last with data, which none follows
+    is_followed = np.logical_or.accumulate(is_present[::-1], axis=0)[::-1]
+    parts = [one.sum(axis=0) for one in (is_known, is_present, is_known & ~is_followed)]
+    kinds, which = np.unique(np.stack([*parts, is_suspended[is_silent]], axis=1), axis=0, return_inverse=True)
+    found = [
+        band_of_silence(rule, False, Wear(*kind[:3]), is_suspended=bool(kind[3])) for kind in kinds.tolist()
+    ]
+    bands[is_silent] = np.array(found, np.uint8)[which.reshape(-1)]
+    return bands

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from datetime import time
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 
-_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+_COMPARE: Final[dict[str, Callable[[Any, float], Any]]] = {
     "<=": operator.le,
     "<": operator.lt,
     ">=": operator.ge,
@@ -35,6 +38,10 @@ class Bound(NamedTuple):
     def holds(self, value: float) -> bool:
         """Whether the value satisfies the bound."""
         return _COMPARE[self.comparison](value, self.value)
+
+    def holds_in(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where values satisfy the bound; NaN never does."""
+        return _COMPARE[self.comparison](values, self.value)
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from alerts.store import audit
+from alerts.store import audit, readings
 from alerts.store.schema import METADATA, alert, silence
 from alerts.store.schema import audit as audit_table
 
@@ -23,6 +23,7 @@ def erase_patient(con: sa.Connection, patient: str, *, utc: int, actor: str) -> 
     silenced = [
         row.silence for row in con.execute(sa.select(silence)) if patient in _words(json.dumps(row.matcher))
     ]
+    counts["reading"] = readings.forget(con, patient)
     counts["silence"] = con.execute(silence.delete().where(silence.c.silence.in_(silenced))).rowcount
     # what names an alert goes before the alert
     for table in reversed(METADATA.sorted_tables):

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.schema import SchemaItem
 
 #: Raised with every change below.
-STORE_VERSION: Final = 3
+STORE_VERSION: Final = 4
 
 METADATA: Final = sa.MetaData()
 
@@ -70,18 +70,24 @@ store_version: Final = _table("store_version", _count("version"))
 
 # -- judgement ------------------------------------------------------------------------------------
 
-#: What a rule saw of a subject at a point of event time; late data replace it, and all is folded anew.
+#: What a rule saw at a point of event time, a byte per subject by number, packed; late data replace it,
+#: and all is folded anew (:mod:`alerts.store.readings`).
 reading: Final = _table(
     "reading",
-    _text("subject", key=True),
     _text("rule", key=True),
     sa.Column("at", sa.BigInteger, primary_key=True, autoincrement=False),
-    _text("band"),
-    sa.Column("value", sa.Float),
-    _one_of("band", ("breach", "between", "clear", "absent")),
+    sa.Column("codes", sa.LargeBinary, nullable=False),
 )
 
-#: Fold of the readings: where the condition stands at `last_at` (event time).
+#: Where a subject stands in the readings.
+subject_number: Final = _table(
+    "subject_number",
+    _text("subject", key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("number", name="one_subject_per_number"),
+)
+
+#: Fold of the readings: where the condition stands at `last_at` (event time); an idle one has no row.
 condition: Final = _table(
     "condition",
     _text("subject", key=True),

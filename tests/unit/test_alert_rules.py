@@ -40,7 +40,7 @@ def test_an_example_that_does_not_hold_is_named():
     ],
 )
 def test_both_sides_of_each_bound(value, band):
-    assert band_of(RULES["deviation-3d"], {DEVIATION: value, CELLS: 9}) == (Band(band), value)
+    assert band_of(RULES["deviation-3d"], {DEVIATION: value, CELLS: 9}) == (Band[band.upper()], value)
 
 
 @pytest.mark.parametrize(
