@@ -14,32 +14,21 @@ from alerts.engine import people
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.desk import Actor, Desk, hand_over
 from alerts.engine.journal import Journal
-from alerts.engine.load import in_words, load_of
 from alerts.engine.oncall import read_calendar
 from alerts.engine.tick import tick
 from alerts.rules.bounds import parse_wall_clock
 from alerts.rules.pack import RulePack, read_text
-from alerts.rules.rule import SEVERITIES, CompositeRule, ThresholdRule
+from alerts.rules.rule import SEVERITIES
 from alerts.store import audit
-from alerts.store.schema import (
-    comment,
-    heartbeat,
-    night_count,
-    nudge,
-    outcome,
-    rule_change,
-    schedule,
-    staff,
-    staff_role,
-)
-from devices.clock import DAY, HOUR, from_utc, system_clock
+from alerts.store.schema import rule_change, schedule, staff, staff_role
+from devices.clock import HOUR, system_clock
+from flows.care_reports import print_digest, print_load, write_worklist
+from flows.care_show import print_alert
+from flows.care_words import moment, standing
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.page import write_page
 from flows.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.site_rules import RULES
-
-_DAYS_OF_LOAD = 28
 
 
 def run_care(home: Path, arguments: argparse.Namespace) -> int:
@@ -114,7 +103,7 @@ class _Care:
             return 0
         for one in found:
             print(
-                f"{one.alert}  v{one.version}  {one.severity:8} {_standing(one):28}"
+                f"{one.alert}  v{one.version}  {one.severity:8} {standing(one):28}"
                 f" {one.subject}: {one.sentence}"
             )
         if not found:
@@ -123,46 +112,7 @@ class _Care:
 
     def _show(self, given: argparse.Namespace) -> int:
         one = self._desk().look(given.alert)
-        with self._journal.transaction() as con:
-            beside = con.execute(sa.select(comment).where(comment.c.alert == one.alert)).all()
-            before = alerts.select(
-                con,
-                sa.column("subject") == one.subject,
-                sa.column("rule") == one.rule,
-                sa.column("status") == "resolved",
-            )
-            helped = {
-                row.alert: row
-                for row in con.execute(sa.select(outcome).order_by(outcome.c.number))
-                if row.alert in {other.alert for other in before}
-            }
-            history = audit.entries_of(con, one.alert)
-        print(f"{one.alert} v{one.version}: {one.severity}, {_standing(one)}, {one.scope} {one.subject}")
-        print(f"  why       {one.sentence}")
-        for name, value in one.inputs.items():
-            print(f"            {name} = {'no data' if value is None else value}")
-        print(f"  rule      {one.rule} version {one.rule_version}; {self._clears(one)}")
-        for row in beside:
-            print(f"  comment   {_moment(row.utc)} {row.author}: {row.text}")
-        for other in before[-5:]:
-            said = helped.get(other.alert)
-            what = (
-                f"{said.label}{'; helped: ' + said.helped if said.helped else ''}" if said else "no outcome"
-            )
-            print(f"  before    {other.night}: {what}")
-        for entry in history:
-            print(f"  history   {_moment(entry.utc)} {entry.actor}: {entry.action}")
-        return 0
-
-    def _clears(self, one: Alert) -> str:
-        rule = self._pack.rule_named(one.rule)
-        if one.is_latched:
-            return "a person closes it"
-        if isinstance(rule, ThresholdRule):
-            return f"over when {rule.column} is {rule.exit}"
-        if isinstance(rule, CompositeRule):
-            return "over when " + " or ".join(f"{part.column} is {part.exit}" for part in rule.part)
-        return "over when the condition ends"
+        return print_alert(self._clinic, self._journal, self._pack, one)
 
     def _act(self, given: argparse.Namespace) -> int:
         desk, name, action = self._desk(), given.alert, given.action
@@ -182,7 +132,7 @@ class _Care:
                 desk.resolve(name, version, given.reason)
         with self._journal.transaction() as con:
             one = alerts.find(con, name)
-        print(f"{name}: {_standing(one) if one else 'gone'}")
+        print(f"{name}: {standing(one) if one else 'gone'}")
         return 0
 
     def _version(self, name: str) -> int:
@@ -205,36 +155,11 @@ class _Care:
 
     def _load(self, given: argparse.Namespace) -> int:
         del given
-        now = self._journal.now()
-        with self._journal.transaction() as con:
-            found = alerts.select(con)
-        begin = max(now - _DAYS_OF_LOAD * DAY, min((one.opened_utc for one in found), default=now) - DAY)
-        print("\n".join(in_words(load_of(found, len(self._clinic.patients()), begin, now + 1))))
-        return 0
+        return print_load(self._clinic, self._journal, self._pack)
 
     def _digest(self, given: argparse.Namespace) -> int:
         del given
-        now = self._journal.now()
-        with self._journal.transaction() as con:
-            found = alerts.select(con)
-            nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
-            due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
-        since = now - DAY
-        parts = {
-            "new": [one for one in found if one.status == "open" and one.opened_utc >= since],
-            "overdue": [one for one in found if one.status == "open" and one.escalation_step > 0],
-            "silent": [one for one in found if one.is_active and one.held_by is not None],
-            "resolved": [one for one in found if (one.resolved_utc or 0) >= since],
-        }
-        for name, ones in parts.items():
-            for one in ones:
-                print(f"{name:9} {one.alert}  {one.severity:8} {one.sentence}")
-        if due is None or due < now:
-            print("the nightly run is missing: what is not here has not been looked at")
-        elif not any(parts.values()):
-            print("all quiet" + ("" if nudges else ", data complete"))
-        print(f"{nudges} patients to be asked about their device")
-        return 0
+        return print_digest(self._journal)
 
     def _tick(self, given: argparse.Namespace) -> int:
         del given
@@ -255,12 +180,7 @@ class _Care:
 
     def _worklist(self, given: argparse.Namespace) -> int:
         del given
-        with self._journal.transaction() as con:
-            day = con.scalar(sa.select(sa.func.max(night_count.c.night)))
-        if day is None:
-            raise UserError("no night has been judged")
-        print(write_page(self._clinic, day, clock=system_clock, is_synthetic=self._clinic.is_synthetic))
-        return 0
+        return write_worklist(self._clinic, self._journal)
 
     def _rules(self, given: argparse.Namespace) -> int:
         actor = self._actor()
@@ -268,7 +188,7 @@ class _Care:
             with self._journal.transaction() as con:
                 rows = con.execute(sa.select(rule_change).where(rule_change.c.approved_utc.is_(None))).all()
             for row in rows:
-                print(f"{row.change}  {_moment(row.proposed_utc)} {row.proposed_by}: {row.summary}")
+                print(f"{row.change}  {moment(row.proposed_utc)} {row.proposed_by}: {row.summary}")
         elif given.value is None:
             raise UserError(f"alerts rules {given.what} needs a file or a change")
         elif given.what == "propose":
@@ -332,18 +252,6 @@ def _load_schedule(con: sa.Connection, given: argparse.Namespace, now: int, by: 
     con.execute(schedule.insert().values(role=given.name, calendar=text, loaded_utc=now, loaded_by=by))
 
 
-def _standing(one: Alert) -> str:
-    if one.status == "acked":
-        return f"acknowledged by {one.acked_by}"
-    if one.held_by is not None:
-        return f"silent: {one.held_by}"
-    if one.snooze_until_utc is not None:
-        return f"snoozed until {_moment(one.snooze_until_utc)}"
-    return (
-        f"{one.status}, step {one.escalation_step + 1}" if one.is_active else f"{one.status}: {one.closed_by}"
-    )
-
-
 def _row(one: Alert) -> dict[str, Any]:
     names = (
         "alert",
@@ -358,7 +266,3 @@ def _row(one: Alert) -> dict[str, Any]:
         "sentence",
     )
     return {name: getattr(one, name) for name in names} | {"night": one.night and one.night.isoformat()}
-
-
-def _moment(utc: int) -> str:
-    return f"{from_utc(utc):%Y-%m-%d %H:%M}"

@@ -70,7 +70,7 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
     summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
     summary["alerts_untold"] = dict(demo_alerts.untold(clinic))
     summary["last_alert"] = last_alert(clinic, told)
-    summary |= demo_alerts.answer(clinic, secret, first, last, patients=people)
+    summary |= demo_alerts.answer(clinic, secret, first, last)
     summary["shadow"] = demo_model.shadow_progress(clinic.current)
     summary["model"] = demo_model.fit_synthetic_year(clinic.home / "synthetic-year")
     summary["seconds"] = round(time.monotonic() - started, 1)

@@ -15,11 +15,12 @@ from alerts.engine.desk import Actor, Desk
 from alerts.engine.evaluate import event_time
 from alerts.engine.journal import Journal
 from alerts.engine.letters import OPENINGS
-from alerts.engine.load import in_words, load_of
+from alerts.engine.load import in_words
 from alerts.engine.tick import tick
 from alerts.store.schema import alert as table
 from alerts.store.schema import outbox, staff, staff_role
 from devices.clock import DAY, system_clock
+from flows.care_reports import load_of_clinic
 from flows.clinic import Clinic
 from flows.site_rules import site_pack
 
@@ -29,7 +30,7 @@ STAFF: Final = {"nurse-anna": "nurse", "doctor-ben": "clinician", "lead-cara": "
 LATER: Final = 5 * DAY
 
 
-def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: int) -> dict[str, Any]:
+def answer(clinic: Clinic, secret: str, first: date, last: date) -> dict[str, Any]:
     """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
     pack = site_pack(clinic)
     lines: list[str] = []
@@ -52,10 +53,9 @@ def answer(clinic: Clinic, secret: str, first: date, last: date, *, patients: in
         )
     with Journal(clinic.alert_store, system_clock) as journal, journal.transaction() as con:
         found = alerts.select(con)
-    end = event_time(last + timedelta(days=1))
     own = [one for one in found if one.night is not None]
-    load = load_of(own, patients, event_time(first), end)
-    lines += in_words(load)[:1]
+    load = load_of_clinic(clinic, pack, own, first, last, event_time(last + timedelta(days=1)))
+    lines += in_words(load)
     return {"desk": lines, "acknowledged": answered and answered.alert, "escalated": len(escalated)}
 
 

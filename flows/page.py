@@ -1,18 +1,18 @@
 """The care team's worklist page, filled from the derived tables and the alert journal."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from alerts.console.worklist import DayPoint, MetricSeries, PageFacts, RowAlert, WorklistRow, render
 from alerts.engine.journal import ActiveAlert, Journal
-from alerts.rules.pack import load_pack
 from analytics.metrics import METRICS
 from devices.clock import Clock
 from devices.durable import replace_file
 from flows.clinic import Clinic
+from flows.rules_in_force import rules_in_force
 from flows.shadow import shadow_of
 
 #: Six weeks: the personal baseline (28 days, one week back) and the days it is held against.
@@ -44,7 +44,7 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
     }
     with Journal(clinic.alert_store, clock) as journal:
         active = journal.active()
-    titles = {rule.id: rule.title for rule in load_pack().rule}
+        titles = {rule.id: rule.title for rule in rules_in_force(clinic, journal).rule}
     dates = [first + timedelta(days=n) for n in range(PAGE_DAYS)]
     rows: list[WorklistRow] = []
     for risk in clinic.derived.read("flare_risk", day, day).to_pylist():
@@ -56,7 +56,9 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
             zone=today.get("zone") or "UTC",
             status=risk["status"],
             sentence=risk["sentence"],
-            metrics=[_series(metric, dates, own, baselines[metric].get(patient, {})) for metric in SHOWN],
+            metrics=[
+                patient_series(metric, dates, own, baselines[metric].get(patient, {})) for metric in SHOWN
+            ],
             deviation=risk["deviation"],
             alerts=[_alert(alert, titles, day) for alert in active if alert.patient == patient],
             nrs=today.get("nrs"),
@@ -67,9 +69,10 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
     return rows
 
 
-def _series(
-    metric: str, dates: list[date], days: Mapping[date, Any], baseline: Mapping[date, Any]
+def patient_series(
+    metric: str, dates: Sequence[date], days: Mapping[date, Any], baseline: Mapping[date, Any]
 ) -> MetricSeries:
+    """A metric of one patient over the dates, beside the own baseline of the last of them."""
     points = [
         DayPoint(when, days.get(when, {}).get(metric), baseline.get(when, {}).get("z")) for when in dates
     ]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from alerts.delivery.fhir.plan import plan_definition
 from alerts.engine.journal import Journal
-from alerts.engine.suggestions import Decision, decide, in_words, steps_of
+from alerts.engine.suggestions import Decision, decide, in_order, in_words, steps_of
 from alerts.rules.pathway_lint import faults
 from alerts.rules.rule import Severity
 from alerts.store.schema import alert, staff
@@ -28,7 +28,7 @@ def show_steps(home: Path, name: str) -> int:
     with Journal(clinic.alert_store, system_clock) as journal:
         patient = _patient(journal, name)
         known = contraindications(clinic, system_clock()).get(patient, {})
-        rows = steps_of(journal, name)
+        rows = in_order(pathways, steps_of(journal, name))
     for row in rows:
         print(in_words(pathways, known, row))
     if not rows:

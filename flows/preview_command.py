@@ -6,16 +6,19 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from alerts.engine.journal import Journal
-from alerts.engine.load import Load
+from alerts.engine.load import BUDGET, Load
+from alerts.engine.night import Surroundings
 from alerts.rules.pack import READABLE, RulePack, load_pack
 from alerts.store.schema import night_count
+from devices.clock import system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.rehearsal import load_over, measure_recording, measure_simulator, rehearse
+from flows.patient_states import ACTIVE, surroundings_by_night
+from flows.rehearsal import Measured, load_over, measure_recording, measure_simulator, rehearse
 
 
 def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: argparse.Namespace) -> int:
-    """Judge the last nights by both packs."""
+    """Judge the last nights by both packs, of patients in the states written down for each night."""
     after = load_pack(arguments.file, is_staffed=before.is_staffed)
     with journal.transaction() as con:
         last = con.scalar(sa.select(sa.func.max(night_count.c.night)))
@@ -23,10 +26,16 @@ def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: a
         raise UserError("no night has been judged")
     first = last - timedelta(days=arguments.days - 1)
     tables = {name: clinic.derived.read(name, first, last) for name in READABLE}
-    patients = list(clinic.patients())
-    old, new = (rehearse(tables, pack, first, last, patients) for pack in (before, after))
+    patients, written = clinic.patients(), surroundings_by_night(clinic, system_clock())
+    by_night = {}
+    for day in (first + timedelta(days=n) for n in range(arguments.days)):
+        noted = written(day)
+        states = {patient: noted.statuses.get(patient, ACTIVE) for patient in patients}
+        by_night[day] = Surroundings(statuses=states, sites=noted.sites)
+    owed = sum(state != "withdrawn" for around in by_night.values() for state in around.statuses.values())
+    old, new = (rehearse(tables, pack, first, last, by_night.__getitem__) for pack in (before, after))
     for words, found in (("now", old), ("after", new)):
-        print(f"{words:6}{_line(load_over(found, len(patients), first, last))}")
+        print(f"{words:6}{_line(load_over(found, owed / 7, first, last))}")
     known = {(one.scope, one.subject, one.rule) for one in old}
     newly = {(one.subject, one.rule) for one in new if (one.scope, one.subject, one.rule) not in known}
     for subject, rule in sorted(newly):
@@ -39,14 +48,18 @@ def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: a
 def run_measure(arguments: argparse.Namespace) -> int:
     """Load and sensitivity side by side, all staff-facing alerts counted."""
     pack = load_pack(arguments.file)
-    load, share, flares = measure_simulator(
-        pack, people=arguments.people, days=arguments.days, seed=arguments.seed
-    )
-    print(f"SYNTHETIC, {arguments.people} people, {arguments.days} days: {_line(load)}")
+    found = measure_simulator(pack, people=arguments.people, days=arguments.days, seed=arguments.seed)
+    right = found.load.found
+    print(f"SYNTHETIC, {arguments.people} people, {arguments.days} days: {_line(found.load)}")
     print(
-        f"  flares under way, found from a day before to six days after the onset: {100 * share:.0f} %"
-        f" of {flares}"
+        f"  true flares: {found.per_100_weeks:.1f} per 100 people and week ({found.flares}): what an engine"
+        " without error would open"
     )
+    print(
+        f"  found, by an alert from a day before to six days after the onset: {_share(found.found, found)};"
+        f" or told of within two weeks before: {_share(found.known, found)}"
+    )
+    print(f"  alerts of a true flare: {100 * right.right / max(1, right.count):.0f} % of {right.count}")
     if arguments.recording:
         real, nights = measure_recording(pack, arguments.recording)
         print(
@@ -55,7 +68,12 @@ def run_measure(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _share(count: int, of: Measured) -> str:
+    return f"{100 * count / max(1, of.flares):.0f} %"
+
+
 def _line(load: Load) -> str:
     rate = "no patient" if load.per_100_weeks is None else f"{load.per_100_weeks:.1f}"
     rules = ", ".join(f"{rule} {count}" for rule, count in load.by_rule.items())
-    return f"{rate} alerts per 100 patients and week ({rules or 'none'})"
+    over = f", over the budget of {BUDGET:.0f}" if load.is_over else ""
+    return f"{rate} alerts per 100 patients and week{over} ({rules or 'none'})"

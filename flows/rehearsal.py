@@ -1,19 +1,24 @@
 """Nights judged again in a store of their own: what a pack would have alerted. Nobody is told."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
 from alerts.engine.alert import Alert
+from alerts.engine.desk import Actor, Desk
 from alerts.engine.evaluate import event_time
 from alerts.engine.journal import Journal
-from alerts.engine.load import Load, load_of
+from alerts.engine.load import FOUND_FROM, FOUND_TO, Labels, Load, load_of
 from alerts.engine.night import Surroundings, run_night
 from alerts.rules.pack import RulePack
 from analytics.risk import scores
@@ -22,9 +27,12 @@ from devices.clock import DAY
 from devices.sim.flares import simulate_flares
 
 #: Nights before the first one that counts: baselines are learned.
-LEARNING_DAYS = 42
-#: An alert from this day before a flare's onset to that day of it has found it.
-FOUND_FROM, FOUND_TO = -1, 6
+LEARNING_DAYS: Final = 42
+#: The team of a rehearsal closes an alert so many nights after it was opened.
+ANSWERED_DAYS: Final = 3
+_TEAM: Final = Actor("rehearsal", frozenset({"lead"}))
+#: What a recorded day must have one of for somebody to have been there.
+_SIGNS: Final = ("steps", "rmssd", "resting_hr", "minutesAsleep", "TIRED")
 
 
 def rehearse(
@@ -32,67 +40,117 @@ def rehearse(
     pack: RulePack,
     first: date,
     last: date,
-    patients: list[str],
-    stays: Mapping[str, tuple[date, date]] | None = None,
+    around: Callable[[date], Surroundings],
 ) -> list[Alert]:
     """Alerts that the pack opens over the nights, by a clock that stands at noon of each night.
 
-    `stays` are the first and last dates of those who are not there all the time: before and after
-    nothing is expected of them.
+    Parameters
+    ----------
+    around : callable
+        Night -> who is a patient then, and in which state; nothing is expected of the others.
     """
     now = event_time(first)
 
     def clock() -> int:
         return now
 
-    whole = (first, last)
     by_day = {name: _by_day(table, first) for name, table in tables.items()}
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "rehearsal", clock) as journal:
+        desk = Desk(journal, pack, _TEAM)
         for offset in range((last - first).days + 1):
             day = first + timedelta(days=offset)
             now = event_time(day) + DAY // 2
-            held = {name: (stays or {}).get(name, whole) for name in patients}
-            around = Surroundings(
-                statuses={name: "active" if a <= day <= b else "withdrawn" for name, (a, b) in held.items()}
-            )
-            run_night(
-                journal, pack, day, {name: of[offset] for name, of in by_day.items() if offset in of}, around
-            )
+            night = {name: of[offset] for name, of in by_day.items() if offset in of}
+            run_night(journal, pack, day, night, around(day))
+            _answer(journal, desk, now)
         with journal.transaction() as con:
             return alerts.select(con)
 
 
-def load_over(found: list[Alert], patients: int, first: date, last: date) -> Load:
+def _answer(journal: Journal, desk: Desk, now: int) -> None:
+    """Close what has been open for long: an episode that goes on for weeks was answered long ago."""
+    with journal.transaction() as con:
+        waiting = alerts.select(con, alerts.IS_ACTIVE, sa.column("opened_utc") <= now - ANSWERED_DAYS * DAY)
+    for one in waiting:
+        desk.resolve(one.alert, one.version, "answered")
+
+
+def staying(stays: Mapping[str, tuple[date, date]]) -> Callable[[date], Surroundings]:
+    """Surroundings of people who are there from a first to a last date."""
+    return lambda day: Surroundings(
+        statuses={name: "active" if a <= day <= b else "withdrawn" for name, (a, b) in stays.items()}
+    )
+
+
+def load_over(found: Sequence[Alert], patient_weeks: float, first: date, last: date) -> Load:
     """Load of the nights `first` to `last`."""
-    return load_of(found, patients, event_time(first), event_time(last + timedelta(days=1)))
+    return load_of(found, patient_weeks, event_time(first), event_time(last + timedelta(days=1)))
 
 
-def measure_simulator(pack: RulePack, *, people: int, days: int, seed: int) -> tuple[Load, float, int]:
-    """Load on SYNTHETIC people, the share of their flares that an alert found, and how many flares."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a pack asks and finds on simulated people.
+
+    Parameters
+    ----------
+    load : Load
+        Also how many of the alerts were of a true flare (`found`).
+    flares : int
+        True onsets of the nights that count.
+    per_100_weeks : float
+        As many per 100 people and week: what an engine without any error would open.
+    found, known : int
+        Flares with an alert of their own, opened from a day before to six days after the onset; and those
+        with one or with a condition of an episode that the team had been told of within two weeks before.
+    """
+
+    load: Load
+    flares: int
+    per_100_weeks: float
+    found: int
+    known: int
+
+
+#: An alert so long ago still tells the team of the patient.
+KNOWN_DAYS: Final = 14
+
+
+def measure_simulator(pack: RulePack, *, people: int, days: int, seed: int) -> Measured:
+    """Load and sensitivity on SYNTHETIC people."""
     cohort = simulate_flares(people, days, seed=seed)
     last = cohort.first + timedelta(days=days - 1)
     counted = cohort.first + timedelta(days=LEARNING_DAYS)
-    found = rehearse(_scored(cohort.days, cohort.first, last), pack, cohort.first, last, cohort.patients)
+    stays = _stays(cohort.days)
+    found = rehearse(_scored(cohort.days, cohort.first, last), pack, cohort.first, last, staying(stays))
     told: dict[str, list[int]] = {}
     for one in found:
         if one.scope == "patient" and one.night is not None:
             told.setdefault(one.subject, []).append((one.night - cohort.first).days)
-    flares = [
-        (cohort.patients[row], column)
-        for row, column in zip(*np.nonzero(cohort.course.is_onset), strict=True)
-        if LEARNING_DAYS <= column < days - FOUND_TO
-    ]
-    hits = sum(
-        any(column + FOUND_FROM <= day <= column + FOUND_TO for day in told.get(patient, ()))
-        for patient, column in flares
-    )
-    share = hits / len(flares) if flares else float("nan")
-    return load_over(found, people, counted, last), share, len(flares)
+    onsets: dict[str, set[date]] = {}
+    flares: list[tuple[str, int]] = []
+    for row, column in zip(*np.nonzero(cohort.course.is_onset), strict=True):
+        patient, day = cohort.patients[row], cohort.first + timedelta(days=int(column))
+        onsets.setdefault(patient, set()).add(day)
+        if LEARNING_DAYS <= column < days - FOUND_TO and stays[patient][0] <= day:
+            flares.append((patient, int(column)))
+    own = sum(any(FOUND_FROM <= n - at <= FOUND_TO for n in told.get(who, ())) for who, at in flares)
+    known = sum(any(-KNOWN_DAYS <= n - at <= FOUND_TO for n in told.get(who, ())) for who, at in flares)
+    weeks = cohort.days.filter(pc.field("local_date") >= counted).num_rows / 7
+    nights = {who: {cohort.first + timedelta(days=n) for n in range(days)} for who in cohort.patients}
+    begin, end = event_time(counted), event_time(last + timedelta(days=1))
+    load = load_of(found, weeks, begin, end, labels=Labels(onsets, nights))
+    return Measured(load, len(flares), 100 * len(flares) / weeks, own, known)
 
 
 def measure_recording(pack: RulePack, path: Path) -> tuple[Load, int]:
-    """Load on the daily values of real people (LifeSnaps): id, date, rmssd, steps, minutesAsleep."""
+    """Load on the daily values of real people (LifeSnaps), and on how many person-days.
+
+    A person is there from the first to the last day with a value or an answer: the file has empty rows
+    long after, as of a wearable in a drawer.
+    """
     rows = pq.read_table(path)
+    is_sign = np.logical_or.reduce([rows[name].is_valid().to_numpy() for name in _SIGNS])
+    rows = rows.filter(pa.array(is_sign))
     days = [date.fromisoformat(text) for text in rows["date"].to_pylist()]
     columns = {
         "patient": rows["id"],
@@ -104,19 +162,16 @@ def measure_recording(pack: RulePack, path: Path) -> tuple[Load, int]:
         "resting_hr_bpm": rows["resting_hr"].cast(pa.float64()),
     }
     table = _filled(pa.table(columns))
-    patients = sorted(set(rows["id"].to_pylist()))
-    first, last = min(days), max(days)
-    stays = {
-        row["patient"]: (row["local_date_min"], row["local_date_max"])
-        for row in table.group_by("patient")
-        .aggregate([("local_date", "min"), ("local_date", "max")])
-        .to_pylist()
-    }
-    found = rehearse(_scored(table, first, last), pack, first, last, patients, stays)
-    nights = table.num_rows
-    # people come and go: the load is per person-week of those who are there
-    load = load_over(found, max(1, round(nights / ((last - first).days + 1))), first, last)
-    return load, nights
+    stays, first, last = _stays(table), min(days), max(days)
+    found = rehearse(_scored(table, first, last), pack, first, last, staying(stays))
+    nights = sum((b - a).days + 1 for a, b in stays.values())
+    return load_over(found, nights / 7, first, last), nights
+
+
+def _stays(table: pa.Table) -> dict[str, tuple[date, date]]:
+    """Patient -> first and last date."""
+    spans = table.group_by("patient").aggregate([("local_date", "min"), ("local_date", "max")])
+    return {row["patient"]: (row["local_date_min"], row["local_date_max"]) for row in spans.to_pylist()}
 
 
 def _filled(table: pa.Table) -> pa.Table:

@@ -1,6 +1,6 @@
 """Steps of care pathways that an alert carries, and what a person decided about each, and why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,9 +81,20 @@ def attach(journal: Journal, pathways: Pathways, answers_of: Callable[[str], Ans
 
 
 def steps_of(journal: Journal, name: str) -> list[Any]:
-    """Rows of an alert's steps, in the order of their pathways as stored."""
+    """Rows of an alert's steps; :func:`in_order` puts them as their pathways have them."""
     with journal.transaction() as con:
         return list(con.execute(sa.select(suggestion).where(suggestion.c.alert == name)).all())
+
+
+def in_order(pathways: Pathways, rows: Iterable[Any]) -> list[Any]:
+    """Rows of steps as their pathways have them; those of versions not in force any more at the end."""
+    places = {
+        (pathway.id, step.id): place
+        for place, (pathway, step) in enumerate(
+            (pathway, step) for pathway in pathways.pathway for step in pathway.step
+        )
+    }
+    return sorted(rows, key=lambda row: places.get((row.pathway, row.step), len(places)))
 
 
 def decide(

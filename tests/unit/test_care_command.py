@@ -36,7 +36,7 @@ def test_list_show_acknowledge_outcome_and_the_record_of_it(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
         name = open_alert(journal, "p-7")
     assert said(capsys, home, "list")[1].startswith(f"{name}  v1  medium   open, step 1")
-    assert "over when flare_risk.deviation is > -0.5" in said(capsys, home, "show", name)[1]
+    assert "when flare_risk.deviation is > -0.5" in said(capsys, home, "show", name)[1]
     assert said(capsys, home, "ack", name, "--version", "9") == (
         2,
         f"flarecast: alert {name} is at version 1, not 9: look again\n",

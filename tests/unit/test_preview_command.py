@@ -1,6 +1,6 @@
 """`flarecast alerts preview`: the last nights judged by both packs, in a store of their own."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -8,10 +8,11 @@ import pytest
 from alerts.engine.journal import Journal
 from alerts.rules.pack import load_pack, read_text
 from analytics.tables import PATIENT_DAY
-from devices.clock import system_clock
+from devices.clock import system_clock, to_utc
 from flows.cli import main
 from flows.nightly import run
-from flows.rehearsal import rehearse
+from flows.rehearsal import rehearse, staying
+from ingest.lake.records import PatientRecord, read_records, write_records
 from tests.fixtures_night import LAST, make_clinic, now
 
 PAIN = """
@@ -53,8 +54,10 @@ def test_load_before_and_after_and_who_would_newly_alert(clinic, capsys):
     found = preview(clinic, capsys, read_text(None)[1] + PAIN)
     # p-000 and p-003 have reported a flare and have more pain than usual, 8 and more: 6 people, 2 of 7 days
     assert found == [
-        "now   233.3 alerts per 100 patients and week (flare-reported 2, pain-above-usual 2)",
-        "after 350.0 alerts per 100 patients and week (flare-reported 2, pain-above-usual 2, pain-high 2)",
+        "now   233.3 alerts per 100 patients and week, over the budget of 15"
+        " (flare-reported 2, pain-above-usual 2)",
+        "after 350.0 alerts per 100 patients and week, over the budget of 15"
+        " (flare-reported 2, pain-above-usual 2, pain-high 2)",
         "would newly alert: p-000 (pain-high)",
         "would newly alert: p-003 (pain-high)",
     ]
@@ -83,6 +86,28 @@ def test_who_has_left_is_not_silent():
         for day in range(25)
     ]
     tables = {"patient_day": pa.Table.from_pylist(rows, schema=PATIENT_DAY)}
-    stays = {"p-1": (first, first + timedelta(days=24))}
-    found = rehearse(tables, load_pack(), first, last, ["p-1", "p-2"], stays)
+    stays = {"p-1": (first, first + timedelta(days=24)), "p-2": (first, last)}
+    found = rehearse(tables, load_pack(), first, last, staying(stays))
     assert [(one.subject, one.rule) for one in found] == [("p-2", "vanished")]
+
+
+def test_a_patient_is_judged_in_the_state_written_down_for_each_night(tmp_path, capsys):
+    clinic = make_clinic(tmp_path / "clinic")
+    run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    whole = preview(clinic, capsys, read_text(None)[1])[0]
+    assert "flare-reported 2" in whole
+    record(clinic, "p-000", "withdrawn", LAST - timedelta(days=20))
+    record(clinic, "p-003", "paused", LAST - timedelta(days=20))
+    left = preview(clinic, capsys, read_text(None)[1])[0]
+    # five of six are patients; a pause excuses from data, a report is heard all the same
+    assert left.startswith(f"now   {100 * 2 / (5 * 2 / 7):.1f} alerts")
+    assert "flare-reported 1" in left
+
+
+def record(clinic, patient, status, since):
+    begin = to_utc(datetime(since.year, since.month, since.day, tzinfo=UTC))
+    row = PatientRecord(
+        f"{patient}-{status}", patient, "status", begin, None, begin, "nurse-1", f'{{"status":"{status}"}}'
+    )
+    before = read_records(clinic.records_path) if clinic.records_path.exists() else []
+    write_records(clinic.records_path, [*before, row])
