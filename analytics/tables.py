@@ -135,6 +135,7 @@ PATIENT_DAY = pa.schema(
             units.STEPS,
             "a device's own daily total minus its minutes, where over 1 % off; reported, never counted",
         ),
+        _text("cadence_quality", "why cadence, MVPA and sedentary values are null; null when they stand"),
     ]
 )
 

@@ -42,8 +42,9 @@ Texts = NDArray[np.object_]
 class Activity:
     """Steps and wear per patient-day of a calendar.
 
-    `steps` and `values` are NaN on days that are not valid, with the reason in
-    `quality`; `device` names the devices that counted them.
+    `steps` are NaN on days that are not valid, with the reason in `quality`; `values`
+    on these and where steps are not told minute by minute, with the reason in
+    `cadence_quality`. `device` names the devices that counted them.
     """
 
     steps: Floats
@@ -52,6 +53,7 @@ class Activity:
     is_valid_day: NDArray[np.bool_]
     device: Texts
     quality: Texts
+    cadence_quality: Texts
     values: dict[str, Floats]
     #: A vendor's daily total minus the sum of its minutes where they disagree, else NaN.
     vendor_difference: Floats
@@ -63,16 +65,17 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
     """Activity of every date of the calendar (table `local_day` of the connection)."""
     names = (*BAND_NAMES, "mvpa_min", "sedentary_min", "sedentary_bout_count", "sedentary_long_bout_count")
     totals = {
-        name: np.full(calendar.count, np.nan) for name in ("counted", "steps", "worn", "not_worn", *names)
+        name: np.full(calendar.count, np.nan)
+        for name in ("counted", "steps", "worn", "not_worn", "told", *names)
     }
-    told = np.full((calendar.count, 2), np.nan)
+    sums = np.full((calendar.count, 2), np.nan)
     device = np.full(calendar.count, None, np.object_)
     by_clock: list[ClockDays] = []
     for low, high, minutes in chunks(con, calendar):
         by_clock.append(clock_days(calendar, low, minutes))
         for name, values in _totals(minutes).items():
             totals[name][low:high] = values
-        device[low:high], told[low:high] = minutes.devices, minutes.told
+        device[low:high], sums[low:high] = minutes.devices, minutes.told
     worn, not_worn = totals["worn"], totals["not_worn"]
     quality = np.array(
         [
@@ -81,8 +84,9 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         ],
         np.object_,
     )
-    difference, is_reported = vendor_disagreement(*told.T)
+    difference, is_reported = vendor_disagreement(*sums.T)
     stands = np.array([reason is None for reason in quality], np.bool_)
+    is_told = stands & (totals["told"] >= VALID_DAY_MIN)
     return Activity(
         steps=np.where(stands, totals["steps"], np.nan),
         wear_min=worn,
@@ -90,7 +94,14 @@ def daily_activity(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Activi
         is_valid_day=worn >= VALID_DAY_MIN,
         device=device,
         quality=quality,
-        values={name: np.where(stands, totals[name], np.nan) for name in names},
+        cadence_quality=np.array(
+            [
+                None if told else reason or _coarse(minutes)
+                for told, reason, minutes in zip(is_told, quality, totals["told"], strict=True)
+            ],
+            np.object_,
+        ),
+        values={name: np.where(is_told, totals[name], np.nan) for name in names},
         vendor_difference=np.where(is_reported, difference, np.nan),
         by_clock=day_clock.table(calendar, by_clock),
     )
@@ -101,19 +112,18 @@ def _totals(minutes: Minutes) -> dict[str, Floats]:
     band = np.searchsorted(CADENCE_BANDS, minutes.steps, "right") - 1
     still = known & (minutes.steps == 0) & ~minutes.is_asleep
     total, count, long_count = sedentary_bouts(still)
-    # counts in slots of many minutes have no cadence
-    told = np.where(minutes.is_fine.any(axis=1), 0.0, np.nan)
     return {
         "counted": minutes.is_counted.sum(axis=1).astype(np.float64),
         # a slot that was spread over its minutes is whole again
         "steps": np.round(_sums(minutes.steps), 6),
         "worn": minutes.is_worn.sum(axis=1).astype(np.float64),
         "not_worn": minutes.is_not_worn.sum(axis=1).astype(np.float64),
-        **{name: (known & (band == i)).sum(axis=1) + told for i, name in enumerate(BAND_NAMES)},
-        "mvpa_min": (known & (minutes.steps >= MVPA_SPM)).sum(axis=1) + told,
-        "sedentary_min": total + told,
-        "sedentary_bout_count": count + told,
-        "sedentary_long_bout_count": long_count + told,
+        "told": known.sum(axis=1).astype(np.float64),
+        **{name: (known & (band == i)).sum(axis=1) for i, name in enumerate(BAND_NAMES)},
+        "mvpa_min": (known & (minutes.steps >= MVPA_SPM)).sum(axis=1),
+        "sedentary_min": total,
+        "sedentary_bout_count": count,
+        "sedentary_long_bout_count": long_count,
     }
 
 
@@ -147,6 +157,11 @@ def vendor_disagreement(minute_sum: Any, vendor_total: Any) -> tuple[Floats, NDA
     difference = vendor_total - minute_sum
     with np.errstate(invalid="ignore"):
         return difference, np.abs(difference) > VENDOR_TOLERANCE * minute_sum
+
+
+def _coarse(told_min: float) -> str:
+    """Why a valid day has no cadence: counts in slots of many minutes have none."""
+    return f"steps told minute by minute in {told_min:.0f} worn min, at least {VALID_DAY_MIN} needed"
 
 
 def _reason(has_steps: bool, worn_min: float, not_worn_min: float) -> str | None:

@@ -187,6 +187,7 @@ def _patient_days(
             for name, values in activity.values.items()
         },
         "vendor_difference_steps": pa.array(activity.vendor_difference, from_pandas=True),
+        "cadence_quality": pa.array(activity.cadence_quality, pa.string()),
         "device_segment": pa.array([" ".join(parts) or None for parts in segments], pa.string()),
     }
     return pa.table([columns[name] for name in PATIENT_DAY.names], schema=PATIENT_DAY)

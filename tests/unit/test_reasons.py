@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analytics.features import days, four_weeks
+from analytics.features.activity import BAND_NAMES
 from analytics.store import warehouse
 from tests.fixtures_analytics import enrolment, minutes, run, utc, write
 
@@ -15,6 +16,7 @@ WHOLE_FROM = 11
 SLEEP = ("tst_min", "waso_min", "efficiency_pct", "midpoint_h", "maintenance_efficiency_pct")
 SLEEP += ("light_min", "deep_min", "rem_min", "awakening_count")
 HRV = ("mean_nn_ms", "rmssd_ms", "sdnn_ms", "pnn50_pct")
+CADENCE = (*BAND_NAMES, "mvpa_min", "sedentary_min", "sedentary_bout_count", "sedentary_long_bout_count")
 RHYTHM = ("interdaily_stability", "intradaily_variability", "relative_amplitude", "l5", "m10")
 RHYTHM += ("l5_start_h", "m10_start_h")
 
@@ -26,6 +28,12 @@ def tables(tmp_path_factory):
     steps, stages, beats = [], [], []
     for number in range((LAST - FIRST).days + 1):
         midnight = utc(f"{FIRST}T00:00") + timedelta(days=number, hours=-2)
+        if number == WHOLE_FROM - 1:
+            # a ring by day: its steps have no minute
+            slot = timedelta(minutes=15)
+            for start in (midnight + n * slot for n in range(28, 96)):
+                steps.append({"start_utc": start, "end_utc": start + slot, "steps": 100})
+            continue
         if number >= WHOLE_FROM:
             steps += minutes(midnight, [0] * 400 + rng.poisson(8, 1040).tolist(), "steps")
             stages += minutes(midnight, [2] * 400, "stage")
@@ -63,6 +71,7 @@ def assert_told(rows, names, reason):
         ("night", SLEEP, "sleep_quality"),
         ("night", HRV, "hrv_quality"),
         ("patient_day", ("steps",), "quality"),
+        ("patient_day", CADENCE, "cadence_quality"),
         ("hrv_window", (*HRV, "sd1_ms", "sd2_ms"), "quality"),
         ("hrv_window", ("lf_ms2", "hf_ms2"), "spectral_quality"),
         ("rhythm", RHYTHM, "rhythm_quality"),
@@ -89,7 +98,7 @@ def test_what_follows_another_value_is_null_with_it(tables):
 
 def test_the_holes_are_of_many_kinds(tables):
     said = {row[name] for row in tables["night"] for name in ("sleep_quality", "hrv_quality")}
-    said |= {row["quality"] for row in tables["patient_day"]}
+    said |= {row[name] for name in ("quality", "cadence_quality") for row in tables["patient_day"]}
     for words in (
         "no sleep record",
         "main sleep of",
@@ -98,5 +107,6 @@ def test_the_holes_are_of_many_kinds(tables):
         "windows count",
         "no step",
         "worn",
+        "minute by minute",
     ):
         assert any(words in one for one in said if one), (words, said)
