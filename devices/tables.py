@@ -12,6 +12,7 @@ gap-free run for rr_interval (a list of milliseconds); one per event otherwise.
 import pyarrow as pa
 
 from devices import units
+from devices.clock import HOUR
 from devices.observations import KINDS, STAGES
 
 #: Bumped with every change of any schema below; stands in every file's footer.
@@ -138,6 +139,9 @@ _OWN_KEYS: dict[str, tuple[str, ...]] = {
 SAMPLE_KEYS: dict[str, tuple[str, ...]] = {
     kind: _OWN_KEYS.get(kind, ("device", "start_utc")) for kind in KINDS
 }
+#: Kinds of which a sample over more than so long (microseconds) is another one than a shorter one that begins
+#: with it: a device's total of its day is not the first minute of the day.
+LONG_SAMPLES: dict[str, int] = {"step_count": HOUR}
 
 #: Which device (and gateway) belonged to which patient, and when.
 ENROLMENT = pa.schema(

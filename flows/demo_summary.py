@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
+from analytics.store.warehouse import sample_key
 from devices.observations import KINDS, RrInterval
-from devices.tables import SAMPLE_KEYS
 from flows import demo_model
 from flows.clinic import Clinic
 from flows.demo_homes import Homes
@@ -31,7 +31,7 @@ def stored_by_kind(clinic: Clinic) -> dict[str, int]:
 
 def _stored(kind: str) -> str:
     """Statement that counts the samples of a kind; RR runs carry theirs in a list."""
-    keys = ", ".join(SAMPLE_KEYS[kind])
+    keys = sample_key(kind)
     if kind == RrInterval.kind:
         runs = f"select any_value(rr_ms) as rr_ms from lake group by {keys}"
         return f"select coalesce(sum(len(rr_ms)), 0) from ({runs})"

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from analytics.errors import WarehouseError
-from devices.tables import ENROLMENT, SAMPLE_KEYS, TABLES
+from devices.tables import ENROLMENT, LONG_SAMPLES, SAMPLE_KEYS, TABLES
 
 #: Memory of one connection; above it DuckDB spills to disk.
 MEMORY_LIMIT: Final = "2GiB"
@@ -84,9 +84,17 @@ def observation_view(
     )
 
 
+def sample_key(kind: str) -> str:
+    """What names a sample of a kind, as a list of SQL expressions."""
+    key = ", ".join(SAMPLE_KEYS[kind])
+    if kind in LONG_SAMPLES:
+        key += f", epoch_us(end_utc) - epoch_us(start_utc) > {LONG_SAMPLES[kind]:d}"
+    return key
+
+
 def view_over(kind: str, rows: str, *, has_enrolment: bool, received_before: int | None = None) -> str:
     """Statement that makes the view ``observations_<kind>`` over a select of the columns of the kind."""
-    key = ", ".join(SAMPLE_KEYS[kind])
+    key = sample_key(kind)
     # two copies of one message that were cut differently: the choice must not depend on the order of files
     longest = ", end_utc desc" if "end_utc" in TABLES[kind].names else ""
     # whoever is not enrolled here is left out before anything is compared

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from devices.clock import DAY, Clock, from_utc
 from devices.durable import sync_folder
 from devices.observations import KINDS, RrInterval
-from devices.tables import SAMPLE_KEYS, SCHEMA_VERSION, TABLES
+from devices.tables import LONG_SAMPLES, SAMPLE_KEYS, SCHEMA_VERSION, TABLES
 from ingest.errors import LakeError
 from ingest.lake.columns import read_rows
 from ingest.lake.enrolment import Enrolment
@@ -239,6 +239,9 @@ def _places(rows: pa.Table, enrolment: Enrolment, sites: Sequence[str]) -> Numbe
 def _last_received(rows: pa.Table, kind: str) -> Numbers:
     """Index of the copy to keep of every sample, in order of the sample's key."""
     keys = [_comparable(rows, column) for column in SAMPLE_KEYS[kind]]
+    if kind in LONG_SAMPLES:
+        is_long = _instants(rows, "end_utc") - _instants(rows) > LONG_SAMPLES[kind]
+        keys.append(is_long.astype(np.int64))
     order = np.lexsort(keys[::-1])
     is_new = np.zeros(len(order), dtype=bool)
     is_new[:1] = True

@@ -103,6 +103,17 @@ def test_slots_of_many_minutes_have_steps_but_no_cadence(tmp_path):
     got = day_of(tmp_path, {"step_count": rows})
     assert (got["steps"], got["wear_min"]) == (1001, 660)
     assert (got["mvpa_min"], got["sedentary_min"], got["cadence_0_min"]) == (None, None, None)
+    assert got["cadence_quality"] == "steps told minute by minute in 0 worn min, at least 600 needed"
+
+
+@pytest.mark.parametrize(("told", "stands"), [(599, False), (600, True)])
+def test_ten_hours_told_minute_by_minute_have_a_cadence(tmp_path, told, stands):
+    rows = minutes(utc("2026-05-20T00:00"), [110] * told, "steps")
+    late = [over_hours("2026-05-20T12:00", 0.25 * (i + 1), 20) for i in range(30)]
+    rows += [row | {"start_utc": row["end_utc"] - timedelta(minutes=15)} for row in late]
+    got = day_of(tmp_path, {"step_count": rows})
+    assert (got["steps"], got["wear_min"]) == (110 * told + 600, told + 450)
+    assert (got["mvpa_min"], got["cadence_quality"] is None) == (told if stands else None, stands)
 
 
 def over_hours(start, hours, steps):
@@ -170,11 +181,17 @@ def test_a_vendors_total_is_compared_and_reported():
     ("total", "difference"), [(14_400, None), (14_500, None), (16_000, 1600), (9000, -5400)]
 )
 def test_a_vendors_daily_total_beside_minutes_is_reported_and_not_counted(tmp_path, total, difference):
-    rows = minutes(utc("2026-05-19T22:01"), [10] * 1439, "steps")
-    whole = {"start_utc": utc("2026-05-19T22:00"), "end_utc": utc("2026-05-20T22:00"), "steps": total}
+    rows = minutes(utc("2026-05-19T22:00"), [10] * 1440, "steps")
+    # it begins with the first minute of the day and comes after it
+    whole = {
+        "received_utc": utc("2026-06-02T00:00"),
+        "start_utc": utc("2026-05-19T22:00"),
+        "end_utc": utc("2026-05-20T22:00"),
+        "steps": total,
+    }
     got = day_of(tmp_path, {"step_count": [*rows, rows[0] | whole]})
-    assert got["steps"] == 14_390
-    assert got["vendor_difference_steps"] == (None if difference is None else difference + 10)
+    assert got["steps"] == 14_400
+    assert got["vendor_difference_steps"] == difference
     assert got["mvpa_min"] is not None
 
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.store import warehouse
+from devices.blobs import pack_u16
 from devices.clock import DAY, HOUR, MINUTE
-from devices.observations import KINDS
+from devices.observations import KINDS, StepCount
 from devices.tables import TABLES
 from ingest.errors import LakeError
 from ingest.lake import compaction
@@ -98,6 +99,38 @@ def test_the_copy_received_last_is_kept(tmp_path, enrolment):
     land(lake, [steps(T0, [9])], now=T0 + 3)
     compact(lake, enrolment, clock=clock)
     assert [read_rows(path, "step_count")["steps"].to_pylist() for path in lake.files("step_count")] == [[9]]
+
+
+@pytest.mark.parametrize("is_total_later", [True, False])
+def test_a_days_total_and_its_first_minute_are_two_samples(tmp_path, enrolment, is_total_later):
+    lake = Lake(tmp_path)
+
+    def come(total, minute, now):
+        for number, one in enumerate(
+            [steps(T0, [minute]), over(86_400, total)][:: 1 if is_total_later else -1]
+        ):
+            land(lake, [one], now=now + number)
+            compact(lake, enrolment, clock=clock)
+
+    def over(period_s, count):
+        whole = {"device": "ring-1", "start_utc": T0, "source": "colmi/1"}
+        return StepCount(**whole, period_s=period_s, counts=pack_u16([count]))
+
+    def stored():
+        (path,) = lake.files("step_count")
+        return sorted(pq.read_table(path)["steps"].to_pylist())
+
+    come(9000, 7, T0 + 1)
+    assert stored() == [7, 9000]
+    with warehouse.connect({"step_count": lake.files("step_count")}, enrolment.table) as con:
+        assert con.sql("select sum(steps) from observations_step_count").fetchall() == [(9007,)]
+    # each of them is replaced by its own later copy
+    come(9100, 8, T0 + 3)
+    assert stored() == [8, 9100]
+    # a total of the day so far, told again, is one that grew
+    land(lake, [over(40_000, 9200)], now=T0 + 5)
+    compact(lake, enrolment, clock=clock)
+    assert stored() == [8, 9200]
 
 
 def test_a_second_run_writes_nothing(tmp_path, enrolment):
