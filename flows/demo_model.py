@@ -23,7 +23,7 @@ def fit_synthetic_year(folder: Path) -> dict[str, Any]:
     """Fit, and approve and activate when the gates pass; what the demo says about it."""
     made = simulate_flares(PEOPLE, DAYS, seed=YEAR_SEED)
     registry = ModelRegistry(folder, system_clock)
-    version = fit_version(registry, made.days, made.notes, BUDGET, is_synthetic=True, draws=_DRAWS)
+    version = fit_version(registry, made.days, made.notes, BUDGET, traits={}, is_synthetic=True, draws=_DRAWS)
     fit = registry.read(version).fit
     if fit["verdict"] == "pass":
         registry.approve(version, "demo", "SYNTHETIC data: shows the way, decides nothing")

@@ -1,6 +1,7 @@
 """The card of a model version: one HTML page that needs nothing else, pictures drawn in it."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -10,8 +11,9 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
+from analytics.metrics import METRICS
 from analytics.risk.evaluation import Evaluation
-from analytics.risk.gates import Gate
+from analytics.risk.gates import SUBGROUP_ONSETS, Gate, Subgroup
 from analytics.risk.measures import Estimate
 from analytics.risk.site_fit import SiteFit
 
@@ -36,6 +38,12 @@ class CardFacts:
         The same per 100 patients and week, as a risk rule goes by it.
     curve : dict of str to list of float
         Net benefit per name, at `thresholds`.
+    missing : sequence of (what, training, validation)
+        Share of the patient-days that have it.
+    sources : sequence of (what a flare was known by, training, validation)
+        Onsets, and those an alert came before.
+    known_traits : int
+        Patients of whom age or sex is written down.
     """
 
     fit: SiteFit
@@ -48,10 +56,13 @@ class CardFacts:
     site_budgets: Sequence[Row]
     thresholds: Sequence[float]
     curve: dict[str, list[float]]
-    created: str
+    missing: Sequence[tuple[str, float, float]]
+    sources: Sequence[tuple[str, tuple[int, int], tuple[int, int]]]
     code: str
     patients: int
     is_synthetic: bool
+    known_traits: int = 0
+    created: str = ""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -71,10 +82,20 @@ def render_card(facts: CardFacts) -> str:
         weights=weights,
         gates=facts.fit.gates,
         sign=_sign,
+        name_of=lambda one: METRICS[one].name if one in METRICS else one,
+        subgroups=[_subgroup_row(one) for one in facts.fit.validation.subgroups],
+        least_onsets=SUBGROUP_ONSETS,
         calibration=Markup(_calibration(found)),
         decision=Markup(_decision(facts)),
         load=Markup(_load(facts)),
     )
+
+
+def _subgroup_row(one: Subgroup) -> tuple[str, int, str]:
+    if not one.onsets or one.log_error != one.log_error:
+        return one.name, one.onsets, ""
+    low, high = (one.observed_expected * math.exp(sign * 1.96 * one.log_error) for sign in (-1, 1))
+    return one.name, one.onsets, f"{one.observed_expected:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _sign(gate: Gate) -> str:

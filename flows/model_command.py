@@ -1,10 +1,12 @@
 """`flarecast model`: fit a candidate, show it, approve, activate and roll back, list, look for drift."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +22,11 @@ from analytics.risk.measures import Resampling, decision_curve
 from analytics.risk.model import HORIZON
 from analytics.risk.panel import Panel, make_panel
 from analytics.risk.scales import Scales, estimate_scales
-from analytics.risk.site_fit import SiteFit, fit_site, risk_matrix, split_by_time
+from analytics.risk.site_fit import SiteFit, Split, fit_site, load_curves, risk_matrix, split_by_time
+from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
 from devices.clock import from_utc, system_clock
 from flows.clinic import Clinic
+from flows.demographics import traits_of
 from flows.errors import UserError
 from flows.inventory import code_version
 from flows.model_card import BUDGETS, SITE_BUDGETS, CardFacts, render_card
@@ -30,6 +34,7 @@ from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
 
 LEAST_DAYS = 120
+Value = TypeVar("Value")
 _THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
 
 
@@ -45,8 +50,15 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
     action = arguments.action
     if action == "fit":
         days, context = site_days(home, arguments.last)
-        is_synthetic = Clinic(home).is_synthetic
-        found = fit_version(registry, days, context, arguments.budget, is_synthetic=is_synthetic)
+        clinic = Clinic(home)
+        found = fit_version(
+            registry,
+            days,
+            context,
+            arguments.budget,
+            traits=traits_of(clinic, system_clock()),
+            is_synthetic=clinic.is_synthetic,
+        )
         _show(registry, found)
     elif action == "show":
         _show(registry, arguments.version)
@@ -86,6 +98,7 @@ def fit_version(
     context: pa.Table | None,
     budget: float,
     *,
+    traits: Mapping[str, Traits],
     is_synthetic: bool,
     draws: int = 500,
     least_onsets: int = 0,
@@ -94,6 +107,8 @@ def fit_version(
 
     Parameters
     ----------
+    traits : mapping of str to Traits
+        Age and sex of the patients of whom they are written down: the subgroups.
     least_onsets : int
         With fewer in the validation days nothing is fitted.
 
@@ -125,13 +140,15 @@ def fit_version(
             version,
             scales_version=scales.version,
             budget=budget,
-            groups=_groups(cohort),
+            groups=subgroups(cohort, traits),
             draws=draws,
         )
     except ValueError as error:
         raise TooLittleError(f"nothing to fit: {error}") from None
-    facts = _facts(
-        cohort, found, champion.version, created.isoformat(timespec="seconds"), is_synthetic, draws
+    facts = replace(
+        _facts(cohort, found, champion.version, is_synthetic, draws),
+        created=created.isoformat(timespec="seconds"),
+        known_traits=sum(patient in traits for patient in panel.patients),
     )
     fit = {
         "verdict": found.verdict,
@@ -176,27 +193,7 @@ def _scales(panel: Panel, version: str, before: Scales) -> Scales:
     return estimate_scales(head, version, before)
 
 
-def _groups(cohort: Cohort) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Subgroups that the days themselves tell: thirds of usual pain and of answering."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        there = np.maximum(cohort.panel.is_present.sum(axis=1), 1)
-        pain = np.nansum(cohort.panel.values["nrs"], axis=1) / np.maximum(
-            (~np.isnan(cohort.panel.values["nrs"])).sum(axis=1), 1
-        )
-    found: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = {}
-    for name, value in (("pain", pain), ("answers", cohort.is_observed.sum(axis=1) / there)):
-        low, high = np.quantile(value, [1 / 3, 2 / 3])
-        found |= {
-            f"{name}, lowest third": value <= low,
-            f"{name}, middle third": (value > low) & (value <= high),
-            f"{name}, highest third": value > high,
-        }
-    return found
-
-
-def _facts(
-    cohort: Cohort, found: SiteFit, parent: str, created: str, is_synthetic: bool, draws: int
-) -> CardFacts:
+def _facts(cohort: Cohort, found: SiteFit, parent: str, is_synthetic: bool, draws: int) -> CardFacts:
     split, model, panel = found.split, found.model, cohort.panel
     risk = risk_matrix(cohort, model)
     forecast = Forecast(
@@ -215,7 +212,7 @@ def _facts(
         own = measure_alerts(cohort, alerts, ~np.isnan(risk), split.first, split.last, resampling)
         budgets.append((budget, own.load, own.sensitivity, own.ppv))
     site_budgets = []
-    load = model.load_at("7d", risk)
+    load = replace(model, loads=load_curves(cohort, model, split.train_to)).load_at("7d", risk)
     for budget in SITE_BUDGETS:
         own = measure_alerts(
             cohort, fire(-load, -budget), ~np.isnan(risk), split.first, split.last, resampling
@@ -241,11 +238,23 @@ def _facts(
         site_budgets=site_budgets,
         thresholds=_THRESHOLDS,
         curve=decision_curve(rows, risks, _THRESHOLDS, Resampling(len(panel.patients), draws=0)),
-        created=created,
         code=code_version("scores")[:12],
         patients=len(panel.patients),
+        missing=_side_by_side(completeness, cohort, split),
+        sources=_side_by_side(
+            partial(onsets_by_source, alerts=fire(risk, model.theta or 1.0)), cohort, split
+        ),
         is_synthetic=is_synthetic,
     )
+
+
+def _side_by_side(
+    measure: Callable[..., dict[str, Value]], cohort: Cohort, split: Split
+) -> list[tuple[str, Value, Value]]:
+    """Name, training days, validation days."""
+    train = measure(cohort, first=0, last=split.train_to)
+    validation = measure(cohort, first=split.first, last=split.last)
+    return [(name, train[name], validation[name]) for name in train]
 
 
 def _show(registry: ModelRegistry, version: str) -> None:

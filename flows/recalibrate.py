@@ -15,6 +15,7 @@ from analytics.risk.site_fit import DEFAULT_BUDGET
 from devices.clock import Clock, from_utc
 from devices.durable import replace_file
 from flows.clinic import Clinic
+from flows.demographics import traits_of
 from flows.model_command import (
     TooLittleError,
     drift_in_words,
@@ -90,14 +91,14 @@ def recalibrate(
         Kept as ``reports/recalibrate-*.json``; it names no patient.
     """
     registry = ModelRegistry(clinic.home, clock)
-    found = _look(clinic, registry, budget, draws)
+    found = _look(clinic, registry, budget, draws, clock)
     stamp = from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
     text = json.dumps(asdict(found) | {"problems": []}, indent=1)
     replace_file(clinic.reports / f"recalibrate-{stamp}.json", text, mode=0o600)
     return found
 
 
-def _look(clinic: Clinic, registry: ModelRegistry, budget: float, draws: int) -> Recalibration:
+def _look(clinic: Clinic, registry: ModelRegistry, budget: float, draws: int, clock: Clock) -> Recalibration:
     active = registry.active_version()
     try:
         days, context = site_days(clinic.home, None)
@@ -112,6 +113,7 @@ def _look(clinic: Clinic, registry: ModelRegistry, budget: float, draws: int) ->
                 days,
                 context,
                 budget,
+                traits=traits_of(clinic, clock()),
                 is_synthetic=clinic.is_synthetic,
                 draws=draws,
                 least_onsets=LEAST_ONSETS,

@@ -65,7 +65,7 @@ class Model:
         What followed on similar days; empty where nobody has counted.
     loads : dict of str to tuple of (float, float)
         Horizon (3d, 7d) -> risks, rising, and the alerts per 100 patients and week that a threshold at each
-        gave on the training days; empty where nobody has counted.
+        gave on the last days before the fit; empty where nobody has counted.
     """
 
     version: str

@@ -37,6 +37,8 @@ LONGEST_VALIDATION: Final = 112
 #: Validation reaches back until it has seen this many onsets, as far as it may.
 WANTED_ONSETS: Final = 200
 SLOPE_ONSETS, REFIT_ONSETS = 100, 300
+#: Days on which the load of thresholds is counted.
+LOAD_DAYS: Final = 56
 BAND_QUANTILES: Final = (0.30, 0.80)
 DEFAULT_BUDGET: Final = 0.5
 #: Fitting and the personal rate depend on each other; they settle in a few rounds.
@@ -128,7 +130,8 @@ def fit_site(
     validation = validate(cohort, model, champion, split, budget, groups or {}, draws)
     gates = judge_gates(validation)
     return SiteFit(
-        model=model,
+        # what a threshold asks of the team needs no labels: it is counted up to the last day
+        model=replace(model, loads=load_curves(cohort, model, cohort.panel.shape[1] - 1)),
         stage=stage,
         split=split,
         train_rows=len(rows),
@@ -180,13 +183,15 @@ def with_threshold(cohort: Cohort, train: Marks, model: Model, train_to: int, bu
         budget=budget,
         bands=(float(low), float(high)),
         reference=_reference(own, on_rows, len(cohort.panel.patients)),
-        loads=_loads(cohort, model, train_to),
     )
 
 
-def _loads(cohort: Cohort, model: Model, train_to: int) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Load curves of the last training weeks: earlier on many were still learning, and nobody alerted."""
-    part = slice(max(0, train_to + 1 - LONGEST_VALIDATION), train_to + 1)
+def load_curves(cohort: Cohort, model: Model, last: int) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Curves of :attr:`Model.loads` of the eight weeks up to column `last`.
+
+    Personal rates spread as pasts grow longer: curves of older days give half as many alerts again.
+    """
+    part = slice(max(0, last + 1 - LOAD_DAYS), last + 1)
     present = cohort.panel.is_present[:, part]
     return {
         f"{days}d": load_curve(risk_matrix(cohort, model, days)[:, part], present) for days in (3, HORIZON)

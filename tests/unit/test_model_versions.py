@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analytics.risk.model import SHIPPED
 from analytics.risk.scales import DEFAULT_SCALES
+from analytics.risk.subgroups import Traits
 from devices.clock import to_utc
 from devices.sim.flares import simulate_flares
 from flows.errors import UserError
@@ -100,7 +102,11 @@ def test_a_frozen_version_goes_on_as_a_shadow_until_a_person_activates_one(regis
 
 def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry):
     made = simulate_flares(160, 260, seed=3)
-    version = fit_version(registry, made.days, made.notes, 0.5, is_synthetic=True, draws=30)
+    traits = {
+        name: Traits(1990 - 10 * (number % 5), ("female", "male")[number % 2])
+        for number, name in enumerate(made.patients[:150])
+    }
+    version = fit_version(registry, made.days, made.notes, 0.5, traits=traits, is_synthetic=True, draws=30)
     own = registry.read(version)
     card = own.card.read_text()
     assert card.count("<svg") == 3
@@ -109,3 +115,11 @@ def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry):
     assert own.model.scales_version == own.scales.version != DEFAULT_SCALES.version
     assert own.fit["stage"] in ("slope", "refit")
     assert own.fit["trained_to"] < own.fit["validated"][0]
+    gates = {gate["name"] for gate in own.fit["gates"]}
+    assert {"subgroup age 45 to 64", "subgroup sex female", "subgroup sex male"} <= gates
+    assert "subgroup sex other" not in gates, "nobody is"
+    assert "written down of 150 of 160 patients" in " ".join(card.split())
+    for words in ("age under 45", "sex other", "too few to say", "tap", "nrs and tap", "enough data"):
+        assert f"<td>{words}</td>" in card
+    within = own.model.load_at("7d", np.array([0.001, 0.999]))
+    assert within[0] > 10 > 0.1 > within[1]
