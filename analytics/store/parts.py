@@ -115,7 +115,8 @@ class PartFiles:
     def _read(self, part: Part, schema: pa.Schema) -> pa.Table:
         try:
             with pq.ParquetFile(self.root / part.path, page_checksum_verification=True) as file:
-                there = [name for name in schema.names if name in file.schema_arrow.names]
+                stored = set(file.schema_arrow.names)
+                there = [name for name in schema.names if name in stored]
                 rows = file.read(columns=there, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise PartError(part.path, str(error).splitlines()[0]) from error

@@ -270,6 +270,8 @@ def _write_catalog(
     staged = path.with_name(f".{path.name}.tmp")
     with duckdb.connect(str(staged)) as con:
         con.execute("set TimeZone = 'UTC'")
+        # hundreds of comments: each of its own would be synced by itself
+        con.begin()
         for name, rows in tables.items():
             _add_table(con, name, rows)
         for name, own in files.items():
@@ -294,6 +296,7 @@ def _write_catalog(
                     statement = f"{statement} union all ({t_score_statement()})"
                 con.execute(f"create view {name} as {statement}")
                 _comment_on(con, "view", name, grain, docs | own_docs)
+        con.commit()
         con.execute("checkpoint")
     sync_folder(staged)
     staged.replace(path)
