@@ -15,7 +15,6 @@ from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.desk import Actor, Desk, hand_over
 from alerts.engine.journal import Journal
 from alerts.engine.oncall import read_calendar
-from alerts.engine.tick import tick
 from alerts.rules.bounds import parse_wall_clock
 from alerts.rules.pack import RulePack, read_text
 from alerts.rules.rule import SEVERITIES
@@ -29,6 +28,7 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.site_rules import RULES
+from flows.ticking import Ticking
 
 
 def run_care(home: Path, arguments: argparse.Namespace) -> int:
@@ -163,7 +163,7 @@ class _Care:
 
     def _tick(self, given: argparse.Namespace) -> int:
         del given
-        done = tick(self._journal, self._pack, self._journal.now())
+        done = Ticking(self._clinic, self._journal.now)(self._journal)
         print(", ".join(f"{count} {name}" for name, count in sorted(done.items())) or "nothing was due")
         return 0
 

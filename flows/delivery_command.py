@@ -9,13 +9,12 @@ from pathlib import Path
 
 from alerts.delivery.worker import Worker
 from alerts.engine.journal import Journal
-from alerts.engine.tick import tick
 from devices.clock import system_clock
 from flows import settings
 from flows.channels import fallback_of, from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.rules_in_force import RulesInForce
+from flows.ticking import Ticking
 
 LOG = logging.getLogger(__name__)
 
@@ -28,7 +27,6 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
     if not channels:
         raise UserError(f"no channel is set up in {home / 'channels.toml'}: nothing could be delivered")
     clinic = Clinic(home)
-    rules = RulesInForce(clinic)
     worker = Worker(
         lambda: Journal(clinic.alert_store, system_clock),
         channels,
@@ -36,7 +34,7 @@ def run_worker(home: Path, *, name: str, threads: int) -> int:
         name=name,
         fallback=fallback_of(configured),
         threads=threads,
-        tick=lambda journal: tick(journal, rules(journal), system_clock()),
+        tick=Ticking(clinic, system_clock),
     )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,7 +22,7 @@ from devices.observations import FlareReport, HeartRate, ProAnswer
 from flows.clinic import Clinic
 from flows.contraindications import contraindications, site_pathways
 from flows.errors import UserError
-from flows.patient_states import withdrawn
+from flows.patient_states import WITHDRAWN, statuses_now
 from flows.rules_in_force import RulesInForce
 from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.lake.live import LiveObservation, LiveSubscriber, Unavailable
@@ -91,7 +91,7 @@ class LiveJudge:
         self.pack = pack
 
     def _is_withdrawn(self, patient: str) -> bool:
-        return patient in withdrawn(self._clinic, self._clock())
+        return statuses_now(self._clinic, self._clock()).get(patient) == WITHDRAWN
 
 
 def _kinds(pack: RulePack) -> frozenset[str]:

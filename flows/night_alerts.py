@@ -24,7 +24,7 @@ class Judge:
         self._journal, self._clock = journal, clock
         self._pack, self._pathways = rules_in_force(clinic, journal), site_pathways(clinic)
         self._known = contraindications(clinic, clock())
-        self._around = surroundings_by_night(clinic, clock())
+        self._around = surroundings_by_night(clinic, clock(), self._pack)
         self._late = late_answers(clinic, self._pack, clock())
 
     def night(self, day: date, tables: Mapping[str, pa.Table]) -> NightAlerts:

@@ -6,8 +6,10 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 from alerts.engine.night import Surroundings
+from alerts.rules.pack import RulePack
 from devices.clock import local_date
 from flows.clinic import Clinic
+from flows.heard import GATEWAY_SILENT, behind_silent_gateways
 from ingest.lake.enrolment import read_enrolment_leniently
 from ingest.lake.records import latest_versions, read_records
 
@@ -17,24 +19,25 @@ ACTIVE = "active"
 WITHDRAWN = "withdrawn"
 
 
-def withdrawn(clinic: Clinic, known_utc: int) -> frozenset[str]:
-    """Patients written down as withdrawn, at an instant."""
+def statuses_now(clinic: Clinic, now: int) -> dict[str, str]:
+    """Patient -> status at an instant, of those who are not simply active; of several the one begun last."""
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
-    latest: dict[str, str] = {}
-    for one in sorted(latest_versions(records, known_utc), key=lambda one: one.valid_from_utc):
-        is_now = one.valid_from_utc <= known_utc and (
-            one.valid_to_utc is None or known_utc < one.valid_to_utc
-        )
+    found: dict[str, str] = {}
+    for one in sorted(latest_versions(records, now), key=lambda one: one.valid_from_utc):
+        is_now = one.valid_from_utc <= now and (one.valid_to_utc is None or now < one.valid_to_utc)
         if one.kind == "status" and is_now:
-            latest[one.patient] = json.loads(one.payload)["status"]
-    return frozenset(patient for patient, status in latest.items() if status == WITHDRAWN)
+            found[one.patient] = json.loads(one.payload)["status"]
+    return {patient: status for patient, status in found.items() if status != ACTIVE}
 
 
-def surroundings_by_night(clinic: Clinic, known_utc: int) -> Callable[[date], Surroundings]:
+def surroundings_by_night(
+    clinic: Clinic, known_utc: int, pack: RulePack | None = None
+) -> Callable[[date], Surroundings]:
     """Local date -> states and sites of the patients, of what was known at an instant.
 
     A state holds on every date it touches by the clock of the patient's home; of several the one that
-    began last. A patient who is away for part of a day owes nothing for it.
+    began last. A patient who is away for part of a day owes nothing for it, nor does one whose gateway
+    is silent by the rule of `pack` that watches for that.
     """
     if not clinic.enrolment_path.exists():
         return lambda _: Surroundings()
@@ -53,6 +56,7 @@ def surroundings_by_night(clinic: Clinic, known_utc: int) -> Callable[[date], Su
     def of_night(day: date) -> Surroundings:
         held = {patient: status for patient, first, last, status in spans if first <= day <= last}
         away = {patient: status for patient, status in held.items() if status != ACTIVE}
-        return Surroundings(statuses=away, sites=sites)
+        silent = behind_silent_gateways(clinic, pack, day, known_utc) if pack is not None else ()
+        return Surroundings(statuses=dict.fromkeys(silent, GATEWAY_SILENT) | away, sites=sites)
 
     return of_night

@@ -1,12 +1,13 @@
 """An alert as the engine sees it, and its row."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from alerts.store.schema import alert
+from devices.clock import DAY
 
 IS_ACTIVE: Final = alert.c.status.in_(("open", "acked"))
 
@@ -56,6 +57,10 @@ class Alert:
     def is_active(self) -> bool:
         """Whether it is open or acknowledged."""
         return self.status != "resolved"
+
+    def night_at(self, now: int) -> date | None:
+        """The night as many days after its own as have passed since it was opened."""
+        return self.night and self.night + timedelta(days=(now - self.opened_utc) // DAY)
 
     @property
     def is_critical(self) -> bool:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -21,9 +20,7 @@ from alerts.rules.pack import RulePack
 from alerts.store import audit
 from alerts.store.schema import alert as table
 from alerts.store.schema import comment, outbox, outcome, silence
-from devices.clock import DAY
 
-_DAY: Final = timedelta(days=1)
 #: Who may act on alerts; the others may look.
 ACTING: Final = frozenset({"nurse", "clinician", "lead", "technical"})
 
@@ -88,8 +85,7 @@ class Desk:
             one, now = self._checked(con, name), self._journal.now()
             lifecycle.check_version(one, version)
             by = self._actor.staff
-            today = one.night and one.night + (now - one.opened_utc) // DAY * _DAY
-            change = lifecycle.resolve(one, by, f"{by}: {reason}", now, today)
+            change = lifecycle.resolve(one, by, f"{by}: {reason}", now, one.night_at(now))
             return self._write(con, change, now)
 
     def assign(self, name: str, version: int, to: str) -> Alert:

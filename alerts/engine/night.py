@@ -28,7 +28,7 @@ from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
 from alerts.engine.journal import Journal, new_reference
 from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, may_open, wake_lesser
 from alerts.engine.people import Directory
-from alerts.engine.technical import beat, open_technical
+from alerts.engine.technical import beat, open_technical, watching
 from alerts.engine.tick import circumstances, reconcile_holds
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
@@ -261,8 +261,7 @@ class _Judge:
         beat(con, "system", "nightly", now, now + NIGHT_DUE)
 
     def _tell_storm(self, limit: int) -> None:
-        watching = (r for r in self._pack.rule if isinstance(r, TechnicalRule) and r.watch == "storm")
-        rule = next(watching, None)
+        rule = watching(self._pack, "storm")
         words = (
             f"The night of {self._day} opened {self.night.opened} alerts, more than {limit}:"
             " a fault of the pipeline is likelier. They are open but silent until this is closed."

@@ -18,7 +18,9 @@ from devices.clock import DAY
 #: Nights looked back for the usual share.
 USUAL_NIGHTS: Final = 56
 #: States in which nothing is expected of a patient.
-SUSPENDING: Final = frozenset({"paused", "admitted", "on-holiday", "withdrawn", "device-in-post"})
+SUSPENDING: Final = frozenset(
+    {"paused", "admitted", "on-holiday", "withdrawn", "device-in-post", "gateway-silent"}
+)
 #: With fewer nights known the share is not: then only the rule's `least` counts, twice over.
 LEAST_KNOWN: Final = 14
 #: Nobody is silent for longer than this unnoticed, however rarely they wear the device.

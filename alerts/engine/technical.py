@@ -1,5 +1,9 @@
 """Alerts about what is ours: people missing from a schedule, silent gateways, a night that never ran."""
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
 import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
@@ -8,10 +12,15 @@ from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write, write_new
 from alerts.engine.journal import new_reference
 from alerts.engine.people import Directory
+from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import TechnicalRule
 from alerts.store.schema import alert as table
 from alerts.store.schema import heartbeat
+from devices.clock import from_utc
+
+#: With fewer gateways the silence of a site is that of a home.
+LEAST_GATEWAYS: Final = 2
 
 
 def open_technical(
@@ -54,11 +63,78 @@ def close_technical(
     return changed
 
 
-def beat(con: sa.Connection, scope: str, subject: str, now: int, due: int) -> None:
+def beat(
+    con: sa.Connection, scope: str, subject: str, now: int, due: int, *, site: str | None = None
+) -> None:
     """Note a sign of life of a gateway, a site or the nightly run, and when the next is due."""
     is_row = (heartbeat.c.scope == scope, heartbeat.c.subject == subject)
-    if not con.execute(heartbeat.update().where(*is_row).values(beat_utc=now, due_utc=due)).rowcount:
-        con.execute(heartbeat.insert().values(scope=scope, subject=subject, beat_utc=now, due_utc=due))
+    values = {"beat_utc": now, "due_utc": due, "site": site}
+    if not con.execute(heartbeat.update().where(*is_row).values(**values)).rowcount:
+        con.execute(heartbeat.insert().values(scope=scope, subject=subject, **values))
+
+
+def note_heard(
+    con: sa.Connection, pack: RulePack, heard: Mapping[str, tuple[str, int]], now: int
+) -> Counter[str]:
+    """Note when each gateway was last heard; what is not among them is not expected any more.
+
+    Parameters
+    ----------
+    con : Connection
+        In a transaction.
+    pack : RulePack
+        Its rules that watch gateways and sites say how long either may be silent.
+    heard : mapping
+        Gateway -> its site, and when something of it last came (microseconds UTC).
+    now : int
+        Microseconds UTC.
+    """
+    by_site: dict[str, list[int]] = {}
+    for site, utc in heard.values():
+        by_site.setdefault(site, []).append(utc)
+    beats = {("gateway", name): (site, utc) for name, (site, utc) in heard.items()}
+    beats |= {
+        ("site", site): (site, max(times)) for site, times in by_site.items() if len(times) >= LEAST_GATEWAYS
+    }
+    done: Counter[str] = Counter()
+    for watch in ("gateway", "site"):
+        rule = watching(pack, watch)
+        known = con.scalars(sa.select(heartbeat.c.subject).where(heartbeat.c.scope == watch)).all()
+        for name in known if rule is None else set(known) - {name for scope, name in beats if scope == watch}:
+            con.execute(heartbeat.delete().where(heartbeat.c.scope == watch, heartbeat.c.subject == name))
+            if rule is not None:
+                done["not expected"] += close_technical(con, pack, rule, (watch, name), now)
+        for (scope, name), (site, utc) in beats.items():
+            if rule is not None and scope == watch:
+                beat(con, scope, name, utc, utc + parse_duration(rule.after), site=site)
+    return +done
+
+
+def watch_silence(con: sa.Connection, pack: RulePack, directory: Directory, now: int) -> Counter[str]:
+    """One alert for a gateway, a site or the nightly run that has not been heard of.
+
+    The gateways of a silent site are not told one by one.
+    """
+    done: Counter[str] = Counter()
+    rows = con.execute(sa.select(heartbeat)).all()
+    sites = {row.subject for row in rows if row.scope == "site" and row.due_utc < now}
+    for row in rows:
+        rule = watching(pack, "nightly" if row.scope == "system" else row.scope)
+        if rule is None:
+            continue
+        of = (row.scope, row.subject)
+        if row.due_utc >= now:
+            done["heard"] += close_technical(con, pack, rule, of, now)
+        elif row.scope != "gateway" or row.site not in sites:
+            words = f"{rule.title}: nothing since {from_utc(row.beat_utc):%Y-%m-%d %H:%M} UTC."
+            done["silent"] += open_technical(con, pack, directory, rule, of, words, now)
+    return +done
+
+
+def watching(pack: RulePack, watch: str) -> TechnicalRule | None:
+    """The rule of the pack that watches for something."""
+    found = (rule for rule in pack.rule if isinstance(rule, TechnicalRule) and rule.watch == watch)
+    return next(found, None)
 
 
 def _active(con: sa.Connection, rule: TechnicalRule, of: tuple[str, str]) -> list[Alert]:

@@ -6,6 +6,7 @@ most one step per tick.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 import sqlalchemy as sa
@@ -13,20 +14,22 @@ import sqlalchemy as sa
 from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE
-from alerts.engine.apply import way_of, write
+from alerts.engine.apply import ENGINE, way_of, write
 from alerts.engine.holds import Circumstances, Silence, holder
 from alerts.engine.journal import Journal
 from alerts.engine.oncall import AHEAD, gaps
 from alerts.engine.people import Directory
-from alerts.engine.technical import close_technical, open_technical
+from alerts.engine.technical import close_technical, open_technical, watch_silence, watching
 from alerts.rules.pack import RulePack
-from alerts.rules.rule import NoDataRule, TechnicalRule
+from alerts.rules.rule import NoDataRule
 from alerts.store.schema import alert as table
-from alerts.store.schema import condition, heartbeat, silence
+from alerts.store.schema import condition, silence
 from devices.clock import HOUR, from_utc
 
 #: A hole in the schedule shorter than this is a handover.
 LEAST_GAP: Final = HOUR // 4
+#: Why alerts of a patient who has left are closed.
+WITHDRAWN: Final = "patient withdrawn"
 
 
 def tick(journal: Journal, pack: RulePack, now: int) -> Counter[str]:
@@ -99,7 +102,7 @@ def watch_coverage(
 ) -> Counter[str]:
     """One alert per role that nobody answers, now or within 14 days; closed when the hole is filled."""
     done: Counter[str] = Counter()
-    rule = _watching(pack, "coverage-gap")
+    rule = watching(pack, "coverage-gap")
     if rule is None:
         return done
     wanted = {step.to: step for route in pack.route for step in route.step if step.kind != "inbox"}
@@ -123,23 +126,15 @@ def watch_coverage(
     return Counter({name: count for name, count in done.items() if count})
 
 
-def watch_silence(con: sa.Connection, pack: RulePack, directory: Directory, now: int) -> Counter[str]:
-    """One alert for a gateway, a site or the nightly run that has not been heard of."""
-    done: Counter[str] = Counter()
-    rules = {rule.watch: rule for rule in pack.rule if isinstance(rule, TechnicalRule)}
-    for row in con.execute(sa.select(heartbeat)).all():
-        rule = rules.get("nightly" if row.scope == "system" else row.scope)
-        if rule is None:
-            continue
-        of = (row.scope, row.subject)
-        if row.due_utc < now:
-            words = f"{rule.title}: nothing since {from_utc(row.beat_utc):%Y-%m-%d %H:%M} UTC."
-            done["silent"] += open_technical(con, pack, directory, rule, of, words, now)
-        else:
-            done["heard"] += close_technical(con, pack, rule, of, now)
-    return Counter({name: count for name, count in done.items() if count})
+def close_withdrawn(con: sa.Connection, pack: RulePack, patients: Collection[str], now: int) -> int:
+    """Close what is active about patients who have left; returns how many.
 
-
-def _watching(pack: RulePack, watch: str) -> TechnicalRule | None:
-    found = (rule for rule in pack.rule if isinstance(rule, TechnicalRule) and rule.watch == watch)
-    return next(found, None)
+    Queued messages are called off, and whoever was told is told the end. What only a person may close,
+    an answer on self-harm above all, stays.
+    """
+    count = 0
+    of_theirs = (table.c.scope == "patient", table.c.subject.in_(patients), table.c.is_latched.is_(False))
+    for one in alerts.select(con, IS_ACTIVE, *of_theirs):
+        change = lifecycle.resolve(one, ENGINE, WITHDRAWN, now, one.night_at(now))
+        count += write(con, change, pack.route_named(one.route), now)
+    return count

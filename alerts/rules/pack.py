@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from alerts.errors import RuleError
+from alerts.rules.bounds import parse_duration
 from alerts.rules.live import live_faults
 from alerts.rules.route import Route, Service
 from alerts.rules.rule import ItemRule, NoDataRule, Override, ReportedRule, Rule, TechnicalRule, ThresholdRule
@@ -206,9 +207,26 @@ def _cross_faults(pack: RulePack, rules: list[Rule]) -> list[str]:
             faults.append(f"route {route.id!r}: service {route.service!r} is not in the pack")
     for rule in rules:
         faults += [f"rule {rule.id!r}: {fault}" for fault in _rule_faults(rule, routes, by_id)]
+    faults += _watch_faults(rules)
     for one in pack.override:
         if not isinstance(by_id.get(one.rule), ThresholdRule):
             faults.append(f"override {one.rule!r}: rule {one.rule!r} is not a threshold rule of the pack")
+    return faults
+
+
+def _watch_faults(rules: list[Rule]) -> list[str]:
+    """Silence that would be told at once, or of each gateway before its site."""
+    watched = ("gateway", "site")
+    found = {rule.watch: rule for rule in rules if isinstance(rule, TechnicalRule) and rule.watch in watched}
+    after = {watch: parse_duration(rule.after) for watch, rule in found.items()}
+    faults = [
+        f"rule {rule.id!r}: after: how long may it be silent?"
+        for watch, rule in found.items()
+        if not after[watch]
+    ]
+    if len(found) == 2 and after["site"] >= after["gateway"]:
+        words = "not shorter than that of a gateway: each of them would be told before their site"
+        faults.append(f"rule {found['site'].id!r}: after: {words}")
     return faults
 
 

@@ -274,7 +274,7 @@ Watch = Literal["dead-letter", "coverage-gap", "storm", "gateway", "site", "nigh
 
 
 class TechnicalRule(RuleBase, frozen=True, tag="technical"):
-    """Something of ours that must not fail unseen; of a gateway or site that is silent `after` so long."""
+    """Something of ours that must not fail unseen: a gateway, or all of a site, silent for `after`."""
 
     watch: Watch
     after: str = "0m"

@@ -304,6 +304,8 @@ heartbeat: Final = _table(
     "heartbeat",
     _text("scope", key=True),
     _text("subject", key=True),
+    # Of a gateway: its site, whose silence says it all.
+    _text("site", null=True),
     _utc("beat_utc"),
     _utc("due_utc"),
     _one_of("scope", SCOPES),

@@ -234,17 +234,22 @@ class AlertMachine(RuleBasedStateMachine):
         """Right after a tick: what was audible and unanswered for so long has gone to the clinician."""
         with self.journal.transaction() as con:
             sent = set(con.exec_driver_sql("select alert, created_utc from outbox where kind = 'escalate'"))
+        for one in self.active():
+            until = one.snooze_until_utc
+            assert until is None or until > self.clock(), "sleeps on"
         for name, since in self.audible_since.items():
             one = self.find(name)
             if one.status == "open" and one.held_by is None and since + CLINICIAN_AFTER <= self.clock():
                 assert any(alert == name and made >= since for alert, made in sent), "nobody was told next"
 
     def note(self):
-        """Since when each alert has been open, not held, not snoozed; in the same round."""
+        """Since when each alert has been open, not held, not snoozed; in the same round.
+
+        A snooze ends with the first tick after its time, and the chain begins there.
+        """
         now = {}
         for one in self.active():
-            is_snoozed = one.snooze_until_utc is not None and one.snooze_until_utc > self.clock()
-            if one.status == "open" and one.held_by is None and not is_snoozed:
+            if one.status == "open" and one.held_by is None and one.snooze_until_utc is None:
                 key = (one.alert, one.round)
                 now[key] = self.audible.get(key, self.clock()) if hasattr(self, "audible") else self.clock()
         self.audible = now
