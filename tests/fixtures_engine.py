@@ -134,7 +134,7 @@ def hire(journal, people=None):
             con.execute(staff_role.insert().values(staff=name, role=role))
 
 
-def judge(journal, day, rows, **around):
+def judge(journal, day, rows, pack=None, **around):
     """Judge a night; `rows` is patient -> (deviation, mood, steps), None where there is nothing."""
     risk = [
         {
@@ -156,7 +156,7 @@ def judge(journal, day, rows, **around):
         "patient_day": pa.Table.from_pylist(days, schema=PATIENT_DAY),
         "baseline": BASELINE.empty_table(),
     }
-    return run_night(journal, PACK, day, tables, Surroundings(**around))
+    return run_night(journal, pack or PACK, day, tables, Surroundings(**around))
 
 
 def judge_tables(journal, pack, day, rows, **around):

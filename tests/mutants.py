@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("tests/unit/test_alert_lifecycle.py", "tests/unit/test_alert_journal.py")
+TESTS = (
+    "tests/unit/test_alert_lifecycle.py",
+    "tests/unit/test_alert_journal.py",
+    "tests/unit/test_live_rules.py",
+)
 MACHINE = "tests/property/test_alert_machine.py"
 COPIED = ("alerts", "tests", "pyproject.toml")
 LINKED = ("analytics", "devices", "flows", "ingest")
@@ -119,6 +123,37 @@ MUTANTS = (
         "alerts/engine/events.py",
         "        return False\n    is_positive",
         "        con.execute(judged_event.delete().where(*is_row))\n    is_positive",
+    ),
+    Mutant(
+        "who was perhaps told is not told the end",
+        "alerts/engine/letters.py",
+        'sa.or_(outbox.c.status == "sent", outbox.c.is_perhaps_sent)',
+        'outbox.c.status == "sent"',
+    ),
+    Mutant(
+        "on call is who was when it was queued",
+        "alerts/engine/outbox.py",
+        "elif not relieve(con, row, now) and not",
+        "elif not",
+    ),
+    Mutant(
+        "a snooze that has run out is told once more",
+        "alerts/engine/lifecycle.py",
+        "restart(replace(changed, snooze_until_utc=None, snoozed_by=None), way",
+        "restart(changed, way",
+    ),
+    Mutant(
+        "a live value that comes again counts again",
+        "alerts/engine/live.py",
+        "            if state.last_at is not None and one.at <= state.last_at:\n                continue\n",
+        "            if state.last_at is not None and one.at <= state.last_at:\n"
+        "                state = replace(state, last_at=None)\n",
+    ),
+    Mutant(
+        "a live report is ended by the night before it",
+        "alerts/engine/night.py",
+        "one.night > self._day",
+        "one.night is None",
     ),
     Mutant(
         "an edited audit row does not show",

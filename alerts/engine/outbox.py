@@ -25,6 +25,7 @@ from alerts.engine.letters import (
     queue_resolved,
 )
 from alerts.engine.quiet import quiet_end, read_wall_clock
+from alerts.engine.relief import relieve
 from alerts.rules.rule import Severity
 from alerts.store.schema import alert, outbox, staff
 from devices.clock import MINUTE, Clock
@@ -130,9 +131,9 @@ class Outbox:
     def claim(self, channels: Sequence[str] | None, owner: str = "worker") -> Claim:
         """Lease the most severe of what is due, and what is to be said with it.
 
-        Whether an alert still needs a message, and whether it is night at the recipient, is looked up
-        in the transaction that leases it: every attempt, the first as the tenth, is checked. Of all
-        channels with None, those that are not set up too: somebody has to give them up.
+        Whether an alert still needs a message, who is on call, and whether it is night at the recipient
+        is looked up in the transaction that leases it: every attempt, the first as the tenth, is checked.
+        Of all channels with None, those that are not set up too: somebody has to give them up.
         """
         cancelled = 0
         with self._journal.transaction() as con:
@@ -144,7 +145,7 @@ class Outbox:
                     if verdict is not None:
                         _call_off(con, row, verdict, now)
                         cancelled += 1
-                    elif not _is_deferred(con, row, now):
+                    elif not relieve(con, row, now) and not _is_deferred(con, row, now):
                         ready.append(row)
                 if ready:
                     key = lead.batch or ready[0].key

@@ -53,12 +53,13 @@ class Directory:
         if step.kind == "staff":
             found = [self.people[step.name]] if step.name in self.people else []
         elif step.kind == "oncall":
-            found = self._on_call(step.name, now)
+            found = self.on_call(step.name, now)
         else:
             found = list(self.of_role(step.name))
         return tuple(Recipient(one.staff, step.to, one.channels or route.channels) for one in found)
 
-    def _on_call(self, role: str, now: int) -> list[Person]:
+    def on_call(self, role: str, now: int) -> list[Person]:
+        """Who is on call for the role at `now`; without a calendar everybody who has it."""
         calendar = self.schedules.get(role)
         if calendar is None:
             return list(self.of_role(role))

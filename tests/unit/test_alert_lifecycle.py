@@ -1,14 +1,18 @@
 """Timelines of the engine: what is told to whom and when, and what must never be."""
 
+from dataclasses import replace
+
 import pytest
+from msgspec import structs
 
 from alerts.engine import alert as alerts
 from alerts.engine.desk import hand_over
 from alerts.engine.events import Answer, judge_answers
 from alerts.engine.journal import Journal
 from alerts.errors import JournalError, StaleAlertError
+from alerts.rules.route import Step
 from alerts.store import audit
-from alerts.store.schema import staff
+from alerts.store.schema import night_count, schedule, staff
 from devices.clock import DAY, HOUR, MINUTE
 from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import PACK, at_hour, deliver, desk, hire, judge, night, run_tick
@@ -318,6 +322,105 @@ def test_a_late_night_opens_silently_and_the_next_one_lets_it_speak(journal, clo
     assert deliver(journal) == []
     judge(journal, night(3), {"p-1": LOW})
     assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+#: One day each, from eight to eight: doc-1 on the first, doc-2 on the second; then nobody.
+DUTY = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//test//test//EN
+BEGIN:VEVENT
+UID:1
+DTSTAMP:20260301T000000Z
+DTSTART;TZID=Europe/Berlin:20260303T080000
+DTEND;TZID=Europe/Berlin:20260304T080000
+SUMMARY:doc-1
+END:VEVENT
+BEGIN:VEVENT
+UID:2
+DTSTAMP:20260301T000000Z
+DTSTART;TZID=Europe/Berlin:20260304T080000
+DTEND;TZID=Europe/Berlin:20260305T080000
+SUMMARY:doc-2
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+@pytest.fixture
+def on_duty(journal):
+    """The second doctor, a calendar, and an alert whose first step is whoever is on call."""
+    hire(journal, {"doc-2": ("clinician", None, None)})
+    with journal.transaction() as con:
+        con.execute(schedule.insert().values(role="clinician", calendar=DUTY, loaded_utc=0, loaded_by="x"))
+        con.execute(
+            staff.update().where(staff.c.staff == "doc-1").values(quiet_from="20:00", quiet_to="09:00")
+        )
+    to_duty = structs.replace(PACK.route_named("team"), step=(Step("oncall:clinician"),))
+    return replace(PACK, route=tuple(to_duty if one.id == "team" else one for one in PACK.route))
+
+
+def breach_on_duty(journal, clock, pack, hour):
+    for index in (0, 1):
+        go(clock, index, hour)
+        judge(journal, night(index), {"p-1": LOW}, pack=pack)
+
+
+def test_what_waits_for_the_morning_goes_to_who_is_on_call_by_then(journal, clock, on_duty):
+    breach_on_duty(journal, clock, on_duty, 23)
+    assert deliver(journal) == []
+    go(clock, 2, 9)
+    assert deliver(journal) == [("open", "doc-2")]
+    judge(journal, night(2), {"p-1": USUAL}, pack=on_duty)
+    assert deliver(journal) == [("resolved", "doc-2")]
+
+
+def test_with_nobody_on_call_it_stays_whose_it_was(journal, clock, on_duty):
+    breach_on_duty(journal, clock, on_duty, 23)
+    assert deliver(journal) == []
+    go(clock, 3, 9)
+    assert deliver(journal) == [("open", "doc-1")]
+
+
+def test_what_was_tried_stays_whose_it_was(journal, clock, on_duty):
+    breach_on_duty(journal, clock, on_duty, 12)
+    claim = journal.outbox.claim(None)
+    journal.outbox.retry(claim.key, "HTTP 500", at_hour(2, 10))
+    go(clock, 2, 10)
+    again = journal.outbox.claim(None)
+    assert (again.key, again.messages[0].recipient) == (claim.key, "doc-1")
+
+
+@pytest.mark.parametrize(
+    ("known", "count", "is_storm"), [(27, 30, False), (27, 31, True), (28, 63, False), (28, 64, True)]
+)
+def test_a_storm_is_what_is_unusual_here_once_28_nights_are_known(journal, known, count, is_storm):
+    """Until then more than 5 % of 600 patients; then more than three times what the fullest night opened."""
+    nights = [{"night": night(index - 40), "opened": 2, "is_storm": False} for index in range(known)]
+    nights[3]["opened"] = 21
+    # a storm of the past is no measure of what is usual
+    nights.append({"night": night(-2), "opened": 500, "is_storm": True})
+    with journal.transaction() as con:
+        con.execute(night_count.insert(), [one | {"patients": 600, "judged_utc": 0} for one in nights])
+    people = {f"p-{n}": LOW if n < count else USUAL for n in range(600)}
+    judge(journal, night(-1), people)
+    with journal.transaction() as con:  # which would be one night more that is known
+        con.execute(night_count.delete().where(night_count.c.night == night(-1)))
+    told = judge(journal, night(0), people)
+    assert (told.opened, told.is_storm) == (count, is_storm)
+
+
+def test_within_the_cooldown_nothing_new_is_opened_and_after_it_what_still_holds_is(journal, clock):
+    cooled = tuple(
+        structs.replace(rule, cooldown="4d") if rule.id == "low-days" else rule for rule in PACK.rule
+    )
+    pack = replace(PACK, rule=cooled)
+    for index, row in enumerate([LOW, LOW, USUAL, LOW, LOW]):
+        told = judge(journal, night(index), {"p-1": row}, pack=pack)
+    assert (told.opened, journal.active()) == (0, [])
+    # the end was on night 2: four days later the episode that began on night 3 is told
+    assert judge(journal, night(5), {"p-1": LOW}, pack=pack).opened == 0
+    assert judge(journal, night(6), {"p-1": LOW}, pack=pack).opened == 1
+    assert journal.active()[0].local_date == night(3)
 
 
 def test_a_storm_is_one_alert_and_nothing_is_discarded(journal, clock):
