@@ -3,8 +3,11 @@
 import json
 from datetime import date, timedelta
 
+import numpy as np
 import pytest
 
+from analytics.risk import scores
+from analytics.risk.model import SHIPPED
 from devices.tables import ENROLMENT
 from flows.backtest import nights, replay
 from flows.cli import main
@@ -15,14 +18,23 @@ from tests.fixtures_analytics import utc, write
 FIRST = date(2026, 5, 1)
 DAYS = 40
 FLARE = 30
+#: Worse and worse from day 20 on, never by as much as a flare.
+PAIN = [3 + day % 2 for day in range(20)] + [4, 4, 4, 5, 5] + [3 + day % 2 for day in range(25, DAYS)]
 
 
 def at(day, hour):
     return utc(f"{FIRST + timedelta(days=day)}T{hour:02d}:00")
 
 
-def clinic_of(folder, late_days):
-    """A patient who answers every evening and taps on one; everything is received `late_days` later."""
+def clinic_of(folder, late_days, outage=()):
+    """A patient who answers every evening and taps on one; everything is received `late_days` later.
+
+    What is of the days `outage` is received five days after the last of them, all at once.
+    """
+
+    def received(day):
+        return at(max(outage) + 5 if day in outage else day + late_days, 19)
+
     folder.mkdir()
     (folder / "enrolment.csv").write_text(
         ",".join(ENROLMENT.names) + "\np-1,site-1,Europe/Berlin,gw-1,diary-1,2026-01-01T00:00:00+00:00,\n"
@@ -32,18 +44,18 @@ def clinic_of(folder, late_days):
         common
         | {
             "start_utc": at(day, 18),
-            "received_utc": at(day + late_days, 19),
+            "received_utc": received(day),
             "answer_id": f"a-{day}",
             "instrument": "nrs",
             "item": "nrs",
-            "value": 4.0,
+            "value": float(PAIN[day]),
             "form_version": "1",
             "language": "en",
             "mode": "app",
         }
         for day in range(DAYS)
     ]
-    tap = common | {"start_utc": at(FLARE, 17), "received_utc": at(FLARE + late_days, 19), "report_id": "r-1"}
+    tap = common | {"start_utc": at(FLARE, 17), "received_utc": received(FLARE), "report_id": "r-1"}
     for kind, rows in (("pro_answer", answers), ("flare_report", [tap])):
         place = folder / "lake" / "landing" / kind / "dt=2026-06-01"
         place.mkdir(parents=True)
@@ -84,6 +96,41 @@ def test_late_history_is_in_the_nights_after_its_arrival(tmp_path):
     assert [row["local_date"] for row in known.to_pylist() if row["is_flare_reported"]] == [day(FLARE)]
 
 
+def risks(clinic, first, last, theta=0.0):
+    found = replay(clinic, day(first), day(last), model=SHIPPED, theta=theta)
+    return found.score[0], [first + int(column) for column in found.alerts[0].nonzero()[0]]
+
+
+@pytest.fixture(scope="module")
+def prompt(tmp_path_factory):
+    """Risks of the nights 18 to 33, and on which of them an alert, where everything came at once."""
+    return risks(clinic_of(tmp_path_factory.mktemp("prompt") / "home", 0), 18, 33)
+
+
+def test_a_model_alerts_by_its_threshold_a_week_apart_and_not_in_a_flare(prompt, tmp_path):
+    score, alerts = prompt
+    assert alerts == [18, 25, 33]
+    assert np.flatnonzero(np.isnan(score)).tolist() == [FLARE + lag - 18 for lag in range(3)]
+    clinic = clinic_of(tmp_path / "home", 0)
+    assert risks(clinic, 18, 19, theta=float(score[:2].max()))[1] == []
+    assert risks(clinic, 18, 19, theta=float(score[:2].min()))[1] == [18 + int(score[:2].argmax())]
+    assert risks(clinic, 18, 19, theta=None)[1] == []
+
+
+def test_a_model_judges_a_night_by_what_had_arrived_five_days_late_or_not(prompt, tmp_path):
+    late = clinic_of(tmp_path / "late", 0, outage=range(20, 25))
+    known, then = prompt[0], risks(late, 18, 33)[0]
+    differ = ~((known == then) | (np.isnan(known) & np.isnan(then)))
+    # the evenings of days 20 to 24 came on day 29: from its night on nothing is missing
+    assert (np.flatnonzero(differ) + 18).tolist() == [*range(20, 29)]
+    assert np.isnan(then[23 - 18 : 25 - 18]).all(), "four days without a word are too little"
+    ((_, rows),) = nights(late, day(27), day(27))
+    alone = scores.compute(rows, day(27), day(27))["flare_risk"]
+    assert then[27 - 18] == alone["risk_7d"].to_pylist()[0]
+    # everything five days late: on no night is anything recent known
+    assert np.isnan(risks(clinic_of(tmp_path / "all", 5), 24, 27)[0]).all()
+
+
 def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path, capsys):
     clinic = clinic_of(tmp_path / "home", 0)
     words = ["--from", str(day(25)), "--to", str(day(38)), "--home", str(clinic.home), "--draws", "20"]
@@ -96,3 +143,14 @@ def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path,
     assert found["rule"]["alerts"] == 1
     assert found["rule"]["per_100_weeks"]["value"] == 50
     assert found["rule"]["sensitivity"]["value"] in (0, None), "it is heard on the day itself, not before"
+    few = [*words, "--to", str(day(27)), "--json"]
+    assert main(["backtest", "--rule", "model:prior-1", "--theta", "0", *few]) == 0
+    assert json.loads(capsys.readouterr().out)["rule"]["alerts"] == 1
+    for rule, reason in (
+        ("model:site-9", "no model site-9"),
+        ("flare-risk", "needs an active approved model"),
+    ):
+        assert main(["backtest", "--rule", rule, *words]) == 2
+        error = capsys.readouterr().err
+        assert reason in error
+        assert error.count("\n") == 1
