@@ -4,6 +4,7 @@ Imports stay inside the commands: a home gateway never loads the clinic's librar
 """
 
 import argparse
+import errno
 import os
 import select
 import signal
@@ -46,6 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_unread():
             raise
         return UNREAD
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        where = f": {error.filename}" if error.filename else ""
+        print(f"flarecast: {error.strerror}{where}", file=sys.stderr)
+        return USER_ERROR
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -70,9 +78,13 @@ def _is_unread() -> bool:
     reader.register(sys.stdout.fileno(), 0)
     is_gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0))
     if is_gone:
-        # the interpreter flushes once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
     return is_gone
+
+
+def _forget_output() -> None:
+    """What is still to be printed goes nowhere: the interpreter flushes once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_users_fault(error: Exception) -> bool:

@@ -27,6 +27,8 @@ OUTPUT: Final = pa.schema(
         ("quality", pa.string()),
     ]
 )
+#: Ends of beats are counted in microseconds: they must not run over.
+_LONGEST_MS: Final = 86_400_000
 _WINDOW_S: Final = hrv.WINDOW_US / 1e6
 
 Floats = NDArray[np.float64]
@@ -94,10 +96,13 @@ def _read(files: list[Path], columns: list[str]) -> pa.Table:
         try:
             known = pq.read_schema(file)
             missing = [name for name in columns if name not in known.names]
+            several = [name for name in columns if known.names.count(name) > 1]
             if missing:
                 raise UserError(
                     f"{file} has no column {missing[0]}; there are: {', '.join(map(str, known.names))}"
                 )
+            if several:
+                raise UserError(f"{file} has several columns {several[0]}")
             tables.append(pq.ParquetFile(file).read(columns=list(dict.fromkeys(columns))))
         except (pa.ArrowInvalid, OSError):
             raise UserError(f"{file} is not a Parquet file") from None
@@ -113,7 +118,7 @@ def _of_lists(table: pa.Table, column: str, recording: str | None) -> Iterator[t
         yield from ((str(number), rr) for number, rr in enumerate(lists))
         return
     found: dict[str, Floats] = {}
-    for name, rr in zip(map(str, table[recording].to_pylist()), lists, strict=True):
+    for name, rr in zip(_names(table, recording).to_pylist(), lists, strict=True):
         if name in found and not np.array_equal(found[name], rr, equal_nan=True):
             raise UserError(f"recording {name} has two rows with different intervals")
         found[name] = rr
@@ -127,15 +132,13 @@ def _of_rows(
     codes = np.zeros(len(rr), np.int64)
     names = ["0"]
     if recording is not None:
-        keys = table[recording].cast(pa.string()).fill_null("None").combine_chunks().dictionary_encode()
+        keys = _names(table, recording).combine_chunks().dictionary_encode()
         names = keys.dictionary.to_pylist()
         codes = keys.indices.to_numpy()
     if order is None:
         at = np.argsort(codes, kind="stable")
     else:
-        if table[order].null_count:
-            raise UserError(f"column {order} has rows without a value")
-        key = table[order].to_numpy()
+        key = _order(table, order)
         at = np.lexsort((key, codes))
         again = (np.diff(codes[at]) == 0) & (key[at][1:] == key[at][:-1])
         values = rr[at]
@@ -149,10 +152,29 @@ def _of_rows(
         yield names[number], rr[at[cuts[number] : cuts[number + 1]]]
 
 
+def _names(table: pa.Table, recording: str) -> pa.ChunkedArray:
+    try:
+        return table[recording].cast(pa.string()).fill_null("None")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UserError(f"column {recording} holds {table[recording].type}, no names") from None
+
+
+def _order(table: pa.Table, order: str) -> NDArray[Any]:
+    kind = table.schema.field(order).type
+    if pa.types.is_nested(kind):
+        raise UserError(f"column {order} holds {kind}, which has no order")
+    key = table[order].to_numpy()
+    if table[order].null_count or (key.dtype.kind == "f" and np.isnan(key).any()):
+        raise UserError(f"column {order} has rows without a value")
+    return key
+
+
 def _floats(values: Any) -> Floats:
-    rr = np.array(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    rr = np.array(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
     if np.any(rr < 0) or np.any(np.isinf(rr)):
         raise UserError("an interval is negative or infinite")
+    if np.any(rr > _LONGEST_MS):
+        raise UserError("an interval is longer than a day: are they in milliseconds?")
     return rr
 
 

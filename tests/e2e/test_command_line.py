@@ -173,6 +173,17 @@ def test_who_stops_reading_ends_the_command_without_a_word(
     assert done.returncode == 141
 
 
+def test_a_full_disk_is_one_line(snapshot: Path) -> None:
+    query = "select * from range(100000)"
+    command = [sys.executable, "-m", "flows.cli", "sql", "--snapshot", str(snapshot), "--json", query]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.stderr == "flarecast: No space left on device\n"
+    assert done.returncode == 2
+
+
 def test_the_head_of_a_long_answer_is_there_and_nothing_else(snapshot: Path) -> None:
     query = f"{sys.executable} -m flows.cli sql --snapshot {snapshot} 'select * from range(200000)' | head -3"
     done = subprocess.run(

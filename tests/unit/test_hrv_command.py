@@ -113,7 +113,13 @@ def test_out_is_a_parquet_file_of_the_same_rows(write, capsys, tmp_path):
         ({"rr_ms": [800, 810], "at": [1, 1]}, ["--order", "at"], "two intervals at at 1"),
         ({"rr_ms": [[800]], "at": [1]}, ["--order", "at"], "--order is for"),
         ({"rr_ms": [800, 810], "at": [1, None]}, ["--order", "at"], "rows without a value"),
+        ({"rr_ms": [800, 810], "at": [1, float("nan")]}, ["--order", "at"], "rows without a value"),
+        ({"rr_ms": [800, 810], "at": [{"a": 1}, {"a": 2}]}, ["--order", "at"], "which has no order"),
+        ({"rr_ms": [800, 810], "who": [[1], [2]]}, ["--recording", "who"], "column who holds list"),
+        ({"rr_ms": [[800], [810]], "who": [b"\xff", b"\xfe"]}, ["--recording", "who"], "binary, no names"),
         ({"rr_ms": [800, -1]}, [], "negative"),
+        ({"rr_ms": [800, 2**60 + 1]}, [], "longer than a day: are they in milliseconds?"),
+        ({"rr_ms": [[800.0, 1e300]]}, ["--raw"], "longer than a day"),
     ],
 )
 def test_a_fault_is_one_line(write, capsys, columns, arguments, says):
@@ -128,6 +134,10 @@ def test_no_file_and_no_parquet(tmp_path, capsys):
     for name, says in (("absent", "no file at"), ("text", "is not a Parquet file")):
         assert cli.main(["hrv", str(tmp_path / name)]) == 2
         assert says in capsys.readouterr().err
+    twice = pa.Table.from_arrays([pa.array([800])] * 2, ["rr_ms"] * 2)
+    pq.write_table(twice, tmp_path / "x.parquet")
+    assert cli.main(["hrv", str(tmp_path / "x.parquet")]) == 2
+    assert "has several columns rr_ms" in capsys.readouterr().err
     pq.write_table(pa.table({"rr_ms": [800]}), tmp_path / "x.parquet")
     assert cli.main(["hrv", str(tmp_path / "x.parquet"), "--out", str(tmp_path / "no" / "o")]) == 2
     assert "cannot write" in capsys.readouterr().err
