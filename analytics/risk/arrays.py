@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.metrics import METRICS
+from analytics.risk.rolling_kernel import rolling_sums
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -57,12 +58,7 @@ def sum_and_count(
     days = values.shape[1]
     total: Floats = np.zeros((len(values), days - first))
     count = np.zeros(total.shape, np.int64)
-    for lag in range(newest, min(oldest, days - 1) + 1):
-        low = max(first, lag)
-        part = values[:, low - lag : days - lag]
-        held = ~np.isnan(part)
-        total[:, low - first :] += np.where(held, part, 0.0)
-        count[:, low - first :] += held
+    rolling_sums(values, newest, oldest, first, total, count)
     return total, count
 
 

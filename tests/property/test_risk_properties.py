@@ -59,6 +59,9 @@ def test_a_mean_of_days_does_not_know_how_long_the_past_is(values, more, days):
     long = np.concatenate([np.full((1, more), np.nan), short], axis=1)
     np.testing.assert_array_equal(mean(long, days)[:, more:], mean(short, days))
     total, count = sum_and_count(short, 2, 5)
+    for t in range(len(values)):
+        there = [v for v in reversed(values[max(0, t - 5) : max(0, t - 1)]) if not math.isnan(v)]
+        assert (total[0, t], count[0, t]) == (sum(there), len(there))
     tail = min(3, len(values) - 1)
     np.testing.assert_array_equal(sum_and_count(short, 2, 5, first=tail)[0], total[:, tail:])
     np.testing.assert_array_equal(sum_and_count(short, 2, 5, first=tail)[1], count[:, tail:])
