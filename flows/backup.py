@@ -4,7 +4,11 @@ A backup is a folder: `files/` holds what never changes (Parquet, by its path, l
 backup before where it is the same), `state/` what does (databases as SQLite copies them, CSV and
 TOML), `backup.json` the list of everything with size and digest, written last: a folder without
 it is no backup. It is taken where no night, compaction or erasure runs; the collector may go on,
-what it lands meanwhile belongs to the next one.
+what it lands meanwhile belongs to the next one. Alerts in PostgreSQL are copied into `state/` as a
+file like any other clinic's, and back.
+
+A lake on object storage is not copied: the bucket is its owner's to replicate. The backup lists
+what the lake consisted of, and a restore is refused while the bucket is older than the list.
 """
 
 import hashlib
@@ -12,17 +16,20 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from alerts.store.copying import copy_store
 from devices.clock import Clock, from_utc
 from devices.durable import replace_file, sync_folder
+from devices.observations import KINDS
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_snapshot import publish_now
+from ingest.lake.remote import RemoteLake
 
 LIST: Final = "backup.json"
 _DATABASES: Final = ("alerts.sqlite", "derived/ledger.sqlite")
@@ -31,8 +38,10 @@ _STATE: Final = (
     *("*.csv", "*.toml", "SYNTHETIC", "models/**/*", "pathways/**/*"),
     *("erasures/*", "reports/*", "reviews/*"),
 )
-_IMMUTABLE: Final = ("lake/**/*.parquet", "derived/**/*.parquet")
+_DERIVED: Final = "derived/**/*.parquet"
+_LAKE: Final = "lake/**/*.parquet"
 _MANIFESTS: Final = "lake/data/*/manifest.json"
+_ALERTS: Final = "alerts.sqlite"
 
 
 @dataclass(frozen=True)
@@ -61,17 +70,27 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
     staged.mkdir()
     listed: dict[str, dict[str, Any]] = {}
     copied = 0
-    with clinic.alone("a backup"), clinic.lake.alone("a backup"):
+    lake = clinic.lake
+    with clinic.alone("a backup"), lake.alone("a backup"):
+        remote = _contents(lake) if isinstance(lake, RemoteLake) else None
+        state = _STATE if remote else (*_STATE, _MANIFESTS)
+        immutable = (_DERIVED,) if remote else (_DERIVED, _LAKE)
         # databases first: what they name is there, and nothing that is named later is missing
         for name in _DATABASES:
             if (clinic.home / name).exists():
                 _copy_database(clinic.home / name, staged / "state" / name)
                 listed[f"state/{name}"] = _facts(staged / "state" / name)
-        for path in _matching(clinic.home, (*_STATE, _MANIFESTS)):
+        if isinstance(clinic.alert_store, str):
+            kept = staged / "state" / _ALERTS
+            kept.unlink(missing_ok=True)
+            copy_store(clinic.alert_store, kept)
+            _close_log(kept)
+            listed[f"state/{_ALERTS}"] = _facts(kept)
+        for path in _matching(clinic.home, state):
             name = path.relative_to(clinic.home).as_posix()
             copied += _copy(path, staged / "state" / name)
             listed[f"state/{name}"] = _facts(staged / "state" / name)
-        for path in _matching(clinic.home, _IMMUTABLE):
+        for path in _matching(clinic.home, immutable):
             name = path.relative_to(clinic.home).as_posix()
             known = before[1].get(f"files/{name}") if before else None
             is_same = known is not None and known["size"] == path.stat().st_size
@@ -81,7 +100,8 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
             else:
                 copied += _copy(path, staged / "files" / name)
                 listed[f"files/{name}"] = _facts(staged / "files" / name)
-    replace_file(staged / LIST, json.dumps({"made_utc": clock(), "files": listed}))
+    stored = {"made_utc": clock(), "files": listed, "lake": remote, "lake_place": clinic.lake_place}
+    replace_file(staged / LIST, json.dumps(stored))
     staged.rename(folder)
     sync_folder(target)
     return Done(folder, len(listed), copied)
@@ -105,7 +125,9 @@ def restore(folder: Path, home: Path, *, clock: Clock) -> Done:
     Raises
     ------
     UserError
-        When `home` is not empty, or the backup is not whole.
+        When `home` is not empty, the backup is not whole, or the lake by URL is older than it.
+    JournalError
+        When the alerts go into PostgreSQL and there are some.
     """
     if not (folder / LIST).is_file():
         raise UserError(f"{folder} is no backup: it has no {LIST}")
@@ -114,13 +136,55 @@ def restore(folder: Path, home: Path, *, clock: Clock) -> Done:
     wrong = check(folder)
     if wrong:
         raise UserError(f"{folder}: {len(wrong)} files are missing or changed, first {wrong[0]}")
-    listed = json.loads((folder / LIST).read_text())["files"]
+    clinic = Clinic(home)
+    stored = json.loads((folder / LIST).read_text())
+    _check_lake(clinic, stored)
+    listed = stored["files"]
     copied = 0
     for name in listed:
         copied += _copy(folder / name, home / name.partition("/")[2])
-    clinic = Clinic(home)
+    if isinstance(clinic.alert_store, str) and clinic.journal_path.exists():
+        # not from the backup itself: whoever opens a database writes into it
+        copy_store(clinic.journal_path, clinic.alert_store)
+        for left in home.glob(f"{_ALERTS}*"):
+            left.unlink()
     publish_now(clinic, clock)
     return Done(home, len(listed), copied)
+
+
+def _contents(lake: RemoteLake) -> dict[str, dict[str, Any]]:
+    """By kind the generation of the manifest and every file that is read, as the store has them."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in KINDS:
+        manifest = lake.look(kind)
+        landed = [name for name in lake.names(f"landing/{kind}") if name not in manifest.retired]
+        found[kind] = {"generation": manifest.generation, "files": [*manifest.parts, *landed]}
+    return found
+
+
+def _check_lake(clinic: Clinic, stored: Mapping[str, Any]) -> None:
+    """Refuse a lake that is not the one of the backup, or an earlier state of it."""
+    lake, wanted = clinic.lake, stored.get("lake")
+    if (wanted is None) == isinstance(lake, RemoteLake):
+        here = "in the backup" if wanted is None else f"at {stored['lake_place']}"
+        raise UserError(f"its lake is {here}, FLARECAST_LAKE_URL says {clinic.lake_place}")
+    if wanted is None or not isinstance(lake, RemoteLake):
+        return
+    missing: list[str] = []
+    for kind, then in wanted.items():
+        now = lake.look(kind)
+        there = set(lake.names(f"data/{kind}")) | set(lake.names(f"landing/{kind}"))
+        # what a later compaction has replaced need not be there; what it says has to be
+        files = now.parts if now.generation > then["generation"] else then["files"]
+        missing += [name for name in files if name not in there]
+        if now.generation < then["generation"]:
+            missing.append(f"{kind}: its manifest")
+    if missing:
+        raise UserError(
+            f"{clinic.lake_place} is older than the backup: {len(missing)} files are not there, first "
+            f"{missing[0]}; bring the bucket to a state of {from_utc(stored['made_utc']):%Y-%m-%d %H:%M} UTC "
+            "or later, then restore"
+        )
 
 
 def _matching(home: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
@@ -138,8 +202,14 @@ def _copy_database(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
         one.backup(other)
-        other.execute("pragma journal_mode = delete")
-    _sync(target)
+    _close_log(target)
+
+
+def _close_log(database: Path) -> None:
+    """Everything in the one file, and that on the disk."""
+    with closing(sqlite3.connect(database)) as con:
+        con.execute("pragma journal_mode = delete")
+    _sync(database)
 
 
 def _copy(source: Path, target: Path) -> int:

@@ -3,10 +3,9 @@
 import json
 import re
 import secrets
-import sqlite3
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,21 +14,26 @@ import duckdb
 
 from alerts.engine.journal import Journal
 from alerts.store import erasing as store
+from alerts.store.database import Database, free_pages
 from analytics.store.ledger import Ledger
 from analytics.store.parts import of_patients
+from analytics.store.snapshots import FOREVER, expire
 from analytics.tables import TABLES
 from devices.clock import Clock, from_utc
 from devices.durable import replace_file
-from flows import night_plan
+from flows import night_plan, settings, shared_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_snapshot import publish_snapshot
+from flows.object_store import open_objects
 from flows.restamp import restamp, restamp_scores, scored_up_to_date, up_to_date
-from flows.sweeping import drop_snapshots, snapshots, sweep
+from flows.sweeping import sweep
+from ingest.errors import StoreUnreachableError
 from ingest.lake import erasing as lake_erasing
 from ingest.lake.enrolment import Enrolment, write_enrolment
 from ingest.lake.erasing import Worn
 from ingest.lake.records import read_records, write_records
+from ingest.lake.remote import RemoteLake
 
 #: Patients whose data a court or an authority wants kept.
 HOLDS: Final = "legal-holds.toml"
@@ -53,8 +57,10 @@ class Receipt:
     reference: str
     erased_utc: str
     lake_rows: dict[str, int] = field(default_factory=dict[str, int])
+    object_versions: int = 0
     derived_files: int = 0
     snapshots: int = 0
+    shared_snapshots: int = 0
     store_rows: dict[str, int] = field(default_factory=dict[str, int])
     registry_rows: int = 0
     reports: int = 0
@@ -88,7 +94,8 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     with clinic.alone("an erasure"), clinic.lake.alone("an erasure"), clinic.derived.ledger() as ledger:
         before = night_plan.take_stock(clinic, ledger)
         current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
-        receipt.lake_rows = lake_erasing.erase(clinic.lake, devices, gateways)
+        erased = lake_erasing.erase(clinic.lake, devices, gateways)
+        receipt.lake_rows = erased.rows
         others = [row for row in everybody if row.patient != patient]
         receipt.registry_rows = len(everybody) - len(others) + sum(one.patient == patient for one in records)
         write_enrolment(clinic.enrolment_path, Enrolment(others))
@@ -96,20 +103,21 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
             write_records(clinic.records_path, [one for one in records if one.patient != patient])
         receipt.derived_files = _erase_derived(clinic, ledger, patient)
         stock = night_plan.take_stock(clinic, ledger)
-        restamp(ledger, before, stock, current)
+        restamp(ledger, before, stock, current, written=erased.written)
         restamp_scores(ledger, stock, scored)
         with Journal(clinic.alert_store, clock) as journal, journal.transaction() as con:
             receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor)
-        if isinstance(clinic.alert_store, Path):
-            _forget_pages(clinic.alert_store)
+        free_pages(clinic.alert_store)
         publish_snapshot(clinic, ledger, stock, clock)
-        receipt.snapshots = drop_snapshots(clinic, snapshots(clinic))
+        receipt.snapshots = expire(clinic.published, FOREVER)
         sweep(clinic, ledger)
+        _erase_in_storage(clinic, receipt, devices, gateways)
         (clinic.published / "worklist.html").unlink(missing_ok=True)
         receipt.reports = _erase_reports(clinic, patient)
     receipt.gateways_pending = sorted({one.name for one in gateways})
     receipt.models = _models(clinic)
     receipt.left = search(clinic, patient, devices, gateways)
+    receipt.left += _search_in_storage(clinic, devices, gateways)
     with Journal(clinic.alert_store, clock) as journal:
         receipt.is_chain_whole = journal.first_audit_fault() is None
     replace_file(
@@ -126,8 +134,10 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
     for path in sorted((clinic.home / "erasures").glob("*.pending.json")):
         devices, gateways = _read_pending(path)
         with clinic.lake.alone("an erasure"):
-            for where, rows in lake_erasing.erase(clinic.lake, devices, gateways).items():
+            for where, rows in lake_erasing.erase(clinic.lake, devices, gateways).rows.items():
                 counts[where] = counts.get(where, 0) + rows
+            if isinstance(clinic.lake, RemoteLake):
+                lake_erasing.erase_versions(clinic.lake.objects, devices, gateways)
     return counts
 
 
@@ -160,13 +170,17 @@ def search(clinic: Clinic, patient: str, devices: Sequence[Worn], gateways: Sequ
     word = re.compile(rb"(?<![A-Za-z0-9_.-])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9_-])")
     for path in sorted(one for one in clinic.home.rglob("*") if one.is_file()):
         if path.suffix == ".parquet":
-            has = path.is_relative_to(clinic.derived.root) and _has_rows(path, patient)
+            has = False  # the lake's are looked into above, derived ones below, all at once
         elif path.suffix == ".duckdb":
             has = path.parent.name == "catalogs" and _has_in_catalog(path, patient)
         else:
             has = word.search(path.read_bytes()) is not None
         if has:
             found.append(str(path))
+    found += [name for table in TABLES for name in _with_rows(clinic.derived.root / table, patient)]
+    if isinstance(clinic.alert_store, str):
+        with Database(clinic.alert_store) as database, database.transaction() as con:
+            found += [f"alert store, table {table}" for table in store.left(con, patient)]
     return found
 
 
@@ -182,10 +196,15 @@ def _check_hold(clinic: Clinic, patient: str) -> None:
         raise UserError(f"{patient} is under a legal hold ({said[patient]}): nothing was erased")
 
 
-def _has_rows(path: Path, patient: str) -> bool:
+def _with_rows(folder: Path, patient: str) -> list[str]:
+    """Files of a derived table with a row of the patient."""
+    paths = [str(path) for path in folder.rglob("*.parquet")]
+    if not paths:
+        return []
     with duckdb.connect() as con:
-        row = con.execute("select count(*) from read_parquet(?) where patient = ?", [str(path), patient])
-        return (row.fetchone() or (0,))[0] > 0
+        query = "select distinct filename from read_parquet(?, filename = true, union_by_name = true)"
+        rows = con.execute(f"{query} where patient = ? order by filename", [paths, patient]).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def _has_in_catalog(path: Path, patient: str) -> bool:
@@ -197,6 +216,52 @@ def _has_in_catalog(path: Path, patient: str) -> bool:
             (con.execute(f"select count(*) from {name} where patient = ?", [patient]).fetchone() or (0,))[0]
             for (name,) in tables
         )
+
+
+# -- what is kept elsewhere ---------------------------------------------------------------------
+
+
+def _erase_in_storage(
+    clinic: Clinic, receipt: Receipt, devices: Sequence[Worn], gateways: Sequence[Worn]
+) -> None:
+    """Old versions of the lake's objects, and every snapshot there but a new one with its old versions."""
+    lake, place = clinic.lake, settings.snapshot_place()
+    if isinstance(lake, RemoteLake):
+        with _named_when_unknown(receipt, clinic.lake_place):
+            receipt.object_versions = lake_erasing.erase_versions(lake.objects, devices, gateways)
+    if place is not None:
+        objects = open_objects(place)
+        shared_snapshot.share(clinic, objects)
+        receipt.shared_snapshots = shared_snapshot.expire(objects, FOREVER)
+        with _named_when_unknown(receipt, place.url):
+            for old in list(objects.old_versions()):
+                objects.delete_old(old)
+
+
+def _search_in_storage(clinic: Clinic, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
+    """Objects that are still there and should not be; files of derived tables are known by their names."""
+    lake, place = clinic.lake, settings.snapshot_place()
+    found: list[str] = []
+    with suppress(StoreUnreachableError):
+        if isinstance(lake, RemoteLake):
+            keys = lake_erasing.versions_left(lake.objects, devices, gateways)
+            found += [f"{clinic.lake_place}/{key}" for key in keys]
+    if place is not None:
+        objects = open_objects(place)
+        keys = shared_snapshot.unnamed(objects, [clinic.current.resolve().stem])
+        found += [f"{place.url}/{key}" for key in keys]
+        with suppress(StoreUnreachableError):
+            found += [f"{place.url}/{old.key}?versionId={old.version}" for old in objects.old_versions()]
+    return found
+
+
+@contextmanager
+def _named_when_unknown(receipt: Receipt, where: str) -> Generator[None]:
+    """A store that does not say which versions it keeps is one more place outside."""
+    try:
+        yield
+    except StoreUnreachableError as error:
+        receipt.outside.append(f"old versions of objects below {where} ({error}): delete them there")
 
 
 # -- derived tables and their ledger ------------------------------------------------------------
@@ -221,13 +286,6 @@ def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
 # -- small files --------------------------------------------------------------------------------
 
 
-def _forget_pages(path: Path) -> None:
-    """Free pages of SQLite still hold what was deleted: write the file anew, and empty its log."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as con:
-        con.execute("vacuum")
-        con.execute("pragma wal_checkpoint(truncate)")
-
-
 def _erase_reports(clinic: Clinic, patient: str) -> int:
     count = 0
     for path in sorted(clinic.reports.glob("*.json")):
@@ -245,7 +303,7 @@ def _erase_reports(clinic: Clinic, patient: str) -> int:
 
 def _models(clinic: Clinic) -> list[str]:
     """Fitted versions of this site: their training may have included the patient."""
-    return sorted(path.name for path in (clinic.home / "models").glob("*") if not path.name.startswith("."))
+    return sorted(path.parent.name for path in (clinic.home / "models").glob("[!.]*/model.json"))
 
 
 def _keep_pending(

@@ -38,7 +38,9 @@ def _in_words(receipt: Receipt) -> str:
     lines = [
         f"Erasure {receipt.reference}, {receipt.erased_utc}",
         f"  rows of the lake          {sum(receipt.lake_rows.values())} {receipt.lake_rows}",
-        f"  files of derived tables   {receipt.derived_files}, snapshots deleted {receipt.snapshots}",
+        f"  old versions of objects   {receipt.object_versions}",
+        f"  files of derived tables   {receipt.derived_files}",
+        f"  snapshots deleted         {receipt.snapshots}, on storage {receipt.shared_snapshots}",
         f"  rows of the alert store   {sum(receipt.store_rows.values())}",
         f"  rows of the registry      {receipt.registry_rows}, reports mended {receipt.reports}",
         f"  audit chain               {'whole' if receipt.is_chain_whole else 'BROKEN'}, secret destroyed",

@@ -3,8 +3,9 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
+from devices.clock import system_clock
 from flows.errors import UserError
-from flows.settings import Place
+from flows.settings import Place, s3_access
 
 if TYPE_CHECKING:
     from ingest.lake.objects import S3Objects
@@ -23,5 +24,5 @@ def open_objects(place: Place) -> "S3Objects":
         from ingest.lake.objects import S3Objects
     except ImportError:
         raise UserError(f"{place.url} needs the extra: pip install 'flarecast[scale]'") from None
-    options = {"endpoint": place.endpoint} if place.endpoint else {}
-    return S3Objects(place.bucket, place.prefix, **options)
+    options = s3_access() | ({"endpoint": place.endpoint} if place.endpoint else {})
+    return S3Objects(place.bucket, place.prefix, clock=system_clock, **options)

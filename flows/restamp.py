@@ -1,5 +1,6 @@
 """The same inputs under other names: what was computed of them before compaction or erasure stays done."""
 
+from collections.abc import Collection
 from datetime import date
 
 from analytics.store.ledger import Ledger
@@ -26,15 +27,28 @@ def scored_up_to_date(ledger: Ledger, stock: Stock) -> set[tuple[date, Partition
     return {key for key, text in _scores(ledger, stock, set(done)).items() if done[key].inputs == text}
 
 
-def restamp(ledger: Ledger, before: Stock, after: Stock, current: set[tuple[date, Partition]]) -> None:
-    """Keep the features of `current` up to date; what landed meanwhile reopens its dates all the same."""
+def restamp(
+    ledger: Ledger,
+    before: Stock,
+    after: Stock,
+    current: set[tuple[date, Partition]],
+    *,
+    written: Collection[str] = (),
+) -> None:
+    """Keep the features of `current` up to date; what landed meanwhile reopens its dates all the same.
+
+    Parameters
+    ----------
+    written : collection of str
+        Landing files that are old ones under a new name.
+    """
     span = ledger.span()
     if span is None:
         return
     seen = {
         name: one
         for name, one in after.seen.items()
-        if name in before.seen or not name.startswith("landing/")
+        if name in before.seen or name in written or not name.startswith("landing/")
     }
     inputs = Inputs(seen, after.rows, *span)
     ledger.restamp("features", {key: inputs.of(*key) for key in current})

@@ -12,14 +12,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from analytics.store import publish
+from analytics.store.snapshots import expire, held_files
 from devices.clock import DAY, Clock, from_utc
 from devices.observations import KINDS
-from flows import night_plan
+from flows import night_plan, settings, shared_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night_snapshot import publish_snapshot
-from flows.sweeping import drop_snapshots, snapshots, sweep
+from flows.object_store import open_objects
+from flows.sweeping import sweep
+from ingest.lake.files import Lake
 
 NAME: Final = "retention.toml"
 #: Days each kind is kept; 0: for ever. Observation kinds may be named too.
@@ -75,7 +77,11 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
     today = from_utc(now).date()
     deleted: dict[str, int] = {}
     with clinic.alone("retention"), clinic.lake.alone("retention"), clinic.derived.ledger() as ledger:
-        deleted["snapshots"] = drop_snapshots(clinic, _old_snapshots(clinic, today, days["snapshots"]))
+        if days["snapshots"]:
+            before = now - days["snapshots"] * DAY
+            deleted["snapshots"] = expire(clinic.published, before)
+            if (place := settings.snapshot_place()) is not None:
+                deleted["shared snapshots"] = shared_snapshot.expire(open_objects(place), before)
         observations = _forget_observations(clinic, today, days)
         if observations:
             oldest = max(limit for limit, _ in observations.values())
@@ -85,21 +91,16 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
             stock = night_plan.take_stock(clinic, ledger)
             if clinic.current.exists():
                 publish_snapshot(clinic, ledger, stock, clock)
-            named = set[Path]().union(*(publish.files_of(clinic.published, n) for n in snapshots(clinic)))
+            named = held_files(clinic.published)
             for kind, (_, paths) in observations.items():
                 doomed = [path for path in paths if path.resolve() not in named]
                 clinic.lake.remove(doomed)
                 deleted[kind] = len(doomed)
         for kind in ("raw", "batches", "quarantine"):
-            deleted[kind] = _by_arrival(clinic.lake.root / kind, today, days[kind])
+            deleted[kind] = _by_arrival(clinic.lake, kind, today, days[kind])
         deleted["derived"] = sweep(clinic, ledger)
         deleted["reports"] = _old_reports(clinic, now, days["reports"])
     return Kept({kind: count for kind, count in deleted.items() if count})
-
-
-def _old_snapshots(clinic: Clinic, today: date, days: int) -> list[str]:
-    limit = (today - timedelta(days=days)).strftime("%Y%m%d")
-    return [name for name in snapshots(clinic) if days and name[:8] < limit]
 
 
 def _forget_observations(
@@ -121,11 +122,10 @@ def _forget_observations(
     return found
 
 
-def _by_arrival(folder: Path, today: date, days: int) -> int:
-    limit = (today - timedelta(days=days)).isoformat()
-    doomed = [p for p in folder.glob("dt=*/*.parquet") if days and p.parent.name.removeprefix("dt=") < limit]
-    for path in doomed:
-        path.unlink()
+def _by_arrival(lake: Lake, kind: str, today: date, days: int) -> int:
+    limit = f"{kind}/dt={today - timedelta(days=days)}"
+    doomed = [lake.root / name for name in lake.names(kind) if days and name < limit]
+    lake.remove(doomed)
     return len(doomed)
 
 

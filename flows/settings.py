@@ -89,6 +89,17 @@ def alert_store() -> str | None:
     return url
 
 
+def s3_access() -> dict[str, str]:
+    """Keys and region for requests that the library for object storage cannot make; those that are set."""
+    variables = {
+        "access_key_id": os.environ.get("AWS_ACCESS_KEY_ID"),
+        "secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": os.environ.get("AWS_SESSION_TOKEN"),
+        "region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+    }
+    return {name: value for name, value in variables.items() if value}
+
+
 def snapshot_place() -> Place | None:
     """Where snapshots are published besides the clinic's folder."""
     url = os.environ.get("FLARECAST_SNAPSHOT_URL")

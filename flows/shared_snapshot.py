@@ -10,6 +10,7 @@ CURRENT holds an id of its own in every version: an ETag is a digest, and A-B-A 
 import json
 import secrets
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ import pyarrow.fs
 from analytics.errors import QueryError
 from analytics.store import query, shared
 from analytics.store.publish import MANIFEST
-from analytics.store.snapshots import current_name
+from analytics.store.snapshots import current_name, replaced_before
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.object_store import open_objects
@@ -71,6 +72,40 @@ def share(clinic: Clinic, objects: "Objects") -> str:
     objects.create(f"catalogs/{name}.duckdb", clinic.current.resolve().read_bytes())
     objects.create(f"snapshots/{name}.json", json.dumps(manifest).encode())
     return _swap(objects, name)
+
+
+def expire(objects: "Objects", before_utc: int) -> int:
+    """Delete snapshots that were replaced before an instant (microseconds UTC), and files none names.
+
+    The current one and newer ones stay. Call it on the machine that publishes there: files that
+    are uploaded and not yet named would go.
+
+    Returns
+    -------
+    int
+        Snapshots deleted.
+    """
+    seen = objects.read(CURRENT)
+    if seen is None:
+        return 0
+    current = json.loads(seen.content)["snapshot"]
+    names = sorted(Path(key).stem for key, _ in objects.keys("snapshots/"))
+    doomed = replaced_before(names, current, before_utc)
+    # the pointer is elsewhere already; without its manifest a snapshot names nothing
+    objects.delete([key for name in doomed for key in (f"snapshots/{name}.json", f"catalogs/{name}.duckdb")])
+    objects.delete(unnamed(objects, set(names) - set(doomed)))
+    return len(doomed)
+
+
+def unnamed(objects: "Objects", snapshots: Collection[str]) -> list[str]:
+    """Keys below a place that belong to none of these snapshots."""
+    named = {CURRENT}
+    for name in snapshots:
+        named |= {f"snapshots/{name}.json", f"catalogs/{name}.duckdb"}
+        seen = objects.read(f"snapshots/{name}.json")
+        stored: dict[str, dict[str, list[str]]] = json.loads(seen.content) if seen else {}
+        named.update(key for group in stored.values() for keys in group.values() for key in keys)
+    return [key for key, _ in objects.keys("") if key not in named]
 
 
 def _swap(objects: "Objects", name: str) -> str:

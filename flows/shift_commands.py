@@ -13,6 +13,7 @@ from flows.progress import stages
 from flows.quality_review import latest_month, review
 from flows.recalibrate import recalibrate
 from flows.retention import retain
+from ingest.lake.remote import RemoteLake
 
 
 def run_backup(home: Path, target: Path) -> int:
@@ -20,10 +21,8 @@ def run_backup(home: Path, target: Path) -> int:
     clinic = _clinic(home)
     done = backup.backup(clinic, target, clock=system_clock)
     print(f"{done.folder}: {done.files} files, {done.bytes_copied / 2**20:.1f} MiB copied, the rest linked")
-    if isinstance(clinic.alert_store, str):
-        print(
-            "NOT in it: the alerts, they are in PostgreSQL (FLARECAST_ALERT_STORE): back that up with pg_dump"
-        )
+    if isinstance(clinic.lake, RemoteLake):
+        print(f"NOT in it: the lake, a list of it only: replicate the bucket of {clinic.lake_place}")
     return 0
 
 
@@ -68,6 +67,7 @@ def run_review(home: Path, month: str | None) -> int:
 
 
 def _clinic(home: Path) -> Clinic:
-    if not (home / "lake").is_dir():
-        raise UserError(f"no clinic folder with a lake at {home}: set --home or FLARECAST_HOME")
-    return Clinic(home)
+    clinic = Clinic(home)
+    if not clinic.has_lake():
+        raise UserError(f"no lake at {clinic.lake_place}: set --home or FLARECAST_HOME")
+    return clinic

@@ -9,6 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 
+import pytest
+
+from devices.clock import system_clock
 from ingest.lake.broker import free_port
 from ingest.lake.objects import S3Objects
 
@@ -51,6 +54,24 @@ def new_bucket(endpoint: str) -> str:
         return name
 
 
+def keep_versions(endpoint: str, bucket: str) -> None:
+    """Let a bucket keep what is deleted or replaced."""
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    # of another type the server looks for an action in it
+    headers = {"Content-Type": "application/xml"}
+    request = urllib.request.Request(f"{endpoint}/{bucket}?versioning", body, headers, method="PUT")
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def use_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> str:
+    """Set the environment to a new bucket, whose name is returned; no place in it is set yet."""
+    monkeypatch.setenv("FLARECAST_S3_ENDPOINT", endpoint)
+    for name, value in ACCESS.items():
+        monkeypatch.setenv(f"AWS_{name.upper().replace('REGION', 'DEFAULT_REGION')}", value)
+    return new_bucket(endpoint)
+
+
 def objects(endpoint: str, bucket: str, prefix: str = "lake") -> S3Objects:
     """Objects of a bucket, below a prefix."""
-    return S3Objects(bucket, prefix, endpoint=endpoint, **ACCESS)
+    return S3Objects(bucket, prefix, clock=system_clock, endpoint=endpoint, **ACCESS)

@@ -5,8 +5,9 @@ still holds when it commits. SQLite: write-ahead log, every commit on the disk. 
 same by one advisory lock, which also keeps the audit one chain.
 """
 
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -84,6 +85,23 @@ class Database:
                 raise JournalError(
                     f"alert journal {self._name} is version {known}; this program knows {STORE_VERSION}"
                 )
+
+
+def free_pages(where: Path | str) -> None:
+    """Write the store anew: free pages still hold what was deleted, and so does a log of SQLite.
+
+    Waits for whoever uses the store; what a PostgreSQL server has logged for recovery is the server's.
+    """
+    if isinstance(where, Path):
+        with closing(sqlite3.connect(where, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as con:
+            con.execute("vacuum")
+            con.execute("pragma wal_checkpoint(truncate)")
+        return
+    engine = _engine(where).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for table in METADATA.sorted_tables:
+            connection.exec_driver_sql(f'vacuum full "{table.name}"')
+    engine.dispose()
 
 
 def _engine(where: Path | str) -> sa.Engine:

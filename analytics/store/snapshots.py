@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,8 @@ from analytics.store.publish import CURRENT, alone, files_of
 from devices.clock import to_utc
 from devices.durable import sync_folder
 
+#: Later than any snapshot: all but the current one go.
+FOREVER: Final = 2**62
 #: A snapshot's own name inside those of its files, staged ones too.
 _NAME: Final = re.compile(r"(\d{8}T\d{6}\.\d{6})Z")
 
@@ -54,12 +57,8 @@ def expire(root: Path, before_utc: int) -> int:
 
 
 def _expire(root: Path, before_utc: int) -> int:
-    names, current = kept(root), current_name(root) or ""
-    doomed = [
-        name
-        for name, after in pairwise(names)
-        if name < current and (_made_utc(after) or before_utc) < before_utc
-    ]
+    names = kept(root)
+    doomed = replaced_before(names, current_name(root) or "", before_utc)
     for name in doomed:
         # the catalog first: whoever finds one finds what it shows
         (root / "catalogs" / f"{name}.duckdb").unlink(missing_ok=True)
@@ -78,6 +77,15 @@ def _expire(root: Path, before_utc: int) -> int:
         if folder.is_dir():
             sync_folder(folder)
     return len(doomed)
+
+
+def replaced_before(names: Sequence[str], current: str, before_utc: int) -> list[str]:
+    """Of snapshots by name, oldest first, those that `current` or another had replaced before an instant."""
+    return [
+        name
+        for name, after in pairwise(names)
+        if name < current and (_made_utc(after) or before_utc) < before_utc
+    ]
 
 
 def _made_utc(name: str) -> int | None:

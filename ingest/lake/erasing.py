@@ -8,8 +8,9 @@ patient: those of the patient's gateways go, of the time the patient had them.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
@@ -22,9 +23,15 @@ from devices.tables import UTC
 from ingest.lake.compaction import count_samples
 from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.files import BATCHES, RAW_MESSAGES, REFUSED, WRITER_OPTIONS, Lake
-from ingest.lake.manifest import read_manifest, write_manifest
+from ingest.lake.manifest import Manifest
 
-FOREVER = 2**62
+if TYPE_CHECKING:
+    from ingest.lake.object_versions import Old
+    from ingest.lake.objects import Objects
+
+WRITER: Final = "erasure"
+FOREVER: Final = 2**62
+_BY_ARRIVAL: Final = (REFUSED, BATCHES, RAW_MESSAGES)
 Mask = Callable[[pa.Table], pa.Array]
 
 
@@ -57,43 +64,94 @@ def gateways_of(rows: Iterable[EnrolmentRow], everybody: Sequence[EnrolmentRow])
     return found
 
 
-def erase(lake: Lake, devices: Sequence[Worn], gateways: Sequence[Worn]) -> dict[str, int]:
-    """Take the rows out; returns rows by where they were. The same again finds nothing.
+@dataclass
+class Erased:
+    """Rows taken out by where they were, and the files that what is left of others was written to."""
+
+    rows: dict[str, int] = field(default_factory=dict[str, int])
+    written: set[str] = field(default_factory=set[str])
+
+    def add(self, where: str, rows: int) -> None:
+        """Count rows."""
+        if rows:
+            self.rows[where] = self.rows.get(where, 0) + rows
+
+
+def erase(lake: Lake, devices: Sequence[Worn], gateways: Sequence[Worn]) -> Erased:
+    """Take the rows out. The same again finds nothing.
 
     Call it where nobody compacts (:meth:`Lake.alone`).
     """
-    counts: dict[str, int] = {}
+    done = Erased()
+    lake.sweep(WRITER)
     for kind in KINDS:
-        counts[kind] = _erase_compacted(lake, kind, devices)
-        landing = sorted((lake.root / "landing" / kind).glob("dt=*/*.parquet"))
-        counts[kind] += _erase_files(landing, kind, lambda rows: _sent(rows, "device", "start_utc", devices))
-    refused = lake.quarantine_files()
-    counts[REFUSED] = _erase_files(
-        refused, REFUSED, lambda rows: _sent(rows, "gateway", "received_utc", gateways)
-    )
-    counts[BATCHES] = _erase_files(
-        lake.batch_files(), BATCHES, lambda rows: _sent(rows, "gateway", "received_utc", gateways)
-    )
-    raw = sorted((lake.root / RAW_MESSAGES).glob("dt=*/*.parquet"))
-    counts[RAW_MESSAGES] = _erase_files(raw, RAW_MESSAGES, lambda rows: _came_on(rows, gateways))
-    return {where: rows for where, rows in counts.items() if rows}
+        manifest = lake.manifest(kind)
+        _erase_compacted(lake, manifest, devices, done)
+
+        def of_device(rows: pa.Table) -> pa.Array:
+            return _sent(rows, "device", "start_utc", devices)
+
+        landed = lake.landed(kind, manifest)
+        _erase_files(lake, landed, kind, of_device, done)
+        # retired files wait for readers that hold their names; an erased patient does not wait
+        known = {lake.root / name for name in manifest.parts} | set(landed)
+        others = [*lake.everything(f"data/{kind}"), *lake.everything(f"landing/{kind}")]
+        lake.remove([path for path in others if path not in known and _has(path, of_device)])
+
+    def of_gateway(rows: pa.Table) -> pa.Array:
+        return _sent(rows, "gateway", "received_utc", gateways)
+
+    _erase_files(lake, lake.quarantine_files(), REFUSED, of_gateway, done)
+    _erase_files(lake, lake.batch_files(), BATCHES, of_gateway, done)
+    _erase_files(lake, lake.raw_files(), RAW_MESSAGES, lambda rows: _came_on(rows, gateways), done)
+    return done
+
+
+def erase_versions(objects: "Objects", devices: Sequence[Worn], gateways: Sequence[Worn]) -> int:
+    """Delete the old versions of objects in which there is a row; returns how many.
+
+    Raises
+    ------
+    StoreUnreachableError
+        When the store does not say which versions it keeps.
+    """
+    found = [old for old in objects.old_versions() if _is_old_of(objects, old, devices, gateways)]
+    for old in found:
+        objects.delete_old(old)
+    return len(found)
+
+
+def versions_left(objects: "Objects", devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
+    """Old versions in which there is still a row."""
+    return [
+        f"{old.key}?versionId={old.version}"
+        for old in objects.old_versions()
+        if _is_old_of(objects, old, devices, gateways)
+    ]
+
+
+def _is_old_of(objects: "Objects", old: "Old", devices: Sequence[Worn], gateways: Sequence[Worn]) -> bool:
+    if old.is_mark or not old.key.endswith(".parquet"):
+        return False
+    return _is_in(pq.read_table(pa.BufferReader(objects.read_old(old))), devices, gateways)
 
 
 def left(lake: Lake, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[Path]:
-    """Files below the lake, retired and orphaned ones too, in which there is still a row."""
-    found: list[Path] = []
-    for path in sorted(lake.root.rglob("*.parquet")):
-        rows = pq.read_table(path)
-        has_device = {"device", "start_utc"} <= set(rows.column_names)
-        if has_device:
-            mask = _sent(rows, "device", "start_utc", devices)
-        elif "topic" in rows.column_names:
-            mask = _came_on(rows, gateways)
-        else:
-            mask = _sent(rows, "gateway", "received_utc", gateways)
-        if pc.any(mask).as_py():  # pyright: ignore
-            found.append(path)
-    return found
+    """Files of the lake, retired, orphaned and half-written ones too, in which there is still a row."""
+    folders = (*(f"{place}/{kind}" for place in ("data", "landing") for kind in KINDS), *_BY_ARRIVAL)
+    paths = [path for folder in folders for path in lake.everything(folder)]
+    paths += sorted((lake.root / "staging").rglob("*.parquet"))
+    return [path for path in paths if _is_in(pq.read_table(path), devices, gateways)]
+
+
+def _is_in(rows: pa.Table, devices: Sequence[Worn], gateways: Sequence[Worn]) -> bool:
+    if {"device", "start_utc"} <= set(rows.column_names):
+        mask = _sent(rows, "device", "start_utc", devices)
+    elif "topic" in rows.column_names:
+        mask = _came_on(rows, gateways)
+    else:
+        mask = _sent(rows, "gateway", "received_utc", gateways)
+    return bool(pc.any(mask).as_py())  # pyright: ignore
 
 
 def _sent(rows: pa.Table, column: str, instant: str, worn: Sequence[Worn]) -> pa.Array:
@@ -112,38 +170,25 @@ def _came_on(rows: pa.Table, gateways: Sequence[Worn]) -> pa.Array:
     return _sent(rows.append_column("sender", senders), "sender", "arrived_utc", gateways)
 
 
-def _erase_files(paths: Iterable[Path], kind: str, of_patient: Mask) -> int:
-    erased = 0
+def _erase_files(lake: Lake, paths: Iterable[Path], kind: str, of_patient: Mask, done: Erased) -> None:
     for path in paths:
         rows = pq.read_table(path)
         mask = of_patient(rows)
         count = int(pc.sum(mask).as_py() or 0)  # pyright: ignore
-        if count:
-            erased += count
-            _replace(path, rows.filter(pc.invert(mask)), kind)  # pyright: ignore
-    return erased
+        if not count:
+            continue
+        done.add(kind, count)
+        kept = rows.filter(pc.invert(mask))  # pyright: ignore
+        if kept.num_rows:
+            # under a new name: an object is never another one, and a copy of it elsewhere is known by it
+            written = lake.replace_files(kind, kept, [path], writer=WRITER)
+            done.written.add(written.relative_to(lake.root).as_posix())
+        else:
+            lake.remove([path])
 
 
-def _replace(path: Path, rows: pa.Table, kind: str) -> None:
-    if not rows.num_rows:
-        path.unlink()
-    else:
-        staged = path.with_name(f".{path.name}.partial")
-        _write(staged, rows, kind)
-        staged.replace(path)
-    sync_folder(path.parent)
-
-
-def _write(path: Path, rows: pa.Table, kind: str) -> None:
-    with path.open("wb") as stream:
-        pq.write_table(rows, stream, **WRITER_OPTIONS[kind])
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _erase_compacted(lake: Lake, kind: str, devices: Sequence[Worn]) -> int:
-    manifest = read_manifest(lake.root, kind)
-    erased, doomed = 0, list[Path]()
+def _erase_compacted(lake: Lake, manifest: Manifest, devices: Sequence[Worn], done: Erased) -> None:
+    kind, doomed = manifest.kind, list[Path]()
     for name, part in list(manifest.parts.items()):
         path = lake.root / part.path
         rows = pq.read_table(path)
@@ -151,13 +196,16 @@ def _erase_compacted(lake: Lake, kind: str, devices: Sequence[Worn]) -> int:
         count = int(pc.sum(mask).as_py() or 0)  # pyright: ignore
         if not count:
             continue
-        erased += count
+        done.add(kind, count)
         doomed.append(path)
         del manifest.parts[name]
         kept = rows.filter(pc.invert(mask))  # pyright: ignore
         if kept.num_rows:
-            staged = path.with_name(f".{path.name}.partial")
-            _write(staged, kept, kind)
+            staged = lake.folder(lake.staging(WRITER)) / path.name
+            with staged.open("wb") as stream:
+                pq.write_table(kept, stream, **WRITER_OPTIONS[kind])
+                stream.flush()
+                os.fsync(stream.fileno())
             content = hashlib.sha256(staged.read_bytes()).hexdigest()
             target = path.with_name(f"part-{content[:24]}.parquet")
             starts = kept["start_utc"].combine_chunks().cast(UTC).cast(pa.int64()).to_numpy()
@@ -175,17 +223,9 @@ def _erase_compacted(lake: Lake, kind: str, devices: Sequence[Worn]) -> int:
             sync_folder(target.parent)
             manifest.parts[fresh.path] = fresh
     if doomed:
-        write_manifest(lake.root, manifest)
-    # retired files wait for readers that hold their names; an erased patient does not wait
-    retired = [lake.root / name for name in manifest.retired if (lake.root / name).exists()]
-    doomed += [path for path in retired if _has(path, devices)]
-    orphans = set((lake.root / "data" / kind).rglob("part-*.parquet")) - {
-        lake.root / part.path for part in manifest.parts.values()
-    }
-    doomed += [path for path in sorted(orphans) if path not in doomed and _has(path, devices)]
+        lake.publish(manifest)
     lake.remove(doomed)
-    return erased
 
 
-def _has(path: Path, devices: Sequence[Worn]) -> bool:
-    return bool(pc.any(_sent(pq.read_table(path), "device", "start_utc", devices)).as_py())  # pyright: ignore
+def _has(path: Path, of_patient: Mask) -> bool:
+    return bool(pc.any(of_patient(pq.read_table(path))).as_py())  # pyright: ignore

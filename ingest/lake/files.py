@@ -107,12 +107,23 @@ class Lake:
         """Every file of messages as they came."""
         return sorted((self.root / RAW_MESSAGES).glob("dt=*/*.parquet"))
 
-    def replace_files(self, kind: str, table: pa.Table, files: Sequence[Path], *, writer: str) -> None:
+    def names(self, folder: str) -> list[str]:
+        """Every Parquet file below a folder of the lake, retired and orphaned ones too, by its path in it."""
+        found = (self.root / folder).rglob("*.parquet")
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
+    def everything(self, folder: str) -> list[Path]:
+        """The same files, here to be read."""
+        return [self.root / name for name in self.names(folder)]
+
+    def replace_files(self, kind: str, table: pa.Table, files: Sequence[Path], *, writer: str) -> Path:
         """Put one file in the place of several of a folder; killed on the way, it leaves both."""
         staged = self._stage(kind, table, writer)
-        self.place(staged, files[0].with_name(f"{files[0].stem}-merged.parquet"))
-        sync_folder(files[0].parent)
+        target = files[0].with_name(f"{files[0].stem}-merged.parquet")
+        self.place(staged, target)
+        sync_folder(target.parent)
         self.remove(files)
+        return target
 
     def place(self, staged: Path, target: Path) -> None:
         """Make a staged file visible; its folder is synced by who calls."""

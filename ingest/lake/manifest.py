@@ -84,7 +84,7 @@ def read_manifest(root: Path, kind: str) -> Manifest:
     """
     path = manifest_path(root, kind)
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = parse_manifest(path.read_bytes())
     except FileNotFoundError:
         return Manifest(kind=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -94,6 +94,11 @@ def read_manifest(root: Path, kind: str) -> Manifest:
     for part in manifest.parts.values():
         check_version(root / part.path, part.schema_version)
     return manifest
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Manifest as it is stored."""
+    return msgspec.json.decode(content, type=Manifest)
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:

@@ -13,7 +13,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
+from devices.clock import Clock
 from ingest.errors import StoreUnreachableError
+from ingest.lake.object_versions import Old, Versions
 
 #: Objects deleted with one request (S3 allows 1,000).
 BATCH: Final = 500
@@ -54,6 +56,18 @@ class Objects(Protocol):
         """Delete objects; those that are not there are no fault."""
         ...
 
+    def old_versions(self) -> Iterator[Old]:
+        """What a bucket that keeps versions still has of objects that were deleted or replaced."""
+        ...
+
+    def read_old(self, old: Old) -> bytes:
+        """Content of such a version."""
+        ...
+
+    def delete_old(self, old: Old) -> None:
+        """Delete such a version for good."""
+        ...
+
 
 class S3Objects:
     """Objects of an S3-compatible store.
@@ -65,12 +79,15 @@ class S3Objects:
     options : str by name
         What obstore's S3 takes (`endpoint`, `access_key_id`, `secret_access_key`, `region`);
         AWS_* variables of the environment fill in what is absent.
+    clock : Clock
+        Dates requests that are signed here (:mod:`ingest.lake.object_versions`).
     """
 
-    def __init__(self, bucket: str, prefix: str, **options: Any) -> None:
+    def __init__(self, bucket: str, prefix: str, *, clock: Clock, **options: Any) -> None:
         # without TLS only where somebody wrote so: a test, or a store on the same machine
         has_http = str(options.get("endpoint", "")).startswith("http://")
         client: Any = {"allow_http": True} if has_http else {}
+        self._versions = Versions(bucket, prefix, options, clock)
         self._store = S3Store(bucket, prefix=prefix or None, client_options=client, **options)
 
     def create(self, key: str, content: bytes) -> bool:
@@ -115,6 +132,15 @@ class S3Objects:
             pass
         except (BaseError, OSError) as error:
             raise _unreachable(doomed[0], error) from None
+
+    def old_versions(self) -> Iterator[Old]:
+        return self._versions.old()
+
+    def read_old(self, old: Old) -> bytes:
+        return self._versions.read(old)
+
+    def delete_old(self, old: Old) -> None:
+        self._versions.delete(old)
 
     def _put(self, key: str, content: bytes, mode: Any) -> str:
         try:

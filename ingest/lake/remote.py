@@ -13,19 +13,22 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devices.durable import replace_file, sync_folder
 from ingest.errors import LakeError
 from ingest.lake.files import BATCHES, RAW_MESSAGES, REFUSED, Lake
-from ingest.lake.manifest import Manifest, manifest_path, read_manifest
-from ingest.lake.objects import Objects
+from ingest.lake.manifest import Manifest, manifest_path, parse_manifest, read_manifest
+
+if TYPE_CHECKING:
+    from ingest.lake.objects import Objects
 
 
 @dataclass(frozen=True)
 class RemoteLake(Lake):
     """Observations as Parquet in `objects`; `root` holds this machine's copies."""
 
-    objects: Objects
+    objects: "Objects"
     _tags: dict[str, str | None] = field(default_factory=dict[str, str | None], compare=False, repr=False)
 
     def manifest(self, kind: str) -> Manifest:
@@ -41,6 +44,11 @@ class RemoteLake(Lake):
         for name, part in manifest.parts.items():
             self._fetch(name, part.size)
         return manifest
+
+    def look(self, kind: str) -> Manifest:
+        """Manifest of a kind as the store has it; nothing is fetched or written here."""
+        seen = self.objects.read(self._key(manifest_path(self.root, kind)))
+        return parse_manifest(seen.content) if seen else Manifest(kind=kind)
 
     def publish(self, manifest: Manifest) -> None:
         """Replace the manifest, unless another machine has.
@@ -75,6 +83,14 @@ class RemoteLake(Lake):
         self._fetch_all(f"{RAW_MESSAGES}/")
         return super().raw_files()
 
+    def names(self, folder: str) -> list[str]:
+        found = (key for key, _ in self.objects.keys(f"{folder}/"))
+        return sorted(key for key in found if key.endswith(".parquet"))
+
+    def everything(self, folder: str) -> list[Path]:
+        self._fetch_all(f"{folder}/")
+        return super().everything(folder)
+
     def place(self, staged: Path, target: Path) -> None:
         """Make the object, then the copy; equal content under an equal name is the same file."""
         content = staged.read_bytes()
@@ -98,7 +114,7 @@ class RemoteLake(Lake):
         there = dict(self.objects.keys(prefix))
         unwanted = set(without)
         for key, size in there.items():
-            if key not in unwanted:
+            if key not in unwanted and key.endswith(".parquet"):
                 self._fetch(key, size)
         for path in (self.root / prefix).rglob("*.parquet"):
             if self._key(path) not in there:

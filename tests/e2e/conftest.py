@@ -1,12 +1,16 @@
-"""What the end-to-end tests share: one run of the demo."""
+"""What the end-to-end tests share: one run of the demo, one S3 server, one PostgreSQL."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.fixtures_postgres import postgres_server
+from tests.fixtures_s3 import s3_server
 
 PEOPLE, DAYS = 3, 3
 DEMO_S = 240
@@ -23,3 +27,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     summary = json.loads(done.stdout) | {"home": home}
     assert (summary["people"], summary["days"]) == (PEOPLE, DAYS)
     return summary
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of an S3 server; every test makes a bucket of its own."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server without a database; every test makes one of its own."""
+    with postgres_server() as url:
+        yield url

@@ -1,18 +1,11 @@
 """The same engine on PostgreSQL: a real server, two workers at once."""
 
-import glob
 import json
 import os
 import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 from datetime import timedelta
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from alerts.engine.journal import Journal
@@ -24,38 +17,15 @@ from flows.nightly import run
 from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import at_hour, deliver, desk, hire, judge, night, run_tick
 from tests.fixtures_night import LAST, make_clinic, now
+from tests.fixtures_postgres import new_database
 
 LOW = (-1.4, 2.0, 4000.0)
 
 
-def as_postgres(command, **more):
-    """Run a program of the server as its own user: it refuses root."""
-    who = pwd.getpwnam("postgres")
-    ids = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
-    return subprocess.run(command, check=True, capture_output=True, timeout=60, cwd="/tmp", **ids, **more)
-
-
-@pytest.fixture(scope="module")
-def server():
-    # not below pytest's own folder: that is for its user alone, and the server is another one
-    folder = Path(tempfile.mkdtemp(prefix="flarecast-pg-"))
-    folder.chmod(0o755)
-    data = folder / "data"
-    data.mkdir()
-    if os.getuid() == 0:
-        who = pwd.getpwnam("postgres")
-        os.chown(data, who.pw_uid, who.pw_gid)
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    as_postgres([f"{programs}/initdb", "-D", str(data), "-A", "trust", "-U", "flarecast", "-E", "UTF8"])
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
-    control = [f"{programs}/pg_ctl", "-D", str(data), "-w"]
-    as_postgres([*control, "-o", options, "-l", str(data / "log"), "start"])
-    yield f"postgresql+psycopg://flarecast@127.0.0.1:{port}/postgres"
-    as_postgres([*control, "-m", "immediate", "stop"])
-    shutil.rmtree(folder)
+@pytest.fixture
+def server(postgres):
+    """URL of an empty database."""
+    return new_database(postgres)
 
 
 def test_a_breach_is_told_acknowledged_and_audited(server):
@@ -86,9 +56,7 @@ def test_a_breach_is_told_acknowledged_and_audited(server):
 @pytest.fixture
 def clinic(server, tmp_path, monkeypatch):
     """A clinic whose alerts are set to be in a database of their own."""
-    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as con:
-        con.execute("create database clinic")
-    monkeypatch.setenv("FLARECAST_ALERT_STORE", server.removesuffix("postgres") + "clinic")
+    monkeypatch.setenv("FLARECAST_ALERT_STORE", server)
     return make_clinic(tmp_path / "home")
 
 
@@ -107,8 +75,6 @@ def test_a_clinic_keeps_its_alerts_there_by_setting(clinic, tmp_path, capsys):
     assert len(active) == report.alerts_opened
     assert main(["alerts", "audit", "verify", *home]) == 0
     assert not [words for where, words in examine(clinic, "127.0.0.1", 1, clock=now) if where == "alerts"]
-    assert main(["backup", "--to", str(tmp_path / "backups"), *home]) == 0
-    assert "NOT in it: the alerts" in capsys.readouterr().out
     # a demo beside it writes nothing into the clinic's database
     (clinic.home / SYNTHETIC).touch()
     assert clinic.alert_store == clinic.journal_path

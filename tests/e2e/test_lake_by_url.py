@@ -11,7 +11,7 @@ from flows.cli import main
 from flows.clinic import Clinic
 from ingest.lake.remote import RemoteLake
 from tests.fixtures_night import FIRST, LAST, make_clinic, shown
-from tests.fixtures_s3 import ACCESS, new_bucket, s3_server
+from tests.fixtures_s3 import use_s3
 
 
 def digests(clinic: Clinic) -> dict[str, str]:
@@ -28,29 +28,27 @@ def run(home: Path) -> None:
         assert main(line) == 0
 
 
-def test_a_clinic_on_object_storage_is_the_clinic_in_a_folder(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_clinic_on_object_storage_is_the_clinic_in_a_folder(
+    s3: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
     folder = make_clinic(tmp_path / "folder", people=3, days=8)
     run(folder.home)
-    with s3_server() as endpoint:
-        bucket = new_bucket(endpoint)
-        monkeypatch.setenv("FLARECAST_LAKE_URL", f"s3://{bucket}/north/lake")
-        monkeypatch.setenv("FLARECAST_S3_ENDPOINT", endpoint)
-        for name, value in ACCESS.items():
-            monkeypatch.setenv(f"AWS_{name.upper().replace('REGION', 'DEFAULT_REGION')}", value)
-        empty = tmp_path / "empty"
-        empty.mkdir()
-        assert main(["lake", "verify", "--home", str(empty)]) == 2
-        assert f"no lake at s3://{bucket}/north/lake" in capsys.readouterr().err
-        remote = make_clinic(tmp_path / "remote", people=3, days=8)
-        assert isinstance(remote.lake, RemoteLake)
-        run(remote.home)
-        assert digests(remote) == digests(folder)
-        assert len(shown(folder)["patient_day"]) > 3
-        # what is here is copies: another machine, or this one without them, gives the same
-        shutil.rmtree(remote.home / "lake")
-        shutil.rmtree(remote.home / "derived")
-        run(remote.home)
-        assert digests(remote) == digests(folder)
+    bucket = use_s3(monkeypatch, s3)
+    monkeypatch.setenv("FLARECAST_LAKE_URL", f"s3://{bucket}/north/lake")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["lake", "verify", "--home", str(empty)]) == 2
+    assert f"no lake at s3://{bucket}/north/lake" in capsys.readouterr().err
+    remote = make_clinic(tmp_path / "remote", people=3, days=8)
+    assert isinstance(remote.lake, RemoteLake)
+    run(remote.home)
+    assert digests(remote) == digests(folder)
+    assert len(shown(folder)["patient_day"]) > 3
+    # what is here is copies: another machine, or this one without them, gives the same
+    shutil.rmtree(remote.home / "lake")
+    shutil.rmtree(remote.home / "derived")
+    run(remote.home)
+    assert digests(remote) == digests(folder)
 
 
 @pytest.mark.parametrize("url", ["bucket/lake", "s3://bucket", "https://bucket/lake"])

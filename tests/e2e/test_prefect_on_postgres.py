@@ -9,13 +9,12 @@ import pytest
 from flows import settings, stack
 from flows.errors import UserError
 from flows.settings import Settings
-from tests.e2e.test_alert_postgres import server
 from tests.fixtures_night import FIRST, make_clinic
+from tests.fixtures_postgres import new_database
 
-__all__ = ["server"]
 
-
-def test_a_night_whose_history_is_on_postgres(server: str, tmp_path: Path) -> None:
+def test_a_night_whose_history_is_on_postgres(postgres: str, tmp_path: Path) -> None:
+    server = new_database(postgres)
     clinic = make_clinic(tmp_path / "home", people=2, days=2)
     url = server.replace("+psycopg", "+asyncpg")
     configured = Settings(clinic.home, prefect_database=url)

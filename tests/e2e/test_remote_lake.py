@@ -1,10 +1,9 @@
 """A lake on S3-compatible storage: the same answers, from any machine, and no file that is half there.
 
-Every test has a server of its own kind (moto) behind real HTTP, and two folders that stand for two machines.
+Every test has a bucket behind real HTTP (moto), and two folders that stand for two machines.
 """
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,19 +33,13 @@ from tests.fixtures_ingest import (
     wait_until,
     write_enrolment,
 )
-from tests.fixtures_s3 import new_bucket, objects, s3_server
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
+from tests.fixtures_s3 import new_bucket, objects
 
 
 @pytest.fixture
-def machines(endpoint: str, tmp_path: Path) -> tuple[RemoteLake, RemoteLake]:
-    bucket = new_bucket(endpoint)
-    one, other = (RemoteLake(tmp_path / name, objects(endpoint, bucket)) for name in ("one", "other"))
+def machines(s3: str, tmp_path: Path) -> tuple[RemoteLake, RemoteLake]:
+    bucket = new_bucket(s3)
+    one, other = (RemoteLake(tmp_path / name, objects(s3, bucket)) for name in ("one", "other"))
     return one, other
 
 

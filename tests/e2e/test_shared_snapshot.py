@@ -14,7 +14,7 @@ from flows.settings import Place
 from flows.shared_snapshot import CURRENT, share
 from ingest.errors import StoreUnreachableError
 from tests.fixtures_night import ARRIVED, LAST, land, make_clinic, observations
-from tests.fixtures_s3 import ACCESS, new_bucket, s3_server
+from tests.fixtures_s3 import use_s3
 
 QUESTIONS = [
     f"select * from {name} order by all"
@@ -27,14 +27,10 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def place(monkeypatch):
-    with s3_server() as endpoint:
-        for name, value in ACCESS.items():
-            monkeypatch.setenv(f"AWS_{name.upper().replace('REGION', 'DEFAULT_REGION')}", value)
-        monkeypatch.setenv("FLARECAST_S3_ENDPOINT", endpoint)
-        found = Place(new_bucket(endpoint), "north/snapshots", endpoint)
-        monkeypatch.setenv("FLARECAST_SNAPSHOT_URL", found.url)
-        yield found
+def place(s3: str, monkeypatch):
+    found = Place(use_s3(monkeypatch, s3), "north/snapshots", s3)
+    monkeypatch.setenv("FLARECAST_SNAPSHOT_URL", found.url)
+    return found
 
 
 def nightly(home: Path) -> int:
