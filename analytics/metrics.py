@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from devices import units
 
-Grain = Literal["day", "night", "28 days", "questionnaire"]
+Grain = Literal["window", "day", "night", "28 days", "questionnaire"]
 #: Whether more of it is usually worse, better, or neither by itself.
 Direction = Literal["higher is worse", "higher is better", "neither"]
 #: Scale on which a patient's days are compared with each other.
@@ -177,6 +177,9 @@ _METRICS: Final = (
 
 _SLEEP: Final = "as total sleep time"
 _WINDOWS: Final = "as RMSSD"
+_WINDOW: Final = "300 s, 80 % covered and at most 20 % flagged"
+_SPECTRAL: Final = f"{_WINDOW}; at most 5 % flagged, no gap of more than 5 s"
+_WELCH: Final = "Welch, 4 Hz, Hann, 1024 points (Kubios within 1 %); exploratory"
 _VALID_DAY: Final = "600 minutes worn, counts of single minutes"
 _MAIN: Final = "stage epochs of the main sleep"
 _MINUTES: Final = "steps of worn minutes"
@@ -238,6 +241,18 @@ _SHOWN: Final[
      "nightly median of windows", "80404-7"),
     ("pnn50_pct", "pNN50", units.PERCENT, "night", (0, 100), _WINDOWS, _UP,
      "nightly median of windows", None),
+    ("sd1_ms", "Poincare SD1", units.MILLISECOND, "window", (1, 300), _WINDOW, _UP,
+     "gap-aware differences, across the line of identity", None),
+    ("sd2_ms", "Poincare SD2", units.MILLISECOND, "window", (1, 600), _WINDOW, _UP,
+     "along the line of identity", None),
+    ("lf_ms2", "power of 0.04-0.15 Hz", "ms2", "window", (0, 100_000), _SPECTRAL, _OPEN, _WELCH, None),
+    ("hf_ms2", "power of 0.15-0.4 Hz", "ms2", "window", (0, 100_000), _SPECTRAL, _OPEN, _WELCH, None),
+    ("lf_hf", "LF/HF", "1", "window", (0, 100), _SPECTRAL, _OPEN,
+     "lf_ms2 / hf_ms2, no measure of sympathetic balance; exploratory", None),
+    ("l5_start_h", "start of the least active 5 hours", "h", "28 days", (0, 23), _RHYTHM, _OPEN, _HOURS,
+     None),
+    ("m10_start_h", "start of the most active 10 hours", "h", "28 days", (0, 23), _RHYTHM, _OPEN, _HOURS,
+     None),
     ("interdaily_stability", "interdaily stability", "1", "28 days", (0, 1), _RHYTHM, _UP,
      _HOURS, None),
     ("intradaily_variability", "intradaily variability", "1", "28 days", (0, 4), _RHYTHM, _DOWN,

@@ -295,3 +295,30 @@ def test_a_night_has_its_resting_rate_whichever_dates_are_computed_with_it(tmp_p
     together = compute(files, enrolled, *dates)["night"].to_pylist()
     assert together == [compute(files, enrolled, day)["night"].to_pylist()[0] for day in dates]
     assert [night["resting_hr_bpm"] for night in together] == [48, 48]
+
+
+def test_what_a_vendor_says_of_a_night_changes_nothing_of_it(tmp_path):
+    stages = minutes(utc("2026-05-19T22:00"), [2] * 400, "stage")
+    beats = run(utc("2026-05-19T22:00"), [1000, 1040] * 6000)
+    own = {
+        "sleep_stage": write(tmp_path, "sleep_stage", stages),
+        "rr_interval": write(tmp_path, "rr_interval", [beats]),
+    }
+    night = {"start_utc": utc("2026-05-19T22:00"), "end_utc": utc("2026-05-20T06:00")}
+    slept = night | {
+        "duration_s": 28_800,
+        "total_sleep_s": 27_000,
+        "awakening_count": 9,
+        "is_main_sleep": True,
+    }
+    spoken = night | {"value_ms": 99, "method": "rmssd"}
+    vendors = {
+        "sleep_episode": write(tmp_path, "sleep_episode", [slept]),
+        "device_hrv": write(tmp_path, "device_hrv", [spoken]),
+    }
+    enrolled = enrolment(BAND, STRAP)
+    with_them, without = (compute(files, enrolled) for files in (own | vendors, own))
+    assert all(with_them[name].equals(rows) for name, rows in without.items())
+    (row,) = without["night"].to_pylist()
+    assert (row["tst_min"], row["rmssd_ms"]) == (400, 40)
+    assert compute(vendors, enrolled)["night"].to_pylist()[0]["sleep_quality"] == "no sleep record"

@@ -7,7 +7,7 @@ import pytest
 
 from analytics.features.instruments import INSTRUMENTS
 from analytics.metrics import METRICS, REGISTRY
-from analytics.tables import NIGHT, PATIENT_DAY, RHYTHM
+from analytics.tables import HRV_WINDOW, NIGHT, PATIENT_DAY, RHYTHM
 
 #: Codes two public mappings agree on (design notes of the signals).
 VERIFIED = {
@@ -15,20 +15,20 @@ VERIFIED = {
     *("103215-0", "103212-7", "103213-5", "103211-9", "72514-3"),
 }
 #: Columns that say how much there is, not how somebody is.
-COUNTS = {"day_minutes", "rr_count", "window_count", "coverage_pct", "ln_rmssd"}
-COUNTS |= {"rhythm_day_count", "sleep_pair_count", "l5_start_h", "m10_start_h", "vendor_difference_steps"}
+COUNTS = {"day_minutes", "rr_count", "nn_count", "window_count", "coverage_pct", "ln_rmssd"}
+COUNTS |= {"rhythm_day_count", "sleep_pair_count", "vendor_difference_steps"}
 
 
-@pytest.mark.parametrize("schema", [PATIENT_DAY, NIGHT, RHYTHM])
-def test_every_number_of_a_day_is_a_metric_with_the_columns_unit(schema):
+@pytest.mark.parametrize("schema", [PATIENT_DAY, NIGHT, HRV_WINDOW, RHYTHM])
+def test_every_number_is_a_metric_with_the_columns_unit(schema):
     for column in schema:
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             continue
-        # spectral powers come with their own definition of when they exist
-        if column.name in COUNTS or column.name.startswith(("lf_", "hf_", "spectral_")):
+        if column.name in COUNTS:
             continue
         metric = REGISTRY[column.name]
-        assert metric.unit == column.metadata[b"unit"].decode(), column.name
+        # UCUM's word for no unit is 1
+        assert metric.unit == (column.metadata[b"unit"].decode() or "1"), column.name
 
 
 def test_codes_are_verified_or_local():
