@@ -10,6 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.fixtures_stores import postgres, shared_database, store
+
+__all__ = ["postgres", "shared_database", "store"]
+
 # Two busy cores make single examples slow now and then: time is not what these tests judge.
 settings.register_profile("default", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)

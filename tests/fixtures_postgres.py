@@ -49,7 +49,8 @@ def postgres_server() -> Generator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     _as_postgres([f"{programs}/initdb", "-D", str(data), "-A", "trust", "-U", "flarecast", "-E", "UTF8"])
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
+    # no test pulls this server's plug: it need not wait for the disk
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
     control = [f"{programs}/pg_ctl", "-D", str(data), "-w"]
     _as_postgres([*control, "-o", options, "-l", str(data / "log"), "start"])
     yield f"postgresql+psycopg://flarecast@127.0.0.1:{port}"

@@ -152,8 +152,8 @@ MUTANTS = (
     Mutant(
         "a live report is ended by the night before it",
         "alerts/engine/night.py",
-        "one.night > self._day",
-        "one.night is None",
+        "if one.night is None or one.night <= self._day:",
+        "if True:",
     ),
     Mutant(
         "an edited audit row does not show",

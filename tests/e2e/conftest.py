@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one run of the demo, one S3 server, one PostgreSQL."""
+"""What the end-to-end tests share: one run of the demo, one S3 server."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures_postgres import postgres_server
 from tests.fixtures_s3 import s3_server
 
 PEOPLE, DAYS = 3, 3
@@ -34,10 +33,3 @@ def s3() -> Iterator[str]:
     """Address of an S3 server; every test makes a bucket of its own."""
     with s3_server() as endpoint:
         yield endpoint
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server without a database; every test makes one of its own."""
-    with postgres_server() as url:
-        yield url

@@ -64,8 +64,8 @@ def clock():
 
 
 @pytest.fixture
-def journal(tmp_path, clock):
-    with Journal(tmp_path / "alerts.sqlite", clock) as journal:
+def journal(store, clock):
+    with Journal(store, clock) as journal:
         yield journal
 
 

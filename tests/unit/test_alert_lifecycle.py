@@ -12,10 +12,11 @@ from alerts.engine.journal import Journal
 from alerts.errors import JournalError, StaleAlertError
 from alerts.rules.route import Step
 from alerts.store import audit
+from alerts.store.erasing import erase_patient, left
 from alerts.store.schema import night_count, schedule, staff
 from devices.clock import DAY, HOUR, MINUTE
 from tests.fixtures_alerts import Hands
-from tests.fixtures_engine import PACK, at_hour, deliver, desk, hire, judge, night, run_tick
+from tests.fixtures_engine import PACK, ZONE, at_hour, deliver, desk, hire, judge, night, run_tick
 
 LOW, USUAL = (-1.4, 2.0, 4000.0), (0.0, 2.0, 4000.0)
 FLAG = (0.0, 9.0, 4000.0)
@@ -28,8 +29,8 @@ def clock():
 
 
 @pytest.fixture
-def journal(tmp_path, clock):
-    with Journal(tmp_path / "alerts.sqlite", clock) as journal:
+def journal(store, clock):
+    with Journal(store, clock) as journal:
         hire(journal)
         yield journal
 
@@ -322,6 +323,23 @@ def test_a_late_night_opens_silently_and_the_next_one_lets_it_speak(journal, clo
     assert deliver(journal) == []
     judge(journal, night(3), {"p-1": LOW})
     assert deliver(journal) == [("unmuted", "nurse-1")]
+
+
+def test_an_erased_patient_is_nowhere_and_the_chain_is_whole(journal, clock):
+    breach(journal, clock, "p-1", "p-2")
+    deliver(journal)
+    (own,) = journal.active(["p-1"])
+    desk(journal).comment(own.alert, "p-1 was called")
+    desk(journal).silence({"subject": "p-1"}, clock() + HOUR, "p-1 sleeps")
+    judge_answers(journal, PACK, [Answer("a-1", "p-1", "phq-9", "9", 2.0, clock(), ZONE)])
+    with journal.transaction() as con:
+        assert set(left(con, "p-1")) > {"alert", "judged_event", "silence", "comment"}
+        assert erase_patient(con, "p-1", utc=clock(), actor="dr-1")["alert"] == 2
+        assert left(con, "p-1") == []
+        assert audit.first_fault(con) is None
+        assert {one.subject for one in alerts.select(con)} == {"p-2"}
+        details = [one.detail for one in audit.read(con) if one.action == "open"]
+    assert sum(detail is None for detail in details) == 2
 
 
 #: One day each, from eight to eight: doc-1 on the first, doc-2 on the second; then nobody.
