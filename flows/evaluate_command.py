@@ -41,8 +41,9 @@ def run_lifesnaps(path: Path, *, seed: int, draws: int) -> int:
     """Print what comes out on real people."""
     if not path.is_file():
         raise UserError(f"no file {path}")
+    both = evaluate_lifesnaps(path, seed=seed, draws=draws)
     print("LifeSnaps (Yfantidou 2022): healthy volunteers; onset = tired after three reported untired days")
-    for title, found in evaluate_lifesnaps(path, seed=seed, draws=draws).items():
+    for title, found in both.items():
         print(f"\n== {title}")
         print("\n".join(in_words(found)))
     return 0

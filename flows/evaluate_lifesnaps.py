@@ -60,13 +60,19 @@ def lifesnaps_cohort(path: Path) -> Cohort:
     Raises
     ------
     UserError
-        A column is missing.
+        The file cannot be read, or a column is missing or holds something else.
     """
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
     missing = {"id", "date", _OUTCOME, *_COLUMNS.values()} - set(table.column_names)
     if missing:
         raise UserError(f"{path}: no column {', '.join(sorted(missing))}")
-    panel, tired = _panel(table)
+    try:
+        panel, tired = _panel(table)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: its columns are not those of LifeSnaps ({error})") from None
     reported, is_tired = ~np.isnan(tired), tired == 1
     untired = reported & ~is_tired
     quiet = np.ones(untired.shape, np.bool_)

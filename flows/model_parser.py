@@ -4,6 +4,7 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def _add_model(commands: Any) -> None:
     model = commands.add_parser("model", help="versions of the risk model: fit, approve, activate, roll back")
     actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
     fit = actions.add_parser("fit", help="a candidate from this site's own days; approves nothing")
-    fit.add_argument("--budget", type=float, default=0.5, help="alerts per patient and 30 days (0.5)")
+    fit.add_argument("--budget", type=_budget, default=0.5, help="alerts per patient and 30 days (0.5)")
     fit.add_argument("--to", dest="last", type=_date, help="last date used (default: the last there is)")
     approve = actions.add_parser("approve", help="a person takes responsibility for a version")
     activate = actions.add_parser("activate", help="an approved version is used from the next night on")
@@ -76,7 +77,7 @@ def _add_backtest(commands: Any) -> None:
     backtest.add_argument("--from", dest="first", type=_date, required=True)
     backtest.add_argument("--to", dest="last", type=_date, required=True)
     backtest.add_argument("--pack", type=Path, metavar="FILE.toml", help="rules (default: those in force)")
-    backtest.add_argument("--theta", type=float, help="another threshold for a model")
+    backtest.add_argument("--theta", type=_chance, help="another threshold for a model")
     backtest.add_argument("--draws", type=_count, default=500)
     backtest.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     backtest.add_argument("--json", action="store_true")
@@ -99,6 +100,24 @@ def _days(text: str) -> int:
     if _count(text) < 150:
         raise argparse.ArgumentTypeError("150 days at least: a baseline, a season, and days to judge")
     return int(text)
+
+
+def _budget(text: str) -> float:
+    return _number(text, 2, "more than 0 and at most 2 alerts per patient and 30 days")
+
+
+def _chance(text: str) -> float:
+    return _number(text, 1, "a risk of more than 0 and at most 1")
+
+
+def _number(text: str, most: float, what: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return found
 
 
 def _date(text: str) -> date:

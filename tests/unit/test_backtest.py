@@ -144,7 +144,7 @@ def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path,
     assert found["rule"]["per_100_weeks"]["value"] == 50
     assert found["rule"]["sensitivity"]["value"] in (0, None), "it is heard on the day itself, not before"
     few = [*words, "--to", str(day(27)), "--json"]
-    assert main(["backtest", "--rule", "model:prior-1", "--theta", "0", *few]) == 0
+    assert main(["backtest", "--rule", "model:prior-1", "--theta", "0.001", *few]) == 0
     assert json.loads(capsys.readouterr().out)["rule"]["alerts"] == 1
     for rule, reason in (
         ("model:site-9", "no model site-9"),
