@@ -54,8 +54,10 @@ class Minutes:
 
 def chunks(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Iterator[tuple[int, int, Minutes]]:
     """First row, last row (exclusive) and minutes of as many whole patients as memory holds comfortably."""
+    if not calendar.count:
+        return
     patients = calendar.column("patient").astype(str)
-    starts = np.flatnonzero(np.append(True, patients[1:] != patients[:-1])) if calendar.count else []
+    starts = np.flatnonzero(np.append(True, patients[1:] != patients[:-1]))
     lengths = calendar.column("end_minute") - calendar.column("start_minute")
     low, width = 0, LONGEST_DAY_MIN
     for start, stop in zip(starts, np.append(starts[1:], calendar.count), strict=True):
@@ -64,8 +66,7 @@ def chunks(con: duckdb.DuckDBPyConnection, calendar: Calendar) -> Iterator[tuple
             yield low, int(start), _minutes(con, calendar, low, int(start))
             low, width = int(start), LONGEST_DAY_MIN
         width = max(width, own)
-    if calendar.count:
-        yield low, calendar.count, _minutes(con, calendar, low, calendar.count)
+    yield low, calendar.count, _minutes(con, calendar, low, calendar.count)
 
 
 def _width(lengths: Array) -> int:

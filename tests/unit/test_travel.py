@@ -15,7 +15,7 @@ from analytics.features import days, four_weeks
 from analytics.features.calendar import calendar
 from analytics.store import warehouse
 from devices.clock import DAY, MINUTE, day_bounds, from_utc, local_date, to_utc
-from tests.fixtures_analytics import enrolment, minutes, utc, write
+from tests.fixtures_analytics import enrolment, minutes, run, utc, write
 
 FIRST, MOVE_DAY, LAST = date(2026, 5, 2), date(2026, 5, 20), date(2026, 5, 29)
 DATES = [FIRST + timedelta(days=number) for number in range(28)]
@@ -193,3 +193,43 @@ def test_a_date_that_was_never_lived_is_left_out():
     assert [row["local_date"].day for row in rows] == [18, 19, 21, 22]
     assert all(row["end_utc"] == after["start_utc"] for row, after in pairwise(rows))
     assert rows[1]["end_utc"] == utc("2026-05-20T11:00")
+
+
+@pytest.mark.parametrize(("before", "after"), [(BERLIN, NEW_YORK), (NEW_YORK, BERLIN)])
+def test_a_strap_alone_has_its_nights_by_the_clock_on_the_wall(tmp_path, before, after):
+    first, last = MOVE_DAY - timedelta(days=2), MOVE_DAY + timedelta(days=2)
+    nights = []
+    for number in range(5):
+        day = first + timedelta(days=number)
+        # on the date of the move she slept where she came from
+        start, _ = day_bounds(day, ZoneInfo(before if day <= MOVE_DAY else after))
+        nights.append(run(from_utc(start), [1000, 1040] * 10_588))  # six hours and a little
+    files = {"rr_interval": write(tmp_path, "rr_interval", nights)}
+    found = compute(files, enrolment(*moving(before, after, device="strap-1")), first, last)
+    for night in found["night"].to_pylist():
+        assert (night["sleep_source"], night["window_count"], night["rmssd_ms"]) == ("assumed_night", 72, 40)
+        assert night["sleep_end_utc"] - night["sleep_start_utc"] == timedelta(hours=6)
+    assert found["hrv_window"].num_rows == 5 * 72
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "at"),
+    [(BERLIN, NEW_YORK, NOON), (NEW_YORK, BERLIN, NOON), ("Etc/GMT+12", KIRITIMATI, utc("2026-05-20T08:00"))],
+)
+def test_what_is_written_down_is_of_one_date(tmp_path, before, after, at):
+    start = utc("2026-05-18T12:00")
+    logs = [
+        {"start_utc": start + timedelta(hours=hour), "end_utc": start + timedelta(hours=hour, minutes=1)}
+        | {"log_id": f"l-{hour}", "practice": "walking", "duration_s": 60}
+        for hour in range(100)
+    ]
+    files = {"practice_log": write(tmp_path, "practice_log", logs)}
+    first, last = MOVE_DAY - timedelta(days=3), MOVE_DAY + timedelta(days=4)
+    rows = compute(files, enrolment(*moving(before, after, at)), first, last)["patient_day"].to_pylist()
+    assert sum(row["practice_min"] or 0 for row in rows) == 100
+    # from the last hours of UTC-12 nothing is left of the 20th, over already at UTC+14
+    assert [row["day_minutes"] for row in rows].count(0) == (before == "Etc/GMT+12")
+
+
+def test_nobody_at_all_is_no_row():
+    assert [table.num_rows for table in compute({}, enrolment()).values()] == [0] * 4
