@@ -53,7 +53,8 @@ class Month:
     def load(self) -> Load:
         """Burden of the alerts of its nights."""
         end = event_time(self.last + timedelta(days=1))
-        return load_of(self.alerts, len(self.people), event_time(self.first), end)
+        weeks = sum(one.days for one in self.people) / 7
+        return load_of(self.alerts, weeks, event_time(self.first), end)
 
 
 def review(clinic: Clinic, month: str, *, clock: Clock) -> Path:
