@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
+from analytics.features.calendar import calendar
+from analytics.store import warehouse
 from analytics.store.ledger import Seen
 from analytics.store.partitions import Partition, partitions
 from analytics.store.parts import Part
-from devices.clock import HOUR, to_utc
+from devices.clock import HOUR, from_utc, to_utc
 from flows import inventory
 from flows.inventory import Inputs, Notes
 from flows.night_plan import ranges
 from ingest.lake.enrolment import Cells
+from tests.fixtures_analytics import enrolment
 
 DAYS = [date(2026, 1, 1) + timedelta(days=n) for n in range(40)]
 SHARES = partitions(8)
@@ -74,6 +79,38 @@ def test_a_device_given_back_leaves_the_dates_before_as_they_were() -> None:
     days, shares = changed(prints(), prints(rows=[*ended, ROWS[1]]))
     assert len(shares) == 1
     assert set(DAYS[31:]) <= set(days) <= set(DAYS[28:])
+
+
+def bounds(rows: Sequence[Cells]) -> dict[date, tuple[object, object, object]]:
+    """What the dates of p-1 are by the enrolment."""
+    named = [
+        {"zone": one.zone, "valid_from_utc": from_utc(one.interval[0])}
+        | {"valid_to_utc": None if one.interval[1] is None else from_utc(one.interval[1])}
+        for one in rows
+        if one.interval
+    ]
+    with warehouse.connect({}, enrolment(*named)) as con:
+        found = calendar(con, DAYS[0], DAYS[-1], None).rows.to_pylist()
+    return {one["local_date"]: (one["zone"], one["start_utc"], one["end_utc"]) for one in found}
+
+
+@pytest.mark.parametrize("hour", range(-12, 13, 4))
+@pytest.mark.parametrize(
+    "zones",
+    [("Europe/Berlin", "America/New_York"), ("Etc/GMT+12", "Pacific/Kiritimati")],
+)
+def test_a_move_reopens_every_date_whose_minutes_it_changes(zones: tuple[str, str], hour: int) -> None:
+    for before, after in (zones, zones[::-1]):
+        at = noon(DAYS[20]) + hour * HOUR
+        home = row("p-1", "band-1", DAYS[1], zone=before)
+        assert home.interval
+        left = replace(home, valid_to_utc="then", interval=(home.interval[0], at))
+        there = replace(home, zone=after, valid_from_utc="then", interval=(at, None))
+        days, _ = changed(prints(rows=[home]), prints(rows=[left, there]))
+        stayed, moved = bounds([home]), bounds([left, there])
+        differing = {day for day in DAYS if stayed.get(day) != moved.get(day)}
+        assert differing
+        assert differing <= set(days)
 
 
 def test_the_order_of_files_and_rows_says_nothing() -> None:
