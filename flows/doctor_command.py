@@ -25,7 +25,7 @@ from flows.doctor_access import certificates, gateways
 from flows.doctor_delivery import delivery
 from flows.doctor_gateway import report
 from flows.errors import UserError
-from ingest.errors import IngestError
+from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 
@@ -64,14 +64,15 @@ def run_doctor(home: Path, *, broker: str, as_json: bool) -> int:
 
 def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple[str, str]]:
     """Findings as (where, words), in the order of the data's way."""
+    away = list(_away(clinic))
     return [
         *_broker(host, port),
         *certificates(clinic, clock()),
         *gateways(clinic, clock()),
         *_collectors(clinic, clock()),
-        *_lake(clinic, clock()),
+        *(away or _lake(clinic, clock())),
         *_enrolment(clinic, clock()),
-        *_clocks(clinic, clock()),
+        *([] if away else _clocks(clinic, clock())),
         *_journal(clinic),
         *delivery(clinic, clock()),
         *_night(clinic, clock()),
@@ -162,6 +163,18 @@ def _collectors(clinic: Clinic, now: int) -> Findings:
                 "collector",
                 f"{path.stem} has stored nothing for {hours:.1f} h: is it running, do gateways send?",
             )
+
+
+def _away(clinic: Clinic) -> Findings:
+    """Object storage that does not answer: nothing else can be said of the lake then."""
+    try:
+        clinic.has_lake()
+    except StoreUnreachableError as error:
+        yield (
+            "lake",
+            f"{clinic.lake_place}: {error}: collectors wait for it; is it up, do FLARECAST_S3_ENDPOINT and "
+            "AWS_* hold?",
+        )
 
 
 def _lake(clinic: Clinic, now: int) -> Findings:

@@ -183,6 +183,13 @@ class Lake:
         folder = self.folder(self.root / "status")
         replace_file(folder / f"{writer}.json", json.dumps(status))
 
+    def count_up(self, name: str) -> int:
+        """Next number of a count, from 1; of a run that must come after the one before."""
+        path = self.folder(self.root / "status") / f"{name}.count"
+        number = int(path.read_text()) + 1 if path.exists() else 1
+        replace_file(path, str(number))
+        return number
+
     def staging(self, writer: str) -> Path:
         """Folder of a writer's files that are not whole yet."""
         return self.root / "staging" / writer

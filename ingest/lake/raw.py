@@ -16,7 +16,6 @@ from typing import Final
 import pyarrow as pa
 
 from devices.clock import DAY, from_utc, to_utc
-from devices.durable import replace_file
 from devices.tables import QUARANTINE, RAW
 from ingest.errors import TopicError
 from ingest.lake.columns import read_kept
@@ -107,8 +106,8 @@ def replay(
     ----------
     now : int
         Microseconds UTC; names the files. A sample read again counts as received when its
-        message was, a microsecond later for each replay, so that it outweighs the reading
-        before and no revision that came after it.
+        message was stored, a microsecond later for each replay, so that it outweighs the
+        reading before and no revision that came after it.
     gateway : str, optional
         Only messages of this one.
     on_file : callable
@@ -122,7 +121,7 @@ def replay(
     done = Replayed()
     with lake.alone("a replay"):
         lake.sweep(WRITER)
-        later_us = _generation(lake)
+        later_us = lake.count_up("replays")
         intake = Intake(enrolment)
         for path in files:
             _replay_file(lake, intake, path, gateway, later_us, now, done)
@@ -141,7 +140,6 @@ def _replay_file(
     messages = [one for one in messages if gateway is None or _gateway(one.topic) == gateway]
     if not messages:
         return
-    arrived = max(one.arrived_utc for one in messages)
     flush: Flush = intake.sort(messages)
     done.messages += len(messages)
     done.stored.update(flush.stored())
@@ -149,7 +147,12 @@ def _replay_file(
     # what is refused again lies in the quarantine already
     flush.refused.clear()
     flush.batches.clear()
-    lake.commit(flush.tables(arrived + later_us), writer=WRITER, now=now)
+    lake.commit(flush.tables(_stored_utc(path) + later_us), writer=WRITER, now=now)
+
+
+def _stored_utc(path: Path) -> int:
+    """When a file was stored, and by that the samples of its messages received: it is named by it."""
+    return int(path.name.partition("-")[0]) // 1000
 
 
 def _gateway(topic: str) -> str | None:
@@ -157,14 +160,6 @@ def _gateway(topic: str) -> str | None:
         return parse(topic).gateway
     except TopicError:
         return None
-
-
-def _generation(lake: Lake) -> int:
-    """How many replays there were with this one."""
-    path = lake.folder(lake.root / "status") / "replays.count"
-    generation = int(path.read_text()) + 1 if path.exists() else 1
-    replace_file(path, str(generation))
-    return generation
 
 
 def _release(

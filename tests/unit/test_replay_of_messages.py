@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analytics.store import warehouse
-from devices.clock import DAY
+from devices.clock import DAY, SECOND
 from devices.observations import StepCount
 from flows.cli import main
 from ingest.errors import MessageError
@@ -75,8 +75,9 @@ def test_a_mended_codec_wins_over_its_former_reading_and_not_over_a_later_revisi
             ),
         )
         early, late = message(1, [first]), message(2, [grown], arrived=T0 + DAY)
-        collect(lake, enrolment, [early])
-        collect(lake, enrolment, [late], now=T0 + DAY)
+        # a message waits a little for company: it is stored after it arrived
+        collect(lake, enrolment, [early], now=T0 + 2 * SECOND)
+        collect(lake, enrolment, [late], now=T0 + DAY + 2 * SECOND)
     steps = [row[-1] for row in seen(lake, enrolment, "step_count")]
     assert sorted(steps) == [0, 99]
     raw.replay(lake, enrolment, raw.raw_files(lake), now=T0 + 2 * DAY)
