@@ -38,9 +38,8 @@ _RANK: Final = sa.case({"critical": 0, "high": 1, "medium": 2}, value=alert.c.se
 _ROW: Final = (
     sa.select(
         outbox,
-        *(alert.c.status.label("alert_status"), alert.c.scope, alert.c.subject, alert.c.rule),
-        *(alert.c.rule_version, alert.c.severity, alert.c.night, alert.c.zone, alert.c.sentence),
-        *(alert.c.opened_utc, alert.c.held_by, alert.c.snooze_until_utc),
+        *(alert.c.status.label("alert_status"), alert.c.scope, alert.c.severity),
+        *(alert.c.held_by, alert.c.snooze_until_utc),
         *(staff.c.zone.label("staff_zone"), staff.c.quiet_from, staff.c.quiet_to),
     )
     .join(alert, outbox.c.alert == alert.c.alert)
@@ -50,7 +49,11 @@ _ROW: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One alert told to one recipient by one channel: what an attempt needs."""
+    """One alert told to one recipient by one channel: what an attempt needs.
+
+    Nothing of whom or why: only clinical channels are told that, and ask for it
+    (:func:`alerts.delivery.clinical.clinical_alerts`).
+    """
 
     key: str
     alert: str
@@ -60,16 +63,8 @@ class Message:
     channel: str
     attempt: int
     deadline_utc: int
-    status: str
     scope: str
-    patient: str
-    rule: str
-    rule_version: int
     severity: Severity
-    local_date: str | None
-    zone: str | None
-    sentence: str
-    opened_utc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,14 +336,6 @@ def _message(row: Any) -> Message:
         channel=row.channel,
         attempt=row.attempt_count + 1,
         deadline_utc=row.deadline_utc,
-        status=row.alert_status,
         scope=row.scope,
-        patient=row.subject,
-        rule=row.rule,
-        rule_version=row.rule_version,
         severity=row.severity,
-        local_date=row.night.isoformat() if row.night else None,
-        zone=row.zone,
-        sentence=row.sentence,
-        opened_utc=row.opened_utc,
     )
