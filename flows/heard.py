@@ -37,10 +37,14 @@ def behind_silent_gateways(clinic: Clinic, pack: RulePack, day: date, now: int) 
     if rule is None:
         return frozenset()
     after, heard = parse_duration(rule.after), _heard(clinic)
+    if not heard:
+        return frozenset()
+    ends: dict[str, int] = {}
     silent: dict[str, bool] = {}
     for row in _rows(clinic):
-        end = datetime.combine(day + timedelta(days=1), time(0), ZoneInfo(row.zone))
-        until = min(now, to_utc(end))
+        if row.zone not in ends:
+            ends[row.zone] = to_utc(datetime.combine(day + timedelta(days=1), time(0), ZoneInfo(row.zone)))
+        until = min(now, ends[row.zone])
         if row.holds(until - 1):
             last = heard.get(row.gateway)
             is_silent = last is not None and last + after <= until

@@ -1,6 +1,6 @@
 """An alert as the engine sees it, and its row."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -92,8 +92,8 @@ def save(con: sa.Connection, one: Alert) -> None:
 
 def insert(con: sa.Connection, one: Alert) -> None:
     """Write a new row; the database refuses a second active one of the subject and rule."""
-    con.execute(alert.insert().values(**_values(one)))
+    con.execute(alert.insert(), _values(one))
 
 
 def _values(one: Alert) -> dict[str, Any]:
-    return asdict(one)
+    return {name: getattr(one, name) for name in Alert.__dataclass_fields__}

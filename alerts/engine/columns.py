@@ -27,9 +27,7 @@ class NightColumns:
     """
 
     def __init__(self, tables: Mapping[str, pa.Table], day: date, statuses: Mapping[str, str]) -> None:
-        of_day = {
-            name: tables[name].filter(pc.field("local_date") == day) for name in READABLE if name in tables
-        }
+        of_day = {name: _of_day(tables[name], day) for name in READABLE if name in tables}
         found = set(statuses).union(*(pc.unique(one["patient"]).to_pylist() for one in of_day.values()))  # pyright: ignore[reportAttributeAccessIssue]
         self.patients: list[str] = sorted(one for one in found if statuses.get(one) != "withdrawn")
         #: Patient -> place in every column.
@@ -37,7 +35,7 @@ class NightColumns:
         self._names = pa.array(self.patients, pa.string())
         self._tables = of_day
         self._numbers: dict[str, Floats] = {}
-        self._placed: dict[str, tuple[pa.Table, NDArray[np.int64]]] = {}
+        self._placed: dict[str, tuple[dict[str, Any], NDArray[np.int64]]] = {}
 
     def numbers(self, name: str) -> Floats:
         """A numeric column; NaN where there is none."""
@@ -70,9 +68,9 @@ class NightColumns:
         if table not in self._tables:
             return None, np.zeros(0, np.int64)
         own, rows = self._of(table, metric)
-        return (own[column].combine_chunks() if column in own.column_names else None), rows
+        return own.get(column), rows
 
-    def _of(self, table: str, metric: str) -> tuple[pa.Table, NDArray[np.int64]]:
+    def _of(self, table: str, metric: str) -> tuple[dict[str, Any], NDArray[np.int64]]:
         key = f"{table}.{metric}"
         if key not in self._placed:
             own = self._tables[table]
@@ -82,5 +80,12 @@ class NightColumns:
             places = pc.fill_null(pc.index_in(own["patient"], self._names), -1).to_numpy()  # pyright: ignore
             is_known = places >= 0
             rows[places[is_known]] = np.flatnonzero(is_known)
-            self._placed[key] = own.combine_chunks(), rows
+            columns = {column: own[column].combine_chunks() for column in own.column_names}
+            self._placed[key] = columns, rows
         return self._placed[key]
+
+
+def _of_day(table: pa.Table, day: date) -> pa.Table:
+    is_own = pc.equal(table["local_date"], day)  # pyright: ignore
+    # most often the whole table is of the night: nothing to copy
+    return table if pc.all(is_own, min_count=0).as_py() else table.filter(is_own)  # pyright: ignore

@@ -154,4 +154,4 @@ def close(
 def insert(con: sa.Connection, values: dict[str, Any]) -> None:
     if con.scalar(sa.select(sa.exists().where(outbox.c.key == values["key"]))):
         return
-    con.execute(outbox.insert().values(**values))
+    con.execute(outbox.insert(), values)

@@ -26,7 +26,7 @@ from alerts.engine.conditions import Conditions, Moved
 from alerts.engine.evaluate import Band, ConditionState, night_of
 from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
 from alerts.engine.journal import Journal, new_reference
-from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, may_open, wake_lesser
+from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, NO_ENDS, is_told, last_ends, wake_lesser
 from alerts.engine.people import Directory
 from alerts.engine.technical import beat, open_technical, watching
 from alerts.engine.tick import circumstances, reconcile_holds
@@ -170,17 +170,19 @@ class _Judge:
         if isinstance(rule, NoDataRule) and rule.tell == "list":
             self._note(rule, {patient for patient, state in after.items() if state.is_firing}, after)
             return
-        for patient, state in after.items():
-            one, is_late = self._active.get((patient, rule.id)), patient in moved.late
-            if one is not None:
-                # one that arose live after this night is not its to end
-                if one.night is None or one.night <= self._day:
-                    self._go_on(one, state, is_late=is_late)
-            elif state.is_firing:
-                began = night_of(state.since) if state.since is not None else self._day
-                if may_open(self._con, rule, patient, began, self._day):
-                    value = float(moved.values[self._columns.place[patient]])
-                    self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
+        active = {patient: self._active.get((patient, rule.id)) for patient in after}
+        begun = [patient for patient, one in active.items() if one is None and after[patient].is_firing]
+        for patient, one in active.items():
+            # one that arose live after this night is not its to end
+            if one is not None and (one.night is None or one.night <= self._day):
+                self._go_on(one, after[patient], is_late=patient in moved.late)
+        ends = last_ends(self._con, rule, begun)
+        for patient in begun:
+            state, is_late = after[patient], patient in moved.late
+            began = night_of(state.since) if state.since is not None else self._day
+            if is_told(rule, ends.get(patient, NO_ENDS), began, self._day):
+                value = float(moved.values[self._columns.place[patient]])
+                self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
 
     def _go_on(self, one: Alert, state: ConditionState, *, is_late: bool) -> None:
         way = way_of(self._pack, self._directory, one)
@@ -250,13 +252,15 @@ class _Judge:
             self._tell_storm(limit)
         reconcile_holds(con, self._pack, self._directory, now)
         around = circumstances(con, self._pack)
+        snoozed = {one.subject for one in self._active.values() if one.snooze_until_utc is not None}
         for one in self._openings:
             held = STORM if self.night.is_storm and not one.is_critical else one.held_by
             held = held or holder(one, around, now)
             opened = lifecycle.replace_hold(one, held)
             way = way_of(self._pack, self._directory, opened)
             write_new(con, lifecycle.start(opened, way, now), way.route, now)
-            wake_lesser(con, self._pack, self._directory, opened, now)
+            if opened.subject in snoozed:
+                wake_lesser(con, self._pack, self._directory, opened, now)
         _count_night(con, self._day, self.night, len(self._columns.patients), now)
         beat(con, "system", "nightly", now, now + NIGHT_DUE)
 

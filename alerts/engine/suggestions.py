@@ -54,7 +54,7 @@ def attach(journal: Journal, pathways: Pathways, answers_of: Callable[[str], Ans
     rules = {rule for one in pathways.pathway for rule in one.when.rules}
     has_steps = sa.exists().where(suggestion.c.alert == alert.c.alert)
     is_waiting = (alert.c.status.in_(("open", "acked")), alert.c.rule.in_(rules), ~has_steps)
-    count = 0
+    count, fresh = 0, list[dict[str, Any]]()
     with journal.transaction() as con:
         for row in con.execute(sa.select(alert).where(alert.c.scope == "patient", *is_waiting)).all():
             found = suggest(
@@ -64,19 +64,21 @@ def attach(journal: Journal, pathways: Pathways, answers_of: Callable[[str], Ans
                 readings=row.inputs,
                 answers=answers_of(row.subject),
             )
-            for one in found:
-                con.execute(
-                    suggestion.insert().values(
-                        alert=row.alert,
-                        pathway=one.pathway,
-                        step=one.step,
-                        pathway_version=one.version,
-                        status=one.standing,
-                        suggested_utc=now,
-                        reason=" ".join(one.ask) or ", ".join(one.held_by) or None,
-                    )
-                )
+            fresh += [
+                {
+                    "alert": row.alert,
+                    "pathway": one.pathway,
+                    "step": one.step,
+                    "pathway_version": one.version,
+                    "status": one.standing,
+                    "suggested_utc": now,
+                    "reason": " ".join(one.ask) or ", ".join(one.held_by) or None,
+                }
+                for one in found
+            ]
             count += bool(found)
+        if fresh:
+            con.execute(suggestion.insert(), fresh)
     return count
 
 

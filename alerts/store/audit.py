@@ -67,7 +67,7 @@ def append(
         text = _encrypt(secret, text, key, sequence)
     row = (sequence, utc, actor, action, alert, key, text, previous)
     values = dict(zip([column.name for column in _COLUMNS], row, strict=True))
-    con.execute(audit.insert().values(**values, hash=_hash(row)))
+    con.execute(audit.insert(), values | {"hash": _hash(row)})
 
 
 def first_fault(con: sa.Connection) -> int | None:
@@ -122,7 +122,8 @@ def _key_of(con: sa.Connection, scope: str, subject: str) -> tuple[str, bytes]:
     if row is not None:
         return row.subject_key, row.secret
     key, secret = secrets.token_hex(8), AESGCM.generate_key(256)
-    con.execute(subject_key.insert().values(subject_key=key, scope=scope, subject=subject, secret=secret))
+    row_of = {"subject_key": key, "scope": scope, "subject": subject, "secret": secret}
+    con.execute(subject_key.insert(), row_of)
     return key, secret
 
 

@@ -1,7 +1,7 @@
 """How much of the last four weeks was worn, slept and answered, and why the longest gap was one."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,6 @@ class Adherence:
     practice_days: NDArray[np.int64]
     longest_gap: NDArray[np.int64]
     gap_reason: list[str | None]
-
-    def row(self, row: int) -> dict[str, Any]:
-        """Cells of the table trend."""
-        return {
-            "wear_day_count": int(self.wear_days[row]),
-            "night_count": int(self.nights[row]),
-            "report_day_count": int(self.report_days[row]),
-            "practice_day_count": int(self.practice_days[row]),
-            "longest_gap_days": int(self.longest_gap[row]),
-            "gap_reason": self.gap_reason[row],
-        }
 
 
 def adherence(panel: Panel, column: int) -> Adherence:

@@ -8,6 +8,7 @@ usual" and "associated with": never "caused by", never a risk.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any, Final
 
 from analytics.errors import AnalyticsError
@@ -28,10 +29,18 @@ class Language:
     conjunction: str
     phrases: dict[str, str]
 
+    @cached_property
+    def _is_as_python(self) -> bool:
+        return (self.thousands, self.point) == (",", ".")
+
+    @cached_property
+    def _separators(self) -> dict[int, str]:
+        return {ord(","): self.thousands, ord("."): self.point}
+
     def number(self, value: float, digits: int = 0, *, sign: bool = False) -> str:
         """Number with this language's separators."""
-        text = f"{round(value, digits) + 0.0:{'+' if sign else ''},.{digits}f}"
-        return text.translate({ord(","): self.thousands, ord("."): self.point})
+        text = format(round(value, digits) + 0.0, f"{'+' if sign else ''},.{digits}f")
+        return text if self._is_as_python else text.translate(self._separators)
 
     def day(self, text: str) -> str:
         """Date of an ISO text."""

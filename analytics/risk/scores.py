@@ -21,6 +21,8 @@ from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.trend_rows import trend_rows
 from analytics.tables import BASELINE, FLARE_RISK, TREND
 
+_JSON: Final = json.JSONEncoder()
+_SORTED_JSON: Final = json.JSONEncoder(sort_keys=True)
 #: Patients worked through together: their matrices stay in the processor's cache.
 SHARE: Final = 4096
 
@@ -161,9 +163,9 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "reference_day_count": [one.days if one else None for one in similar],
         "deviation": real(scores.deviation),
         "cell_count": scores.cell_count[at].astype(np.int32),
-        "drivers": [json.dumps(one.drivers) for one in said],
+        "drivers": [_JSON.encode(one.drivers) for one in said],
         "contributions": [
-            json.dumps({name: values[i] for name, values in numbers.items() if values[i]})
+            _JSON.encode({name: values[i] for name, values in numbers.items() if values[i]})
             for i in range(len(cells))
         ],
         "monitored_days": scores.standing.monitored_days[at].astype(np.int32),
@@ -178,7 +180,7 @@ def _risk_rows(judged: Judged, model: Model, at: tuple[Array, Array]) -> pa.Tabl
         "label_quality": [wording.LABEL_QUALITY.get(code) for code in judged.labels.unavailable[at].tolist()],
         "model_version": pa.repeat(model.version, len(cells)),
         "message": [one.message for one in said],
-        "parameters": [json.dumps(one.parameters, sort_keys=True) for one in said],
+        "parameters": [_SORTED_JSON.encode(one.parameters) for one in said],
         "sentence": [render(one.message, one.parameters) for one in said],
         "alert_load_3d": real(scores.alert_loads["3d"]),
         "alert_load_7d": real(scores.alert_loads["7d"]),

@@ -6,7 +6,7 @@ r bias-corrected on the Sen residuals, clipped to 0-0.8. No tie correction (ties
 come from the floor of 200 steps; leaving it out errs on the careful side).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import erfc
 from typing import Final
 
@@ -24,6 +24,8 @@ WEEKEND_PRIOR: Final = 8
 #: A trend is spoken of only when both hold: smaller ones are seldom real at this length.
 ALPHA, LEAST_CHANGE_PCT = 0.05, 15.0
 _Z95: Final = 1.959963984540054
+#: Patients whose pairs of days are worked through together: they stay in the processor's cache.
+AT_ONCE: Final = 128
 _PAIRS: Final = np.triu_indices(DAYS, 1)
 _GAPS: Final = (_PAIRS[1] - _PAIRS[0]).astype(np.float64)
 
@@ -70,15 +72,25 @@ def theil_sen(window: Floats, is_weekend: Marks) -> Trend:
         ln steps per day, NaN where not valid.
     is_weekend : array of bool (56,)
     """
+    parts = [
+        _theil_sen(window[start : start + AT_ONCE], is_weekend)
+        for start in range(0, max(1, len(window)), AT_ONCE)
+    ]
+    columns = ([getattr(part, own.name) for part in parts] for own in fields(Trend))
+    return Trend(*(np.concatenate(column) for column in columns))
+
+
+def _theil_sen(window: Floats, is_weekend: Marks) -> Trend:
     count = (~np.isnan(window)).sum(axis=1)
     level = np.exp(median(window)[0])
     values = without_weekend(window, is_weekend)
     slopes = (values[:, _PAIRS[1]] - values[:, _PAIRS[0]]) / _GAPS
-    slope, pairs = median(slopes)
+    slopes.sort(axis=1)
+    slope, pairs = _median_of_sorted(slopes)
     extra = inflation(values, slope)
     variance = count * (count - 1) * (2 * count + 5) / 18
     spread = np.sqrt(variance * extra)
-    kendall = np.nansum(np.sign(slopes), axis=1)
+    kendall = (slopes > 0).sum(axis=1) - (slopes < 0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = (kendall - np.sign(kendall)) / spread
     p_value = np.array([erfc(abs(own) / np.sqrt(2)) for own in score])
@@ -92,10 +104,14 @@ def theil_sen(window: Floats, is_weekend: Marks) -> Trend:
 
 def median(window: Floats) -> tuple[Floats, Array]:
     """Median of each row without its NaN, and how many values it has."""
-    count = (~np.isnan(window)).sum(axis=1)
-    ordered = np.sort(window, axis=1)
-    rows = np.arange(len(window))
-    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, window.shape[1] - 1)
+    return _median_of_sorted(np.sort(window, axis=1))
+
+
+def _median_of_sorted(ordered: Floats) -> tuple[Floats, Array]:
+    """The same of rows in their order, NaN last."""
+    count = (~np.isnan(ordered)).sum(axis=1)
+    rows = np.arange(len(ordered))
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[1] - 1)
     return (ordered[rows, low] + ordered[rows, high]) / 2, count
 
 
@@ -125,10 +141,9 @@ def inflation(values: Floats, slope: Floats) -> Floats:
     return (1 + r) / (1 - r)
 
 
-def _interval(slopes: Floats, pairs: Array, spread: Floats) -> tuple[Floats, Floats]:
+def _interval(ordered: Floats, pairs: Array, spread: Floats) -> tuple[Floats, Floats]:
     """95 % interval of the slope: order statistics of the pairwise slopes."""
-    ordered = np.sort(slopes, axis=1)
-    rows, half = np.arange(len(slopes)), _Z95 * spread
+    rows, half = np.arange(len(ordered)), _Z95 * spread
     last = np.maximum(pairs - 1, 0)
     low = np.clip(np.floor((pairs - half) / 2), 0, last).astype(np.int64)
     high = np.clip(np.ceil((pairs + half) / 2), 0, last).astype(np.int64)

@@ -16,8 +16,18 @@ from analytics.risk.panel import Panel
 from analytics.tables import TREND
 
 _METRIC: Final = METRICS[trend.METRIC]
+_FEW_DAYS: Final = "{days} valid days, at least {least} needed"
 _FEW_PAIRS: Final = "{pairs} days with steps and pain of the day before, at least {least} needed"
 _SHORT: Final = "monitored {days} days, at least {least} needed"
+
+#: Columns that messages are made of.
+_SPOKEN_OF: Final = (
+    *("quality", "valid_day_count", "wear_day_count", "level", "p_value"),
+    *("change_pct", "change_low_pct", "change_high_pct", "shift_date", "shift_pct"),
+    *(f"{name}_day_{part}pct" for name in ("good", "bad") for part in ("", "low_", "high_")),
+    *("high_day_count", "followed_count", "followed_by_chance"),
+)
+_JSON: Final = json.JSONEncoder(sort_keys=True)
 
 Message = dict[str, Any]
 
@@ -37,15 +47,16 @@ class _Day:
 
 def trend_rows(panel: Panel, rows: Array, columns: Array) -> pa.Table:
     """Rows of the cells (rows, columns) of a panel that reaches back 140 days."""
-    days = {int(column): _day(panel, int(column)) for column in np.unique(columns)}
-    cells = [(days[column], row) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
-    found = [_row(panel, day, row) for day, row in cells]
-    key = dict(zip(("patient", "local_date"), panel.key(rows, columns), strict=True))
-    arrays = [
-        key[field.name] if field.name in key else pa.array([one[field.name] for one in found], field.type)
-        for field in TREND
-    ]
-    return pa.table(arrays, schema=TREND)
+    days = [_day(panel, int(column)) for column in np.unique(columns)]
+    parts = [_columns(panel, day, rows[columns == day.column]) for day in days]
+    patients, dates = panel.key(rows, columns)
+    if not parts:
+        return TREND.empty_table()
+    # day by day; back to the order of the cells
+    place = np.argsort(np.argsort(columns, kind="stable"), kind="stable")
+    made = pa.concat_tables(parts).take(pa.array(place))
+    made = made.append_column("patient", patients).append_column("local_date", dates)
+    return made.select(TREND.names).cast(TREND)
 
 
 def _day(panel: Panel, column: int) -> _Day:
@@ -90,55 +101,73 @@ def _is_explained(panel: Panel, column: int, found: shift.Shift) -> Array:
     return explained
 
 
-def _row(panel: Panel, day: _Day, row: int) -> dict[str, Any]:
-    slope, jump, own = day.slope, day.shift, day.pacing
-    count = int(slope.count[row])
+def _columns(panel: Panel, day: _Day, rows: Array) -> pa.Table:
+    """Everything but the key, of some patients on one day."""
+    slope, jump, own, worn = day.slope, day.shift, day.pacing, day.adherence
+    count, has_shift = slope.count[rows], day.has_shift[rows]
     is_enough = count >= trend.LEAST_DAYS
-    why_no_pacing = _why_no_pacing(day, row)
-    pace = (lambda value: _number(value)) if why_no_pacing is None else (lambda value: None)
-    has_shift = bool(day.has_shift[row])
-    at = day.column - trend.DAYS + 1 + int(jump.at[row])
-    few = f"{count} valid days, at least {trend.LEAST_DAYS} needed"
-    values: dict[str, Any] = {
-        "metric": trend.METRIC,
+    is_paced = (day.monitored[rows] >= trend.DAYS) & own.is_enough[rows]
+
+    def real(values: Array, where: Array | None = None) -> pa.Array:
+        found = values[rows] if where is None else np.where(where, values[rows], np.nan)
+        return pa.array(found, pa.float64(), from_pandas=True)
+
+    first = day.column - trend.DAYS + 1
+    columns: dict[str, Any] = {
+        "metric": pa.repeat(trend.METRIC, len(rows)),
         "valid_day_count": count,
-        "level": _number(slope.level[row]) if is_enough else None,
-        "change_pct": _number(slope.change_pct[row]),
-        "change_low_pct": _number(slope.low_pct[row]),
-        "change_high_pct": _number(slope.high_pct[row]),
-        "p_value": _number(slope.p_value[row]),
-        "shift_date": panel.day(at) if has_shift else None,
-        "shift_pct": _number(jump.change_pct[row]) if has_shift else None,
-        "shift_p_value": _number(jump.p_value[row]) if is_enough else None,
-        "variability": _number(own.variability[row]),
-        "variability_before": _number(own.variability_before[row]),
-        "paired_day_count": int(own.pairs[row]),
-        "high_day_count": pace(own.high_days[row]),
-        "followed_count": pace(own.followed[row]),
-        "followed_by_chance": pace(own.by_chance[row]),
-        "pacing_quality": why_no_pacing,
-        "quality": None if is_enough else few,
+        "level": real(slope.level, is_enough),
+        "change_pct": real(slope.change_pct),
+        "change_low_pct": real(slope.low_pct),
+        "change_high_pct": real(slope.high_pct),
+        "p_value": real(slope.p_value),
+        "shift_date": [
+            panel.day(first + at) if has else None
+            for at, has in zip(jump.at[rows].tolist(), has_shift.tolist(), strict=True)
+        ],
+        "shift_pct": real(jump.change_pct, has_shift),
+        "shift_p_value": real(jump.p_value, is_enough),
+        "variability": real(own.variability),
+        "variability_before": real(own.variability_before),
+        "paired_day_count": own.pairs[rows],
+        "high_day_count": pa.array(own.high_days[rows], mask=~is_paced),
+        "followed_count": pa.array(own.followed[rows], mask=~is_paced),
+        "followed_by_chance": real(own.by_chance, is_paced),
+        "pacing_quality": [
+            None if is_there else _why_no_pacing(day, row)
+            for is_there, row in zip(is_paced.tolist(), rows.tolist(), strict=True)
+        ],
+        "wear_day_count": worn.wear_days[rows],
+        "night_count": worn.nights[rows],
+        "report_day_count": worn.report_days[rows],
+        "practice_day_count": worn.practice_days[rows],
+        "longest_gap_days": worn.longest_gap[rows],
+        "gap_reason": [worn.gap_reason[row] for row in rows.tolist()],
+        "quality": [
+            None if is_there else _FEW_DAYS.format(days=days, least=trend.LEAST_DAYS)
+            for is_there, days in zip(is_enough.tolist(), count.tolist(), strict=True)
+        ],
     }
     for name, part in (("good", own.good), ("bad", own.bad)):
-        values[f"{name}_day_pct"] = pace(part.pct[row])
-        values[f"{name}_day_low_pct"] = pace(part.low_pct[row])
-        values[f"{name}_day_high_pct"] = pace(part.high_pct[row])
-    values |= day.adherence.row(row)
-    message, parameters = _message(values)
-    said = {"message": message, "parameters": json.dumps(parameters, sort_keys=True)}
-    return values | said | {"sentence": render(message, parameters)}
+        columns[f"{name}_day_pct"] = real(part.pct, is_paced)
+        columns[f"{name}_day_low_pct"] = real(part.low_pct, is_paced)
+        columns[f"{name}_day_high_pct"] = real(part.high_pct, is_paced)
+    made = pa.table({name: pa.array(values, TREND.field(name).type) for name, values in columns.items()})
+    said = [_message(values) for values in made.select(_SPOKEN_OF).to_pylist()]
+    words = {
+        "message": [message for message, _ in said],
+        "parameters": [_JSON.encode(parameters) for _, parameters in said],
+        "sentence": [render(message, parameters) for message, parameters in said],
+    }
+    for name, texts in words.items():
+        made = made.append_column(name, pa.array(texts, pa.string()))
+    return made
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _why_no_pacing(day: _Day, row: int) -> str | None:
+def _why_no_pacing(day: _Day, row: int) -> str:
     if day.monitored[row] < trend.DAYS:
         return _SHORT.format(days=day.monitored[row], least=trend.DAYS)
-    if not day.pacing.is_enough[row]:
-        return _FEW_PAIRS.format(pairs=day.pacing.pairs[row], least=pacing.LEAST_PAIRS)
-    return None
+    return _FEW_PAIRS.format(pairs=day.pacing.pairs[row], least=pacing.LEAST_PAIRS)
 
 
 def _message(values: dict[str, Any]) -> tuple[str, Message]:

@@ -5,6 +5,7 @@
 and only under an approved model.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -166,9 +167,14 @@ def _numbers(deviation: Deviation, row: int, column: int) -> tuple[str, float, f
     """Mean of the last three days and what is usual, in the metric's own unit."""
     metric = deviation.metric
     first = max(0, column - flare.DEVIATION_DAYS + 1)
-    recent = deviation.value[row, first : column + 1]
-    usual = deviation.center[row, first : column + 1]
-    both = ~np.isnan(recent) & ~np.isnan(usual)
-    means = np.array([part[both].mean() for part in (recent, usual)], np.float64)
-    now, then = off_scale(means, metric).tolist()
+    count, now, then = 0, 0.0, 0.0
+    for recent, usual in zip(
+        deviation.value[row, first : column + 1].tolist(),
+        deviation.center[row, first : column + 1].tolist(),
+        strict=True,
+    ):
+        # a sum with NaN in it is none
+        if not math.isnan(recent + usual):
+            count, now, then = count + 1, now + recent, then + usual
+    now, then = off_scale(np.array([now / count, then / count]), metric).tolist()
     return metric.id, round(now, 1), round(then, 1)

@@ -20,6 +20,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
@@ -304,12 +305,18 @@ def _zone(place: str, name: str) -> str:
     return name
 
 
+# a register of 100,000 rows repeats few instants, and is read several times a night
+@lru_cache(maxsize=4096)
+def _utc_of(text: str) -> int:
+    utc = to_utc(datetime.fromisoformat(text))
+    # a local time at either end of the calendar lies beyond it in UTC
+    from_utc(utc)
+    return utc
+
+
 def _instant(place: str, column: str, text: str) -> int:
     try:
-        utc = to_utc(datetime.fromisoformat(text))
-        # a local time at either end of the calendar lies beyond it in UTC
-        from_utc(utc)
-        return utc
+        return _utc_of(text)
     except (ValueError, OverflowError):
         raise EnrolmentError(
             f"{place}: {column}: {text!r} is not ISO 8601 with an offset (2024-05-01T00:00Z)"
