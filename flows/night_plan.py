@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from devices.clock import system_clock
 from devices.observations import KINDS
 from flows import inventory, work_days
 from flows.clinic import Clinic
+from flows.homes import Homes
 from flows.inventory import Inputs, Notes
 from flows.model_registry import ModelRegistry
 from flows.night_jobs import FEATURE_TABLES, SCORE_TABLES, FeatureJob, ScoreJob
@@ -81,9 +81,8 @@ def take_stock(clinic: Clinic, ledger: Ledger) -> Stock:
         Problem("enrolment", f"{_without(mistake, patient)}: set aside until it is corrected", (patient,))
         for patient, mistake in sorted(wrong.items())
     ]
-    zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in enrolment.rows}
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
-    context, working = context_of(records, zones, FOREVER), work_days.by_patient(clinic)
+    context, working = context_of(records, Homes(enrolment.rows), FOREVER), work_days.by_patient(clinic)
     t_scores = None
     if clinic.t_scores_path.exists():
         try:

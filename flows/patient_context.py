@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from analytics.risk.context import CONTEXT, HEART_MEDICATION, SEGMENTS, SUSPENDS
-from devices.clock import from_utc, local_date
+from devices.clock import from_utc
 from flows.clinic import Clinic
+from flows.homes import Homes
 from ingest.lake.records import PatientRecord, latest_versions, read_records
 
 #: State of a patient -> what it is to scoring.
@@ -26,24 +26,23 @@ def patient_context(clinic: Clinic, *, known_utc: int = FOREVER) -> pa.Table:
     """
     if not clinic.records_path.exists():
         return CONTEXT.empty_table()
-    zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in clinic.enrolment().rows}
-    return context_of(read_records(clinic.records_path), zones, known_utc)
+    return context_of(read_records(clinic.records_path), Homes(clinic.enrolment().rows), known_utc)
 
 
-def context_of(records: Iterable[PatientRecord], zones: dict[str, ZoneInfo], known_utc: int) -> pa.Table:
-    """Context of patients with a zone; records of others bear on nobody's scores."""
+def context_of(records: Iterable[PatientRecord], homes: Homes, known_utc: int) -> pa.Table:
+    """Context of patients who are enrolled; records of others bear on nobody's scores."""
     rows: list[dict[str, Any]] = []
     for one in sorted(latest_versions(records, known_utc), key=lambda one: one.record):
-        about, zone = _about(one), zones.get(one.patient)
-        if about is None or zone is None:
+        about = _about(one)
+        if about is None or one.patient not in homes:
             continue
         end = one.valid_to_utc
         rows.append(
             {
                 "patient": one.patient,
                 "about": about,
-                "first_date": local_date(one.valid_from_utc, zone),
-                "last_date": None if end is None else local_date(end - 1, zone),
+                "first_date": homes.date(one.patient, one.valid_from_utc),
+                "last_date": None if end is None else homes.date(one.patient, end - 1),
                 "recorded_utc": from_utc(one.recorded_utc),
             }
         )

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable
 from datetime import date
-from zoneinfo import ZoneInfo
 
 from alerts.engine.night import Surroundings
 from alerts.rules.pack import RulePack
-from devices.clock import local_date
 from flows.clinic import Clinic
 from flows.heard import GATEWAY_SILENT, behind_silent_gateways
+from flows.homes import Homes
 from ingest.lake.enrolment import read_enrolment_leniently
 from ingest.lake.records import latest_versions, read_records
 
@@ -42,16 +41,15 @@ def surroundings_by_night(
     if not clinic.enrolment_path.exists():
         return lambda _: Surroundings()
     rows = read_enrolment_leniently(clinic.enrolment_path)[0].rows
-    zones: dict[str, ZoneInfo] = {row.patient: ZoneInfo(row.zone) for row in rows}
+    homes = Homes(rows)
     sites: dict[str, str] = {row.patient: row.site for row in rows}
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
     spans: list[tuple[str, date, date, str]] = []
     for one in sorted(latest_versions(records, known_utc), key=lambda one: one.valid_from_utc):
-        zone = zones.get(one.patient)
-        if one.kind == "status" and zone is not None:
-            end = date.max if one.valid_to_utc is None else local_date(one.valid_to_utc - 1, zone)
+        if one.kind == "status" and one.patient in homes:
+            end = date.max if one.valid_to_utc is None else homes.date(one.patient, one.valid_to_utc - 1)
             status = json.loads(one.payload)["status"]
-            spans.append((one.patient, local_date(one.valid_from_utc, zone), end, status))
+            spans.append((one.patient, homes.date(one.patient, one.valid_from_utc), end, status))
 
     def of_night(day: date) -> Surroundings:
         held = {patient: status for patient, first, last, status in spans if first <= day <= last}

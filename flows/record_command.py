@@ -9,7 +9,6 @@ import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -18,6 +17,7 @@ from devices.errors import IdError
 from devices.ids import check_id
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.homes import Homes
 from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.importing import store_rows
 from ingest.lake.manifest import only_one
@@ -67,7 +67,7 @@ def _observe(
         stored = store_rows(clinic.lake, clinic.enrolment(), iter([common | own]), kind, now)
     if stored.refused:
         raise UserError(f"refused, and kept in quarantine: {stored.reason}")
-    print(f"{kind} {name} recorded for {from_utc(at, ZoneInfo(rows[0].zone)).isoformat()}")
+    print(f"{kind} {name} recorded for {from_utc(at, Homes(rows).zone(rows[0].patient, at)).isoformat()}")
 
 
 def _row(arguments: argparse.Namespace, at: int, name: str) -> tuple[str, dict[str, Any]]:
@@ -141,5 +141,5 @@ def _instant(
     if is_end and len(text) == len("2026-11-24"):
         found += timedelta(days=1)
     if found.tzinfo is None:
-        found = found.replace(tzinfo=ZoneInfo(rows[-1].zone))
+        return Homes(rows).instant(rows[0].patient, found)
     return to_utc(found)

@@ -23,7 +23,7 @@ _FOREVER: Final = 2**62
 #: Since when (microseconds UTC) in which zone.
 Stays = tuple[tuple[int, str], ...]
 #: Since when and until when (exclusive, microseconds UTC) in which zone.
-_Stay = tuple[int, int, str]
+Stay = tuple[int, int, str]
 #: Start and end of a date, of its night, and of a night without a sleep record.
 _Bounds = tuple[int, int, int, int, int]
 _Day = tuple[str, date, str, _Bounds]
@@ -117,7 +117,7 @@ def calendar(
         "select distinct patient, valid_from_utc, zone, valid_to_utc from enrolment order by all"
     ).fetchall()
     wanted = None if patients is None else set(patients)
-    stays: dict[str, list[_Stay]] = {}
+    stays: dict[str, list[Stay]] = {}
     for patient, valid_from, zone, valid_to in rows:
         if wanted is None or patient in wanted:
             until = _FOREVER if valid_to is None else to_utc(valid_to)
@@ -130,7 +130,7 @@ def calendar(
             held = _zones(own, dates[_LOOK_BACK:])
             days += [(patient, day, zone, _bounds(day, zone)) for day, zone in held.items()]
         else:
-            moves[patient] = _places(own)
+            moves[patient] = stays_of(own)
             held = _zones(own, dates)
             days += [
                 (patient, day, zone, _moved_bounds(day, held, moves[patient]))
@@ -140,7 +140,7 @@ def calendar(
     return Calendar(_table(sorted(days)), moves)
 
 
-def _zones(stays: Sequence[_Stay], dates: Sequence[date]) -> dict[date, str]:
+def _zones(stays: Sequence[Stay], dates: Sequence[date]) -> dict[date, str]:
     """Zone of each of the dates on which one of the stays holds; stays come in order of their start."""
     found: dict[date, str] = {}
     for day in dates:
@@ -153,8 +153,8 @@ def _zones(stays: Sequence[_Stay], dates: Sequence[date]) -> dict[date, str]:
     return found
 
 
-def _places(stays: Sequence[_Stay]) -> Stays:
-    """Since when a patient is in which zone; between two stays where the first was."""
+def stays_of(stays: Sequence[Stay]) -> Stays:
+    """Since when somebody is in which zone, of stays in order of their start; between two as in the first."""
     turns = sorted({instant for since, until, _ in stays for instant in (since, until)} - {_FOREVER})
     found: list[tuple[int, str]] = []
     for turn in turns:

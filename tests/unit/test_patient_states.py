@@ -86,3 +86,19 @@ def test_a_state_holds_on_the_dates_it_touches_by_the_clock_of_the_home(clinic):
     held = [day for day in range(1, 20) if of_night(date(2026, 3, day)).statuses]
     assert held == [10, 11]
     assert not surroundings_by_night(clinic, 4)(date(2026, 3, 10)).statuses
+
+
+def test_a_state_keeps_its_dates_when_the_patient_moves(clinic):
+    """A Berlin midnight is six in the evening of New York: it is still the date she left home on."""
+    text = clinic.enrolment_path.read_text()
+    (line,) = [one for one in text.splitlines() if one.startswith(patient(1) + ",") and "band" in one]
+    moved, there = f"{line}2026-03-20T12:00Z", line.replace("Europe/Berlin", "America/New_York")
+    begin = line.split(",")[5]
+    clinic.enrolment_path.write_text(
+        text.replace(line, moved) + there.replace(begin, "2026-03-20T12:00Z") + "\n"
+    )
+    first, end = (to_utc(datetime(2026, 3, day, 23, tzinfo=UTC)) for day in (4, 6))
+    write_records(clinic.records_path, [status(1, "on-holiday", first, end)])
+    of_night = surroundings_by_night(clinic, START + 400 * DAY)
+    held = [day for day in range(1, 10) if patient(1) in of_night(date(2026, 3, day)).statuses]
+    assert held == [5, 6]

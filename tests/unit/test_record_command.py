@@ -1,12 +1,14 @@
 """What is written down by hand: stored with author and time, or refused with a reason."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pyarrow.parquet as pq
 import pytest
 
+from devices.clock import to_utc
 from flows.cli import main
 from flows.clinic import Clinic
+from flows.homes import Homes
 from flows.patient_context import patient_context
 
 
@@ -98,6 +100,30 @@ def test_notes_become_what_scoring_reads(home):
         ("medication", date(2026, 3, 5), None),
         ("travel", date(2026, 3, 1), date(2026, 3, 4)),
     ]
+
+
+def test_dates_are_those_of_the_clock_on_the_wall_through_a_move(home):
+    path = home / "enrolment.csv"
+    lines = (
+        path.read_text().replace("2026-01-01T00:00Z,\n", "2026-01-01T00:00Z,2026-03-20T12:00Z\n").splitlines()
+    )
+    there = [line.replace("Europe/Berlin", "America/New_York") for line in lines[1:]]
+    there = [line.replace("2026-01-01T00:00Z,2026-03-20T12:00Z", "2026-03-20T12:00Z,") for line in there]
+    path.write_text("\n".join([*lines, *there, ""]))
+    dates = [("2026-03-01", "2026-03-04"), ("2026-03-19", "2026-03-20"), ("2026-03-21", "2026-03-22")]
+    for first, last in dates:
+        assert record(home, "context", "--about", "illness", "--from", first, "--to", last) == 0
+    found = patient_context(Clinic(home)).to_pylist()
+    assert sorted((str(row["first_date"]), str(row["last_date"])) for row in found) == dates
+    for day, hour in (("2026-03-01", 6), ("2026-03-20", 6), ("2026-03-21", 11)):
+        assert record(home, "mood", "3", "--at", f"{day}T07:00") == 0
+        said = [row["start_utc"] for row in rows(home, "pro_answer")]
+        assert [one.hour for one in said if str(one.date()) == day] == [hour]
+    # the clock went from 13:00 to 08:00: what it showed twice is meant as the later
+    homes = Homes(Clinic(home).enrolment().rows)
+    assert homes.instant("p-1", datetime.fromisoformat("2026-03-20T10:00")) == to_utc(
+        datetime(2026, 3, 20, 14, tzinfo=UTC)
+    )
 
 
 def test_a_corrected_note_holds_from_when_it_was_written_down(home):
