@@ -20,6 +20,7 @@ from alerts.store.schema import judged_event, staff, staff_role
 from bench.harness import Bench, CannotMeasure, Result, case
 from devices.clock import system_clock
 from devices.observations import ProAnswer
+from devices.sim.answers import given_answer
 from ingest.lake.broker import MosquittoBroker
 from ingest.lake.enrolment import Enrolment, EnrolmentRow, write_enrolment
 from ingest.wire.address import BrokerAddress
@@ -121,19 +122,8 @@ def _site(home: Path, url: str) -> None:
 
 
 def _answer(number: int, patient: int, value: float) -> bytes:
-    answer = ProAnswer(
-        device=f"ring-{patient}",
-        start_utc=system_clock(),
-        source="app/1",
-        answer_id=f"a-{number}",
-        instrument="phq-9",
-        item="9",
-        value=value,
-        form_version="1",
-        language="en",
-        mode="app",
-        respondent="patient",
-    )
+    now, ring = system_clock(), f"ring-{patient}"
+    answer = given_answer(ring, now, f"a-{number}", "phq-9", "9", value, source="app/1")
     return encode_batch(number + 1, system_clock(), ProAnswer.kind, [encode_observation(answer)])
 
 

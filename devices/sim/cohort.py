@@ -23,12 +23,12 @@ from devices.observations import (
     Battery,
     FlareReport,
     Observation,
-    ProAnswer,
     RrInterval,
     SleepStage,
     StepCount,
 )
 from devices.sim import cohort_days as days
+from devices.sim.answers import given_answer
 from devices.sim.cohort_days import Answers, NightPlan, Worn
 from devices.sim.cohort_path import Course, LatentDay
 from devices.sim.people import Person
@@ -253,19 +253,8 @@ class PersonRecord:
         evening = truth.day_start_utc + said.evening_min * MINUTE
         for item, instrument, value in (("pain", "nrs", said.nrs), ("low-mood", "mood", said.mood)):
             if value is not None:
-                yield ProAnswer(
-                    device=diary,
-                    start_utc=evening,
-                    source=SOURCE,
-                    answer_id=f"{diary}-{day:%Y%m%d}-{instrument}",
-                    instrument=instrument,
-                    item=item,
-                    value=float(value),
-                    form_version="1",
-                    language="en",
-                    mode="app",
-                    respondent="patient",
-                )
+                name = f"{diary}-{day:%Y%m%d}-{instrument}"
+                yield given_answer(diary, evening, name, instrument, item, float(value), source=SOURCE)
                 # one answer after the other: two answers never share a start
                 evening += 20 * SECOND
         if said.has_tapped:

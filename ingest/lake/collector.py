@@ -12,25 +12,24 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from typing import Any, Final
 
 import pyarrow as pa
 from paho.mqtt.client import Client
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices.clock import MINUTE, SECOND, Clock
 from ingest.lake.counts import Counts
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import RAW_MESSAGES, Lake
-from ingest.lake.intake import Flush, Intake
+from ingest.lake.intake import Intake
 from ingest.lake.presence import Presence
 from ingest.lake.raw import KEEP_DAYS, forget, is_worth_keeping, keep_since, raw_table
+from ingest.lake.subscriber import Patience, Subscriber
 from ingest.wire.address import BrokerAddress
 from ingest.wire.bulk import Arrival, BulkClient
-from ingest.wire.client import make_bulk_client, spread_reconnects, start_client
 from ingest.wire.messages import IN_FLIGHT, encode_ack
 from ingest.wire.topics import STATE, ack_topic, subscriptions
 
@@ -50,7 +49,7 @@ MIN_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 30.0
 
 
-class Collector:
+class Collector(Subscriber):
     """Stores what gateways send until stopped.
 
     Parameters
@@ -88,28 +87,23 @@ class Collector:
         group: str | None = None,
         keep_raw_days: int = KEEP_DAYS,
     ) -> None:
-        self._broker = broker
+        # a disk that takes no more is felt by the broker: it delivers the window and no message beyond
+        patience = Patience(MIN_DELAY_S, MAX_DELAY_S, window)
+        super().__init__(
+            broker, collector, subscriptions(group), clock=clock, patience=patience, no_local=group is None
+        )
         self._lake = lake
-        self._clock = clock
-        self._name = collector
-        self._window = window
         # at half of the window the broker still has the other half to deliver while we write
         self._enough = max(1, min(window // 2, MOST_MESSAGES))
         self._flush_s = flush_s
-        self._subscriptions = subscriptions(group)
         self._is_alone = group is None
         self._enrolment = (lambda: enrolment) if isinstance(enrolment, Enrolment) else enrolment
         self._intake = Intake(self._enrolment())
         self._presence = Presence(lake.root, collector, clock=clock)
-        self._changed = threading.Condition()
-        self._buffer: list[Arrival] = []
         self._bytes = 0
         self._by_gateway: Counter[str] = Counter()
         self._oldest_s = 0.0
         self._newest_s = 0.0
-        #: Rises with every connection: packet ids of an earlier one mean nothing in this.
-        self._connection = 0
-        self._stopping = False
         #: What was done, for the status and for a monitor.
         self.counts = Counts()
         self._keep_raw_days = keep_raw_days
@@ -124,15 +118,7 @@ class Collector:
         if swept:
             logger.info("orphans_swept files=%d", swept)
         self._write_status()
-        client = self._make_client()
-        # a disk that takes no more is felt by the broker: it delivers the window and no message beyond
-        start_client(
-            client,
-            self._broker,
-            min_delay_s=MIN_DELAY_S,
-            max_delay_s=MAX_DELAY_S,
-            receive_maximum=self._window,
-        )
+        client = self._connect()
         try:
             is_stored = True
             while not self._stopping and is_stored:
@@ -145,8 +131,7 @@ class Collector:
         finally:
             if not self._is_alone and self.counts.is_subscribed:
                 self._leave(client)
-            client.disconnect()
-            client.loop_stop()
+            self._disconnect(client)
             self._write_status()
             self._presence.save(at_once=True)
 
@@ -165,49 +150,25 @@ class Collector:
         """Give our share of the work to the others: kept for us, it would wait for our return."""
         done = threading.Event()
         client.on_unsubscribe = lambda *_: done.set()
-        client.unsubscribe(self._subscriptions)
+        client.unsubscribe(self._filters)
         done.wait(RETRY_S)
 
-    def stop(self) -> None:
-        """Ask `run` to end; may be called from a signal handler."""
-        # no lock here: the handler runs on the thread that may hold it
-        self._stopping = True
-
-    def _make_client(self) -> BulkClient:
-        client = make_bulk_client(self._name, self._broker, self._on_arrivals, clock=self._clock)
-        client.max_inflight_messages_set(1000)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
-        return client
-
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
-        if reason.is_failure:
-            logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
-            return
-        self.counts.connections += 1
-        self._forget_buffer()
-        # our own acknowledgements need not come back (the embedded broker sends them all the same);
-        # to ask that of a shared subscription is an error of the protocol
-        options = SubscribeOptions(qos=1, noLocal=self._is_alone)
-        client.subscribe([(one, options) for one in self._subscriptions])
-        logger.info("connected broker=%s", self._broker)
+        self.counts.connections += not reason.is_failure
+        super()._on_connect(client, _, __, reason, ___)
 
-    def _on_subscribe(self, client: Client, _: Any, __: Any, ___: Any, ____: Any) -> None:
-        # from here on the broker keeps for us what is published; before, it has nobody to keep it for
+    def _on_subscribe(self, *_: Any) -> None:
         self.counts.is_subscribed = True
+        super()._on_subscribe()
 
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         self.counts.is_subscribed = False
-        self._forget_buffer()
-        spread_reconnects(client, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
-        logger.info("connection_lost broker=%s reason=%s", self._broker, reason)
+        super()._on_disconnect(client, _, __, reason, ___)
 
     def _forget_buffer(self) -> None:
-        """The broker delivers again what was not acknowledged, under other packet ids."""
         with self._changed:
-            self._connection += 1
-            self._buffer, self._bytes = [], 0
+            super()._forget_buffer()
+            self._bytes = 0
             self._by_gateway.clear()
 
     def _on_arrivals(self, arrivals: list[Arrival]) -> None:
@@ -266,15 +227,6 @@ class Collector:
             return False
         commit_s = time.monotonic() - began
         self._intake.remember(flush)
-        self._acknowledge(client, flush, waiting, connection)
-        self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
-        self._is_news = True
-        return True
-
-    def _acknowledge(
-        self, client: BulkClient, flush: Flush, waiting: Sequence[Arrival], connection: int
-    ) -> None:
-        """Tell the broker, in the order of receipt, and then each gateway."""
         gateways = flush.confirmed.keys() | flush.unreadable.keys()
         self._presence.brought({gateway for _, gateway in gateways})
         # with quality 0: a gateway that does not hear sends again after a while, and is told again
@@ -282,10 +234,10 @@ class Collector:
             (str(ack_topic(*whose)), encode_ack(flush.confirmed.get(whose, []), flush.unreadable.get(whose)))
             for whose in gateways
         ]
-        with self._changed:
-            if connection == self._connection:
-                client.ack_all([(one.mid, one.qos) for one in waiting])
-                client.publish_all(acks)
+        self._acknowledge(client, waiting, connection, acks)
+        self.counts.add(flush, len(waiting), commit_s=commit_s, now=self._clock())
+        self._is_news = True
+        return True
 
     def _store(self, tables: dict[str, pa.Table], now: int) -> bool:
         """Commit tables; a full or absent disk is tried again until there is room or we are stopped."""

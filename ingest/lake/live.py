@@ -6,12 +6,9 @@ committed. What it cannot read or place it leaves to the collector's quarantine.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
-
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from typing import Final, NamedTuple
 
 from devices.clock import Clock
 from devices.observations import Observation
@@ -19,9 +16,9 @@ from ingest.errors import IngestError
 from ingest.lake.enrolment import Enrolment, EnrolmentRow
 from ingest.lake.intake import Intake
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, Refused
+from ingest.lake.subscriber import Patience, Subscriber
 from ingest.wire.address import BrokerAddress
 from ingest.wire.bulk import Arrival, BulkClient
-from ingest.wire.client import make_bulk_client, spread_reconnects, start_client
 from ingest.wire.messages import decode_batch
 from ingest.wire.topics import live_subscriptions
 
@@ -50,7 +47,7 @@ class Unavailable(IngestError):
     """What should keep the observations cannot do so now; they are offered again."""
 
 
-class LiveSubscriber:
+class LiveSubscriber(Subscriber):
     """Hands observations over as they come, until stopped.
 
     Parameters
@@ -80,41 +77,22 @@ class LiveSubscriber:
         clock: Clock,
         name: str = "live-1",
     ) -> None:
-        self._broker = broker
+        patience = Patience(MIN_DELAY_S, MAX_DELAY_S, WINDOW)
+        super().__init__(broker, name, live_subscriptions(kinds), clock=clock, patience=patience)
         self._enrolment = enrolment
-        self._subscriptions = live_subscriptions(kinds)
         self._kinds = frozenset(kinds)
         self._on_observations = on_observations
-        self._changed = threading.Condition()
-        self._buffer: list[Arrival] = []
-        #: Rises with every connection: packet ids of an earlier one mean nothing in this.
-        self._connection = 0
-        self._stopping = False
-        self.is_subscribed = threading.Event()
-        self._client = self._make_client(name, clock)
 
     def run(self) -> None:
         """Listen until :meth:`stop`; what was not acknowledged is delivered to the next one of this name."""
-        start_client(
-            self._client,
-            self._broker,
-            min_delay_s=MIN_DELAY_S,
-            max_delay_s=MAX_DELAY_S,
-            receive_maximum=WINDOW,
-        )
+        client = self._connect()
         try:
             while not self._stopping:
-                self._take_next()
+                self._take_next(client)
         finally:
-            self._client.disconnect()
-            self._client.loop_stop()
+            self._disconnect(client)
 
-    def stop(self) -> None:
-        """Ask `run` to end; may be called from a signal handler."""
-        # no lock here: the handler runs on the thread that may hold it
-        self._stopping = True
-
-    def _take_next(self) -> None:
+    def _take_next(self, client: BulkClient) -> None:
         with self._changed:
             if not self._buffer:
                 self._changed.wait(0.2)
@@ -127,9 +105,7 @@ class LiveSubscriber:
             if self._stopping:
                 return
             time.sleep(RETRY_S)
-        with self._changed:
-            if connection == self._connection:
-                self._client.ack_all([(one.mid, one.qos) for one in waiting])
+        self._acknowledge(client, waiting, connection)
 
     def _is_kept(self, waiting: Sequence[Arrival]) -> bool:
         """Whether what was made of the messages is committed; false to try again."""
@@ -157,43 +133,6 @@ class LiveSubscriber:
             LOG.warning("live_one_by_one messages=%d", len(waiting))
             for one in waiting:
                 self._hand_over([one])
-
-    def _make_client(self, name: str, clock: Clock) -> BulkClient:
-        client = make_bulk_client(name, self._broker, self._on_arrivals, clock=clock)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
-        return client
-
-    def _on_connect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
-        if reason.is_failure:
-            LOG.warning("connection_refused broker=%s reason=%s", self._broker, reason)
-            return
-        self._forget_buffer()
-        client.subscribe([(one, SubscribeOptions(qos=1)) for one in self._subscriptions])
-        LOG.info("connected broker=%s", self._broker)
-
-    def _on_subscribe(self, *_: Any) -> None:
-        # from here on the broker keeps for this name what is published; before, it has nobody to keep it for
-        self.is_subscribed.set()
-        LOG.info("subscribed")
-
-    def _on_disconnect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
-        self.is_subscribed.clear()
-        self._forget_buffer()
-        spread_reconnects(client, min_delay_s=MIN_DELAY_S, max_delay_s=MAX_DELAY_S)
-        LOG.info("connection_lost broker=%s reason=%s", self._broker, reason)
-
-    def _forget_buffer(self) -> None:
-        """The broker delivers again what was not acknowledged, under other packet ids."""
-        with self._changed:
-            self._connection += 1
-            self._buffer = []
-
-    def _on_arrivals(self, arrivals: list[Arrival]) -> None:
-        with self._changed:
-            self._buffer += arrivals
-            self._changed.notify_all()
 
 
 def placed(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from devices.clock import DAY, HOUR, system_clock
-from devices.observations import ProAnswer
+from devices.sim.answers import given_answer
 from ingest.lake.broker import MosquittoBroker
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.live import LiveSubscriber, Unavailable
@@ -16,19 +16,7 @@ from tests.fixtures_ingest import T0, beats, wait_until, write_enrolment
 
 
 def answer(number, *, device="ring-1", start_utc=T0, value=1.0):
-    return ProAnswer(
-        device=device,
-        start_utc=start_utc,
-        source="app/1",
-        answer_id=f"a-{number}",
-        instrument="phq-9",
-        item="9",
-        value=value,
-        form_version="1",
-        language="de",
-        mode="app",
-        respondent="patient",
-    )
+    return given_answer(device, start_utc, f"a-{number}", "phq-9", "9", value, source="app/1")
 
 
 class Home:
