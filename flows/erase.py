@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import tomllib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from devices.durable import replace_file
 from flows import night_plan, settings, shared_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.legal_holds import read_holds
 from flows.night_snapshot import publish_snapshot
 from flows.object_store import open_objects
 from flows.restamp import restamp, restamp_scores, scored_up_to_date, up_to_date
@@ -35,8 +35,6 @@ from ingest.lake.erasing import Worn
 from ingest.lake.records import read_records, write_records
 from ingest.lake.remote import RemoteLake
 
-#: Patients whose data a court or an authority wants kept.
-HOLDS: Final = "legal-holds.toml"
 #: Copies that no program here can reach.
 OUTSIDE: Final = (
     "FHIR server: resources written by the alert channel `fhir`, if one is configured",
@@ -185,15 +183,9 @@ def search(clinic: Clinic, patient: str, devices: Sequence[Worn], gateways: Sequ
 
 
 def _check_hold(clinic: Clinic, patient: str) -> None:
-    path = clinic.home / HOLDS
-    try:
-        said: dict[str, Any] = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not valid TOML ({error}): nothing is erased while holds are unknown"
-        ) from None
-    if patient in said:
-        raise UserError(f"{patient} is under a legal hold ({said[patient]}): nothing was erased")
+    held = read_holds(clinic.home)
+    if patient in held:
+        raise UserError(f"{patient} is under a legal hold ({held[patient]}): nothing was erased")
 
 
 def _with_rows(folder: Path, patient: str) -> list[str]:

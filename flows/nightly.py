@@ -6,7 +6,8 @@ done: a rerun computes nothing, a late file reopens the dates it touches, and a 
 killed is taken up where it was.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -77,16 +78,16 @@ def run(
     Raises
     ------
     UserError
-        Unknown patient, no enrolment file, nobody enrolled, or another run at work.
+        Unknown patient, no enrolment file, nobody enrolled, another run at work, or no room at all.
     """
     check_patients(clinic, patients or ())
-    with clinic.alone("the night shift"), clinic.derived.ledger() as ledger, reserve(clinic.home) as room:
+    with _at_work(clinic) as (ledger, room, of_disk):
         stock = night_plan.take_stock(clinic, ledger)
         if not stock.patients and not stock.aside:
             # a night of nobody would publish an empty snapshot over a good one
             raise UserError(f"{clinic.enrolment_path} enrols nobody")
         report = NightReport(first.isoformat(), last.isoformat(), len(patients or stock.patients))
-        report.problems += [*problems, *stock.problems]
+        report.problems += [*problems, *of_disk, *stock.problems]
         shift = _Shift(clinic, ledger, stock, report, runner or Threads(), room, clock)
         shift.compute(first, last, tuple(patients or ()))
         report.feature_days, report.score_days = (
@@ -102,6 +103,24 @@ def run(
         keep_report(clinic, report, clock)
         keep_watermark(clinic, report, clock)
     return report
+
+
+@contextmanager
+def _at_work(clinic: Clinic) -> Generator[tuple[Ledger, Reserve, list[Problem]]]:
+    """Ledger and reserve of a run, and whether the disk is full already: then the reserve is used at once."""
+    found: list[Problem] = []
+    try:
+        with clinic.alone("the night shift"), reserve(clinic.home) as room:
+            if room.is_needed():
+                room.release()
+                words = "the disk is full: computed in the room kept for it, as far as that goes; make room"
+                found.append(Problem(f"disk of {clinic.home}", words))
+            with clinic.derived.ledger() as ledger:
+                yield ledger, room, found
+    except Exception as error:
+        if is_disk_full(error):
+            raise UserError(f"the disk of {clinic.home} is full: make room, then run it again") from error
+        raise
 
 
 def check_patients(clinic: Clinic, patients: Iterable[str]) -> None:

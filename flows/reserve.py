@@ -1,6 +1,7 @@
 """Room kept free for the end of a run: on a full disk what was finished can still be published and said."""
 
 import os
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Final
 
 #: A catalog of views, the alert store's log, a report.
 SIZE: Final = 16 * 2**20
+#: With less a run cannot even enter what it sees in its ledger.
+LEAST: Final = 4 * 2**20
 
 
 @dataclass
@@ -16,6 +19,10 @@ class Reserve:
     """A file of nothing, given back to the file system when room is needed."""
 
     path: Path
+
+    def is_needed(self) -> bool:
+        """Whether next to nothing is left on the disk."""
+        return shutil.disk_usage(self.path.parent).free < LEAST
 
     def release(self) -> None:
         """Give the room back; the next run takes it again."""

@@ -18,6 +18,7 @@ from devices.observations import KINDS
 from flows import night_plan, settings, shared_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.legal_holds import read_holds
 from flows.night_snapshot import publish_snapshot
 from flows.object_store import open_objects
 from flows.sweeping import sweep
@@ -34,12 +35,16 @@ USUAL: Final[Mapping[str, int]] = {
     "reports": 365,
 }
 
+#: Tables of what was sent, by the date of its arrival.
+SENT: Final = ("raw", "batches", "quarantine")
+
 
 @dataclass
 class Kept:
-    """What was deleted, by kind."""
+    """What was deleted, by kind; whether a legal hold kept what patients sent."""
 
     deleted: dict[str, int]
+    is_held: bool = False
 
 
 def read_retention(home: Path) -> dict[str, int]:
@@ -71,9 +76,13 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
     Raises
     ------
     UserError
-        A setting that is none, or a night or compaction at work.
+        A setting that is none, holds that cannot be read, or a night or compaction at work.
     """
     days, now = read_retention(clinic.home), clock()
+    is_held = bool(read_holds(clinic.home))
+    if is_held:
+        # a file is of many patients: one who is under a hold keeps it
+        days |= dict.fromkeys((*KINDS, *SENT), 0)
     today = from_utc(now).date()
     deleted: dict[str, int] = {}
     with clinic.alone("retention"), clinic.lake.alone("retention"), clinic.derived.ledger() as ledger:
@@ -96,11 +105,11 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
                 doomed = [path for path in paths if path.resolve() not in named]
                 clinic.lake.remove(doomed)
                 deleted[kind] = len(doomed)
-        for kind in ("raw", "batches", "quarantine"):
+        for kind in SENT:
             deleted[kind] = _by_arrival(clinic.lake, kind, today, days[kind])
         deleted["derived"] = sweep(clinic, ledger)
         deleted["reports"] = _old_reports(clinic, now, days["reports"])
-    return Kept({kind: count for kind, count in deleted.items() if count})
+    return Kept({kind: count for kind, count in deleted.items() if count}, is_held)
 
 
 def _forget_observations(

@@ -38,6 +38,8 @@ def run_retention(home: Path) -> int:
     kept = retain(_clinic(home), clock=system_clock)
     for kind, count in kept.deleted.items():
         print(f"{kind:14} {count} files deleted")
+    if kept.is_held:
+        print("a legal hold keeps observations, raw messages, clocks and quarantine, whatever their age")
     if not kept.deleted:
         print("nothing is older than retention.toml says")
     return 0

@@ -64,3 +64,10 @@ def new_database(server: str) -> str:
     with psycopg.connect(server.replace("+psycopg", "") + "/postgres", autocommit=True) as con:
         con.execute(f"create database {name}")
     return f"{server}/{name}"
+
+
+def drop_database(url: str) -> None:
+    """Take a database away from whoever uses it."""
+    server, _, name = url.replace("+psycopg", "").rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as con:
+        con.execute(f"drop database {name} with (force)")

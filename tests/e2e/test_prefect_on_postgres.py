@@ -1,7 +1,12 @@
 """The history of runs on PostgreSQL by one setting: a real server, a real night."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,26 +15,50 @@ from flows import settings, stack
 from flows.errors import UserError
 from flows.settings import Settings
 from tests.fixtures_night import FIRST, make_clinic
-from tests.fixtures_postgres import new_database
+from tests.fixtures_postgres import drop_database, new_database
 
 
-def test_a_night_whose_history_is_on_postgres(postgres: str, tmp_path: Path) -> None:
+def night_with_problems(configured: Settings, day: date) -> dict[str, Any]:
+    """Report of a run that ends with exit code 1."""
+    command = [sys.executable, "-m", "flows.cli", "nightly", "--home", str(configured.home), "--json"]
+    env = settings.child_environment(configured, prefect_home=configured.home / "prefect")
+    done = subprocess.run(
+        [*command, "--date", str(day)], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.timeout(300)
+def test_a_night_whose_history_is_on_postgres_and_one_when_it_is_gone(postgres: str, tmp_path: Path) -> None:
     server = new_database(postgres)
     clinic = make_clinic(tmp_path / "home", people=2, days=2)
     url = server.replace("+psycopg", "+asyncpg")
     configured = Settings(clinic.home, prefect_database=url)
     prefect = stack.PrefectServer(tmp_path / "prefect", configured)
+    configured = replace(configured, prefect_api_url=prefect.api_url)
     prefect.start()
     try:
         prefect.wait()
-        report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), FIRST, FIRST)
+        report = stack.nightly(configured, FIRST, FIRST)
+        assert report["problems"] == []
+        assert report["snapshot"]
+        with psycopg.connect(server.replace("+psycopg", "")) as con:
+            query = (
+                "select flow.name, flow_run.state_type from flow_run join flow on flow.id = flow_run.flow_id"
+            )
+            assert [(name, str(state)) for name, state in con.execute(query)] == [("nightly", "COMPLETED")]
+        drop_database(server)
+        without = night_with_problems(configured, FIRST + timedelta(days=1))
     finally:
         prefect.stop()
-    assert report["problems"] == []
-    assert report["snapshot"]
-    with psycopg.connect(server.replace("+psycopg", "")) as con:
-        query = "select flow.name, flow_run.state_type from flow_run join flow on flow.id = flow_run.flow_id"
-        assert [(name, str(state)) for name, state in con.execute(query)] == [("nightly", "COMPLETED")]
+    (problem,) = without["problems"]
+    assert problem["where"] == f"Prefect at {prefect.api_url}"
+    assert "its database does not answer (HTTP 5" in problem["what"]
+    assert without["feature_days"] > 0
+    assert without["snapshot"] > report["snapshot"], "the night was published"
+    (kept,) = [path for path in clinic.reports.glob("*.json") if "Prefect at" in path.read_text()]
+    assert json.loads(kept.read_text())["problems"] == [problem]
 
 
 def test_another_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

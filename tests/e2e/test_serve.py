@@ -41,6 +41,7 @@ def api(port: int, path: str) -> Any:
 OTHERS = """
 import json, sys
 from datetime import date
+from flows import scheduled
 from flows.serve_runner import FLOWS
 given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
          "quality_review": {"month": sys.argv[2]}}
@@ -48,6 +49,12 @@ for name, flow in FLOWS.items():
     if name != "nightly":
         state = flow(home=sys.argv[1], zone="UTC", **given.get(name, {}), return_state=True)
         print("STATE", json.dumps([name, state.type.value, state.name, state.message]))
+scheduled.LIMIT = "no-such-limit"
+try:
+    with scheduled.alone():
+        print("STATE", json.dumps(["without a limit", "COMPLETED", "", ""]))
+except Exception as error:
+    print("STATE", json.dumps(["without a limit", "REFUSED", type(error).__name__, str(error)]))
 """
 
 
@@ -112,6 +119,7 @@ def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
         )
         clinic.enrolment_path.write_text(mended)
         states = run_others(home, port, f"{yesterday:%Y-%m}")
+        assert states.pop("without a limit")[0] == "REFUSED"
         assert set(states) == set(USUAL) - {"nightly"}
         assert {kind for kind, _, _ in states.values()} == {"COMPLETED"}, states
         assert "files," in states["backup"][2]

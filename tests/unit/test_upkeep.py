@@ -16,7 +16,17 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.nightly import run
 from flows.retention import read_retention, retain
-from tests.fixtures_night import ARRIVED, DAYS, LAST, land, make_clinic, now, observations, shown
+from tests.fixtures_night import (
+    ARRIVED,
+    DAYS,
+    LAST,
+    enrolment_row,
+    land,
+    make_clinic,
+    now,
+    observations,
+    shown,
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +109,23 @@ def test_observations_go_by_age_and_their_nights_stay(clinic: Clinic) -> None:
     again = run(clinic, LAST, LAST, clock=now)
     assert (again.feature_days, again.problems) == (0, []), "their dates are never computed of nothing"
     assert state(clinic) == before
+
+
+def test_a_legal_hold_keeps_what_was_sent_and_a_wrong_line_stops_no_compaction(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with clinic.enrolment_path.open("a") as stream:
+        stream.write(enrolment_row(70, zone="Mars/Base"))
+    assert main(["lake", "compact", "--home", str(clinic.home), "--json"]) == 0
+    (clinic.home / "retention.toml").write_text("observations = 1\nraw = 1\nsnapshots = 0\n")
+    before = clinic.lake.files("step_count")
+    (clinic.home / "legal-holds.toml").write_text('p-001 = "court of B."\n')
+    assert main(["retention", "--home", str(clinic.home)]) == 0
+    assert "a legal hold keeps" in capsys.readouterr().out
+    assert clinic.lake.files("step_count") == before
+    (clinic.home / "legal-holds.toml").unlink()
+    retain(clinic, clock=now)
+    assert clinic.lake.files("step_count") == []
 
 
 def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
