@@ -115,7 +115,9 @@ PATIENT_DAY = pa.schema(
         _real("midpoint_h", "h", "mid-sleep of that night, hours after local midnight"),
         _real("resting_hr_bpm", units.PER_MINUTE, "resting heart rate of that night"),
         _real("rmssd_ms", units.MILLISECOND, "nightly median RMSSD"),
-        _text("device_segment", "wearables worn; a change starts a new baseline"),
+        _text(
+            "device_segment", "wearables worn, for HRV the kind of sensor too; a change starts a new baseline"
+        ),
         _real("not_worn_min", units.MINUTE, "minutes not worn; what remains of the day is unknown"),
         _real("cadence_0_min", units.MINUTE, "worn minutes of 0 steps/min, asleep or awake"),
         *(

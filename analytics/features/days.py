@@ -80,7 +80,9 @@ def _nights(
         values = _sleep_values(slept, found, row, sleep_us, row in by_pulse) | _hrv_values(slept, found, row)
         streams = [("sleep", slept.device[row] if slept.quality[row] is None else None)]
         own = found.by_row.get(row)
-        streams.append(("hrv", own.device if own and values["rmssd_ms"] is not None else None))
+        # another kind of sensor is another method, whoever made both
+        heard = f"{own.device}/{own.sensor}" if own and values["rmssd_ms"] is not None else None
+        streams.append(("hrv", heard))
         rate, device = _resting(found, row) or by_pulse.get(row, (None, None))
         values["resting_hr_bpm"] = rate
         streams.append(("pulse", device))

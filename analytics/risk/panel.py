@@ -204,7 +204,7 @@ def _numbered(devices: Mapping[str, Array], breaks: Mapping[str, Array]) -> dict
 
 
 def _streams(column: pa.ChunkedArray) -> dict[str, Array]:
-    """Device number per row and stream, from texts such as ``steps=band-1 hrv=strap-1``."""
+    """Device number per row and stream, from texts such as ``steps=band-1 hrv=strap-1/ecg``."""
     encoded = column.combine_chunks().dictionary_encode()
     indices = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
     texts: Sequence[str] = [*encoded.dictionary.to_pylist(), ""]

@@ -36,7 +36,15 @@ MAX_SHIFT_WEEKS: Final = 26
 WORDS: Final = frozenset(
     {
         *("sleep_source", "sensor", "metric", "status", "instrument", "version", "model_version"),
-        *("rule", "severity", "quality", "sleep_quality", "hrv_quality", "spectral_quality"),
+        *(
+            "rule",
+            "severity",
+            "quality",
+            "sleep_quality",
+            "hrv_quality",
+            "spectral_quality",
+            "cadence_quality",
+        ),
     }
 )
 #: Columns of text whose values are told apart per subject but not named (1, 2, ...).

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from analytics.features import days
+from analytics.risk import scores
 from analytics.store import warehouse
-from tests.fixtures_analytics import enrolment, minutes, run, utc, write
+from tests.fixtures_analytics import enrolment, minutes, patient_days, run, utc, write
 
 DAY = date(2026, 5, 20)
 BAND = {"device": "band-1"}
@@ -322,3 +323,22 @@ def test_what_a_vendor_says_of_a_night_changes_nothing_of_it(tmp_path):
     (row,) = without["night"].to_pylist()
     assert (row["tst_min"], row["rmssd_ms"]) == (400, 40)
     assert compute(vendors, enrolled)["night"].to_pylist()[0]["sleep_quality"] == "no sleep record"
+
+
+def test_another_kind_of_sensor_in_the_same_device_begins_a_baseline(tmp_path):
+    nights = [(utc("2026-05-19T22:00"), "ecg"), (utc("2026-05-20T22:00"), "ppg")]
+    runs = [run(start, [1000, 1040] * 6000, sensor=sensor) for start, sensor in nights]
+    files = {"rr_interval": write(tmp_path, "rr_interval", runs)}
+    tables = compute(files, enrolment(STRAP), DAY, DAY + timedelta(days=1))
+    assert [row["sensor"] for row in tables["night"].to_pylist()] == ["ecg", "ppg"]
+    segments = [row["device_segment"] for row in tables["patient_day"].to_pylist()]
+    assert segments == [f"hrv=strap-1/{sensor} pulse=strap-1" for _, sensor in nights]
+    values = {"rmssd_ms": [40.0] * 40, "device_segment": [segments[0]] * 20 + [segments[1]] * 20}
+    (found,) = [
+        row
+        for row in scores.compute(
+            patient_days(DAY, values), DAY + timedelta(days=39), DAY + timedelta(days=39)
+        )["baseline"].to_pylist()
+        if row["metric"] == "rmssd_ms"
+    ]
+    assert found["baseline_count"] < 20
