@@ -8,11 +8,13 @@ import pytest
 
 from analytics.risk import scores
 from analytics.risk.model import SHIPPED
+from devices.clock import to_utc
 from devices.tables import ENROLMENT
 from flows.backtest import nights, replay
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.site_rules import site_pack
+from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_analytics import utc, write
 
 FIRST = date(2026, 5, 1)
@@ -129,6 +131,24 @@ def test_a_model_judges_a_night_by_what_had_arrived_five_days_late_or_not(prompt
     assert then[27 - 18] == alone["risk_7d"].to_pylist()[0]
     # everything five days late: on no night is anything recent known
     assert np.isnan(risks(clinic_of(tmp_path / "all", 5), 24, 27)[0]).all()
+
+
+def test_a_note_bears_on_the_nights_after_it_was_written_down(tmp_path):
+    clinic = clinic_of(tmp_path / "home", 0)
+    note = PatientRecord(
+        record="note-1",
+        patient="p-1",
+        kind="context_note",
+        valid_from_utc=to_utc(at(22, 0)),
+        valid_to_utc=to_utc(at(27, 0)),
+        recorded_utc=to_utc(at(25, 9)),
+        author="nurse-1",
+        payload='{"text":"a journey","about":"travel"}',
+    )
+    write_records(clinic.records_path, [note])
+    score, _ = risks(clinic, 20, 28)
+    # written down on the morning of day 25: the run of the night of day 24 knows it, at noon of that day
+    assert (np.flatnonzero(np.isnan(score)) + 20).tolist() == [24, 25, 26, 27]
 
 
 def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path, capsys):
