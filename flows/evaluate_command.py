@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analytics.risk.evaluation import in_words
 from analytics.risk.gate_table import PassRates, pass_rates
+from analytics.risk.site_fit import LOAD_DAYS
 from flows.errors import UserError
 from flows.evaluate_lifesnaps import evaluate_lifesnaps
 from flows.evaluate_sim import AFTER_SWAP_DAYS, evaluate_scenario, swapped_load
@@ -27,6 +28,11 @@ def run_sim(*, people: int, days: int, seed: int, draws: int) -> int:
         found = evaluate_scenario(scenario, people=people, days=days, seed=seed, draws=draws)
         print(f"\n== {scenario}: {meaning}")
         print("\n".join(in_words(found.evaluation)))
+        for budget, own in found.site_budgets:
+            print(
+                f"  risk rule, last {LOAD_DAYS} days, {budget:g} per 100 patients and week: "
+                f"load {own.per_100_weeks}, sensitivity {own.sensitivity}, PPV {own.ppv}"
+            )
         if scenario in ("missing", "swap"):
             print(f"  load before {found.load_before:.2f}, after {found.load_after:.2f} per patient-month")
     swapped, usual = swapped_load(people=people, days=days, seed=seed)

@@ -1,17 +1,25 @@
 """`flarecast evaluate sim`: fit on one simulated cohort, judge on people it has never seen; SYNTHETIC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 
-from analytics.risk.alert_measures import MONTH, fire
+from analytics.risk.alert_measures import MONTH, AlertMeasures, fire
 from analytics.risk.arrays import Marks, recent
 from analytics.risk.cohort import Cohort, make_cohort
-from analytics.risk.evaluation import Evaluation, Forecast, evaluate
+from analytics.risk.evaluation import Evaluation, Forecast, at_site_budgets, evaluate
+from analytics.risk.measures import Resampling
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import carried, make_panel
-from analytics.risk.site_fit import DEFAULT_BUDGET, fit_stages, risk_matrix, with_threshold
+from analytics.risk.site_fit import (
+    DEFAULT_BUDGET,
+    LOAD_DAYS,
+    fit_stages,
+    load_curves,
+    risk_matrix,
+    with_threshold,
+)
 from devices.sim.flares import SCENARIOS, simulate_flares
 
 #: Days after a changed wearable in which alerts must not become many more.
@@ -27,6 +35,7 @@ class SimEvaluation:
     evaluation: Evaluation
     load_before: float
     load_after: float
+    site_budgets: list[tuple[float, AlertMeasures]]
 
 
 def simulated_cohort(people: int, days: int, seed: int, scenario: str) -> Cohort:
@@ -39,7 +48,9 @@ def fitted_on(cohort: Cohort, budget: float) -> Model:
     """The staged rule on a whole cohort, threshold included."""
     everything = np.ones(len(cohort.rows), np.bool_)
     model, _, _ = fit_stages(cohort, everything, SHIPPED, "evaluated")
-    return with_threshold(cohort, everything, model, cohort.panel.shape[1] - 1, budget)
+    last = cohort.panel.shape[1] - 1
+    model = replace(model, loads=load_curves(cohort, model, last))
+    return with_threshold(cohort, everything, model, last, budget)
 
 
 def forecast_of(cohort: Cohort, model: Model) -> Forecast:
@@ -74,6 +85,14 @@ def evaluate_scenario(
         found,
         load_before=_load(forecast, change // 2, change - 1),
         load_after=_load(forecast, change, days - 1),
+        site_budgets=at_site_budgets(
+            cohort,
+            forecast.risk,
+            model,
+            max(first, cohort.panel.shape[1] - LOAD_DAYS),
+            cohort.panel.shape[1] - 1,
+            Resampling(people, draws=draws),
+        ),
     )
 
 

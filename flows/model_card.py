@@ -19,8 +19,6 @@ from analytics.risk.site_fit import SiteFit
 
 #: Budgets the card shows, alerts per patient and 30 days.
 BUDGETS: Final = (0.5, 1.0, 2.0)
-#: Budgets of a risk rule, alerts per 100 patients and week.
-SITE_BUDGETS: Final = (1.0, 2.0, 5.0, 10.0)
 
 #: Budget, load, sensitivity and PPV.
 Row = tuple[float, Estimate, Estimate, Estimate]

@@ -16,7 +16,7 @@ from rich.table import Table
 from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
 from analytics.risk.cohort import Cohort, make_cohort
 from analytics.risk.drift import Drift, Profile, measure_drift, profile
-from analytics.risk.evaluation import Forecast, evaluate
+from analytics.risk.evaluation import Forecast, at_site_budgets, evaluate
 from analytics.risk.landmarks import within
 from analytics.risk.measures import Resampling, decision_curve
 from analytics.risk.model import HORIZON
@@ -29,7 +29,7 @@ from flows.clinic import Clinic
 from flows.demographics import traits_of
 from flows.errors import UserError
 from flows.inventory import code_version
-from flows.model_card import BUDGETS, SITE_BUDGETS, CardFacts, render_card
+from flows.model_card import BUDGETS, CardFacts, render_card
 from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
 
@@ -211,13 +211,8 @@ def _facts(cohort: Cohort, found: SiteFit, parent: str, is_synthetic: bool, draw
         alerts = fire(risk, theta_for(train, budget))
         own = measure_alerts(cohort, alerts, ~np.isnan(risk), split.first, split.last, resampling)
         budgets.append((budget, own.load, own.sensitivity, own.ppv))
-    site_budgets = []
-    load = replace(model, loads=load_curves(cohort, model, split.train_to)).load_at("7d", risk)
-    for budget in SITE_BUDGETS:
-        own = measure_alerts(
-            cohort, fire(-load, -budget), ~np.isnan(risk), split.first, split.last, resampling
-        )
-        site_budgets.append((budget, own.per_100_weeks, own.sensitivity, own.ppv))
+    counted = replace(model, loads=load_curves(cohort, model, split.train_to))
+    by_site = at_site_budgets(cohort, risk, counted, split.first, split.last, resampling)
     chosen = cohort.rows.of_columns(split.first, split.last)
     rows = cohort.rows.where(chosen)
     # the own past rate as a risk: relative to everybody's, times the week's mean risk
@@ -235,7 +230,7 @@ def _facts(cohort: Cohort, found: SiteFit, parent: str, is_synthetic: bool, draw
         validation=(panel.day(split.first), panel.day(split.last)),
         evaluation=evaluate(cohort, forecast, split.first, split.last, draws=draws),
         budgets=budgets,
-        site_budgets=site_budgets,
+        site_budgets=[(budget, own.per_100_weeks, own.sensitivity, own.ppv) for budget, own in by_site],
         thresholds=_THRESHOLDS,
         curve=decision_curve(rows, risks, _THRESHOLDS, Resampling(len(panel.patients), draws=0)),
         code=code_version("scores")[:12],

@@ -31,8 +31,11 @@ from analytics.risk.measures import (
     state_auc,
     within_patient_auc,
 )
+from analytics.risk.model import Model
 
 HORIZONS: Final = (1, 3, 7)
+#: Budgets of a risk rule that are shown, alerts per 100 patients and week.
+SITE_BUDGETS: Final = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,18 @@ def evaluate(cohort: Cohort, forecast: Forecast, first: int, last: int, *, draws
         budget=forecast.budget,
         detection=_detection(cohort, first, last, resampling),
     )
+
+
+def at_site_budgets(
+    cohort: Cohort, risk: Floats, model: Model, first: int, last: int, resampling: Resampling
+) -> list[tuple[float, AlertMeasures]]:
+    """Budgets of a risk rule, and what they give on the columns `first` to `last` by the model's counts."""
+    load = model.load_at("7d", risk)
+    eligible = ~np.isnan(risk)
+    return [
+        (budget, measure_alerts(cohort, fire(-load, -budget), eligible, first, last, resampling))
+        for budget in SITE_BUDGETS
+    ]
 
 
 def _detection(cohort: Cohort, first: int, last: int, resampling: Resampling) -> dict[str, Estimate]:

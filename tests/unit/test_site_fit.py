@@ -113,8 +113,9 @@ def test_evaluate_sim_prints_every_scenario_with_its_intervals(capsys):
         "detection of a flare under way",
     ):
         assert said.count(f"  {line}") >= 5 or said.count(line) >= 5, line
-    assert len(re.findall(r"load \d\.\d\d \(\d\.\d\d to \d\.\d\d\)", said)) == 5
+    assert len(re.findall(r"patient-month, load \d\.\d\d \(\d\.\d\d to \d\.\d\d\)", said)) == 5
     assert said.count("load before") == 2
+    assert said.count("last 56 days, 2 per 100 patients and week: load") == 5
     assert "days after a replaced wearable" in said
 
 
