@@ -25,6 +25,7 @@ from flows.doctor_access import certificates, gateways
 from flows.doctor_delivery import delivery
 from flows.doctor_gateway import report
 from flows.errors import UserError
+from flows.model_registry import ModelRegistry
 from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
@@ -76,6 +77,7 @@ def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple
         *_journal(clinic),
         *delivery(clinic, clock()),
         *_night(clinic, clock()),
+        *_model(clinic, clock),
         *_totals(clinic, clock()),
     ]
 
@@ -85,6 +87,18 @@ def _night(clinic: Clinic, now: int) -> Findings:
     words = watch.fault(clinic, now)
     if words:
         yield "night", words
+
+
+def _model(clinic: Clinic, clock: Clock) -> Findings:
+    """A version of the risk model that has drifted: the weekly look freezes it, whoever watches."""
+    registry = ModelRegistry(clinic.home, clock)
+    frozen = registry.frozen()
+    if frozen:
+        yield (
+            "risk",
+            f"{registry.active_version()} alerts nobody since {frozen['since_utc'][:10]} "
+            f"({'; '.join(frozen['reasons'])}): `flarecast model show`, then activate one or roll back",
+        )
 
 
 def _totals(clinic: Clinic, now: int) -> Findings:

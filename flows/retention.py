@@ -5,6 +5,7 @@ kept snapshot shows them, snapshots before the files they name, derived files wh
 ledger nor a snapshot names them.
 """
 
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final
 from analytics.store.snapshots import expire, held_files
 from devices.clock import DAY, Clock, from_utc
 from devices.observations import KINDS
-from flows import night_plan, settings, shared_snapshot
+from flows import backup, night_plan, settings, shared_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.legal_holds import read_holds
@@ -33,6 +34,8 @@ USUAL: Final[Mapping[str, int]] = {
     "quarantine": 365,
     "snapshots": 30,
     "reports": 365,
+    # the newest stays, however old
+    "backups": 90,
 }
 
 #: Tables of what was sent, by the date of its arrival.
@@ -109,6 +112,7 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
             deleted[kind] = _by_arrival(clinic.lake, kind, today, days[kind])
         deleted["derived"] = sweep(clinic, ledger)
         deleted["reports"] = _old_reports(clinic, now, days["reports"])
+        deleted["backups"] = _old_backups(today, days["backups"])
     return Kept({kind: count for kind, count in deleted.items() if count}, is_held)
 
 
@@ -146,4 +150,20 @@ def _old_reports(clinic: Clinic, now: int, days: int) -> int:
     ]
     for path in doomed:
         path.unlink()
+    return len(doomed)
+
+
+def _old_backups(today: date, days: int) -> int:
+    """Backups by the date in their name; what a kept one shares with them is linked and stays."""
+    place = settings.from_environment().backup
+    newest = backup.latest(place) if place is not None and place.is_dir() else None
+    if not days or place is None or newest is None:
+        return 0
+    limit = f"{today - timedelta(days=days):%Y%m%d}"
+    doomed = [path.parent for path in place.glob(f"*/{backup.LIST}") if path.parent.name[:8] < limit]
+    doomed = [path for path in doomed if path != newest[0]]
+    for path in doomed:
+        # without its list it is no backup any more, should this be the last thing that happens
+        (path / backup.LIST).unlink()
+        shutil.rmtree(path)
     return len(doomed)

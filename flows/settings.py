@@ -178,6 +178,8 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
             env.pop(name, None)
         else:
             env[name] = value
+    # years of runs would fill the disk: theirs go after 90 days, unless somebody has said otherwise
+    env.setdefault("PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED", "events,flow_runs")
     # no phoning home, and a server on a busy small machine may need a minute to answer
     env |= {
         "DO_NOT_TRACK": "1",

@@ -7,17 +7,21 @@ import sqlite3
 import threading
 from collections import namedtuple
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
+from analytics.risk.model import SHIPPED
+from analytics.risk.scales import DEFAULT_SCALES
 from analytics.store.partitions import Partition
 from devices.clock import DAY, HOUR, MINUTE, SECOND, from_utc
 from flows import doctor_command
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.doctor_command import examine
+from flows.model_registry import ModelRegistry
 from ingest.lake.batches import batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact
@@ -150,6 +154,15 @@ def clock_found(clinic, off_s, *, now=NOW):
 def many(clinic, monkeypatch):
     monkeypatch.setattr(doctor_command, "MANY_FILES", 1)
     land(clinic, [steps(T0, [1])], now=T0 + 51 * MINUTE)
+
+
+def drifted(clinic):
+    registry = ModelRegistry(clinic.home, lambda: NOW)
+    fit = {"verdict": "pass"}
+    registry.add(replace(SHIPPED, version="site-1"), DEFAULT_SCALES, fit, "<html></html>")
+    registry.approve("site-1", "Dr A", "card read")
+    registry.activate("site-1", "Dr A")
+    registry.freeze(["PSI 0.31, at most 0.2"])
 
 
 CASES = {
@@ -327,6 +340,10 @@ CASES |= {
     "daily totals": (
         lambda c, _: totals(c),
         "total is over 1 % off its minutes on 3 days of 2 patients since 2026-09-15, by up to -1,200",
+    ),
+    "a model that drifted": (
+        lambda c, _: drifted(c),
+        f"site-1 alerts nobody since {day(0)} (PSI 0.31, at most 0.2): `flarecast model show`",
     ),
     "junk in the place of the ledger": (
         junk_ledger,

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
+from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 
 from flows.errors import UserError
+from flows.settings import Settings, child_environment
 from flows.task_runner import task_runner
 
 
@@ -29,3 +32,13 @@ def test_one_machine_needs_no_dask_and_no_object_storage() -> None:
     code += "; t.task_runner('threads'); print('distributed' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_history_of_runs_goes_with_age(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Prefect's own service, which leaves runs alone unless it is told."""
+    assert "flow_runs" not in ServerServicesDBVacuumSettings().enabled_vacuum_types
+    name = "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED"
+    monkeypatch.setenv(name, child_environment(Settings(tmp_path))[name])
+    told = ServerServicesDBVacuumSettings()
+    assert told.enabled_vacuum_types >= {"events", "flow_runs"}
+    assert told.retention_period == timedelta(days=90)

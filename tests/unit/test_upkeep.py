@@ -68,6 +68,21 @@ def test_a_restored_home_is_the_one_backed_up_and_goes_on(clinic: Clinic, tmp_pa
         assert not again.problems
 
 
+def test_old_backups_go_and_the_newest_stays_whole(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "backups"
+    monkeypatch.setenv("FLARECAST_BACKUP", str(target))
+    old, newest = (backup.backup(clinic, target, clock=lambda n=n: now() + n * DAY).folder for n in (0, 3))
+    (clinic.home / "retention.toml").write_text("backups = 10\n")
+    assert retain(clinic, clock=lambda: now() + 9 * DAY).deleted.get("backups") is None
+    assert retain(clinic, clock=lambda: now() + 12 * DAY).deleted["backups"] == 1
+    assert not old.exists()
+    assert backup.check(newest) == []
+    assert retain(clinic, clock=lambda: now() + 99 * DAY).deleted.get("backups") is None
+    assert newest.exists()
+
+
 def test_a_backup_that_is_not_whole_is_none(clinic: Clinic, tmp_path: Path) -> None:
     target = tmp_path / "backups"
     done = backup.backup(clinic, target, clock=now)
