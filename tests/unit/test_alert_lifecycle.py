@@ -9,6 +9,7 @@ from alerts.engine import alert as alerts
 from alerts.engine.desk import hand_over
 from alerts.engine.events import Answer, judge_answers
 from alerts.engine.journal import Journal
+from alerts.engine.tick import tick
 from alerts.errors import JournalError, StaleAlertError
 from alerts.rules.route import Step
 from alerts.store import audit
@@ -89,6 +90,22 @@ def test_a_step_that_means_nobody_is_passed_over_and_said(journal, clock):
     assert ("open", "it") in told
     gap = next(one for one in journal.active() if one.rule == "uncovered")
     assert gap.sentence == "Nobody is reached as role:clinician."
+    hire(journal, {"doc-2": ("clinician", None, None)})
+    run_tick(journal)
+    assert state(journal, gap.alert).closed_by == "no longer so"
+
+
+def test_a_hole_in_the_schedule_is_told_ahead_once_and_closed_when_it_is_filled(journal, clock, on_duty):
+    go(clock, 1, 12)
+    for _ in range(2):
+        tick(journal, on_duty, clock())
+    (hole,) = [one for one in journal.active() if one.rule == "uncovered"]
+    assert hole.sentence == "Nobody is on call as clinician from 2026-03-05 07:00 UTC."
+    assert deliver(journal) == [("open", "it")]
+    with journal.transaction() as con:
+        con.execute(schedule.update().values(calendar=DUTY.replace("20260305T080000", "20260505T080000")))
+    tick(journal, on_duty, clock())
+    assert state(journal, hole.alert).status == "resolved"
 
 
 def test_an_acknowledgement_stops_what_is_queued_and_what_would_come(journal, clock):
@@ -497,6 +514,15 @@ def test_an_answer_is_judged_once_however_late_and_a_further_one_tells_anew(jour
     assert judge_answers(journal, PACK, [answer("a-2", 2.0, clock), answer("a-3", 0.0, clock)]) == 1
     assert deliver(journal) == [("event", "nurse-1")]
     assert len(journal.active()) == 1
+
+
+def test_an_older_answer_that_comes_after_a_newer_one_pages_with_its_age(journal, clock):
+    """Two forms of an offline backlog in the wrong order, the older one given up after the item."""
+    assert judge_answers(journal, PACK, [answer("a-2", 0.0, clock, HOUR)]) == 0
+    assert judge_answers(journal, PACK, [answer("a-1", 3.0, clock, 26 * HOUR)]) == 1
+    (one,) = journal.active()
+    assert one.sentence.endswith("Answered 26 hours ago.")
+    assert deliver(journal) == [("open", "nurse-1")]
 
 
 def test_an_edited_row_of_the_audit_shows_and_an_erased_patient_does_not(journal, clock):

@@ -123,6 +123,23 @@ def test_the_patient_behind_a_silent_gateway_owes_no_data(clinic, journal, clock
     assert behind not in listed | told
 
 
+def test_a_night_that_does_not_come_is_one_alert_until_it_comes(clinic, journal, clock):
+    first = date(2026, 3, 1)
+    clock.utc = START + DAY
+    Judge(clinic, journal, clock).night(first, {"patient_day": worn(0)})
+    ticking = Ticking(clinic, clock)
+    clock.forward(29 * HOUR)
+    assert ticking(journal)["silent"] == 0
+    clock.forward(2 * HOUR)
+    assert ticking(journal)["silent"] == 1
+    assert ticking(journal)["silent"] == 0
+    (late,) = [one for one in journal.active() if one.rule == "nightly-silent"]
+    assert late.sentence == "The nightly run has not finished: nothing since 2026-03-02 12:00 UTC."
+    Judge(clinic, journal, clock).night(first + timedelta(days=1), {"patient_day": worn(1)})
+    clock.forward(MINUTE)
+    assert ticking(journal)["heard"] == 1
+
+
 def test_what_cannot_be_read_stops_neither_tick_nor_delivery(clinic, journal, clock, caplog):
     open_alert(journal)
     clinic.records_path.parent.mkdir(parents=True, exist_ok=True)
