@@ -1,6 +1,7 @@
 """What a rule would have alerted: by what had arrived before each night, never by what came later."""
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -131,6 +132,24 @@ def test_a_model_judges_a_night_by_what_had_arrived_five_days_late_or_not(prompt
     assert then[27 - 18] == alone["risk_7d"].to_pylist()[0]
     # everything five days late: on no night is anything recent known
     assert np.isnan(risks(clinic_of(tmp_path / "all", 5), 24, 27)[0]).all()
+
+
+def test_the_risk_rule_goes_by_an_approved_version_and_its_budget(prompt, tmp_path):
+    clinic = clinic_of(tmp_path / "home", 0)
+    risk = prompt[0][:5]
+    middle = float(np.sort(risk)[2])
+    # as counted where it was fitted: a threshold at the middle of these nights gives two alerts, a lower nine
+    loads = {"7d": ((0.0, 9.0), (middle, 2.0))}
+    fitted = replace(SHIPPED, version="site-1", standing="fitted", loads=loads)
+    rule = next(one for one in site_pack(clinic).rule if one.id == "flare-risk")
+
+    def alerts(standing):
+        model = replace(fitted, standing=standing)
+        return replay(clinic, day(18), day(22), rule=rule, model=model).alerts[0].tolist()
+
+    assert alerts("approved") == (np.diff((risk > middle).astype(int), prepend=0) == 1).tolist()
+    assert any(alerts("approved"))
+    assert not any(alerts("fitted"))
 
 
 def test_a_note_bears_on_the_nights_after_it_was_written_down(tmp_path):
