@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from alerts.engine import alert as alerts
 from alerts.engine.desk import Actor, Desk
 from alerts.engine.night import Surroundings, run_night
 from alerts.engine.tick import tick
@@ -120,6 +121,10 @@ route = "team"
 """
 PACK = read_pack_text(TEXT, "test.toml", is_staffed=True)
 FIRST = date(2026, 3, 2)
+#: A patient's night: deviation, mood, steps.
+LOW, USUAL = (-1.4, 2.0, 4000.0), (0.0, 2.0, 4000.0)
+FLAG = (0.0, 9.0, 4000.0)
+SILENT = (None, None, None)
 
 
 def hire(journal, people=None):
@@ -198,3 +203,20 @@ def at_hour(index, hour):
     """Instant of a local hour of the day after night `index`'s date began."""
     day = night(index)
     return to_utc(datetime(day.year, day.month, day.day, hour, tzinfo=ZoneInfo(ZONE)))
+
+
+def go(clock, index, hour):
+    clock.utc = at_hour(index, hour)
+
+
+def breach(journal, clock, *people, row=LOW, hour=9):
+    """Two nights that open an alert for each; returns the reference of the first."""
+    for index in (0, 1):
+        go(clock, index, hour)
+        judge(journal, night(index), dict.fromkeys(people or ("p-1",), row))
+    return journal.active()[0].alert
+
+
+def state(journal, name):
+    with journal.transaction() as con:
+        return alerts.find(con, name)

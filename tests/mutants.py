@@ -15,6 +15,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 TESTS = (
     "tests/unit/test_alert_lifecycle.py",
+    "tests/unit/test_alert_held.py",
+    "tests/unit/test_alert_duty.py",
     "tests/unit/test_alert_journal.py",
     "tests/unit/test_live_rules.py",
 )

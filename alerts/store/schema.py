@@ -7,8 +7,9 @@ alert is what people deal with, an outbox row is one message to one recipient by
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.schema import SchemaItem
+
+from alerts.store.unchanging import forbid_changes
 
 #: Raised with every change below.
 STORE_VERSION: Final = 4
@@ -373,22 +374,4 @@ subject_key: Final = _table(
     sa.UniqueConstraint("scope", "subject", name="one_key_per_subject"),
 )
 
-for _event in ("update", "delete"):
-    event.listen(
-        audit,
-        "after_create",
-        sa.DDL(
-            f"create trigger audit_no_{_event} before {_event} on audit"
-            " begin select raise(abort, 'audit rows are never changed'); end"
-        ).execute_if(dialect="sqlite"),
-    )
-event.listen(
-    audit,
-    "after_create",
-    sa.DDL(
-        "create or replace function audit_is_kept() returns trigger language plpgsql as"
-        " $$ begin raise exception 'audit rows are never changed'; end $$;"
-        "create trigger audit_is_kept before update or delete on audit"
-        " for each row execute function audit_is_kept()"
-    ).execute_if(dialect="postgresql"),
-)
+forbid_changes(audit)
