@@ -61,9 +61,15 @@ def errors_pct(clean, rate):
 @pytest.mark.parametrize(
     ("rate", "median_pct", "p90_pct"), [(0.005, 1, None), (0.02, 1, 10), (0.05, 2, None)]
 )
-def test_rmssd_survives(clean, rate, median_pct, p90_pct):
+def test_rmssd_survives(clean, rate, median_pct, p90_pct, capsys):
     errors = errors_pct(clean, rate)
     assert not np.isnan(errors).any()
+    with capsys.disabled():
+        spread = np.quantile(np.abs(errors), 0.9)
+        print(
+            f"\n{rate:.1%} of beats missed, as many extra: RMSSD of {len(clean)} stretches off by "
+            f"{np.median(errors):+.2f} % (median), 90 % of them by at most {spread:.1f} %"
+        )
     assert abs(np.median(errors)) <= median_pct
     if p90_pct is not None:
         assert np.quantile(np.abs(errors), 0.9) <= p90_pct
