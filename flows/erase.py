@@ -127,7 +127,10 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
 
 
 def sweep_pending(clinic: Clinic) -> dict[str, int]:
-    """Take out what has arrived since of erased patients' devices; returns rows by where they were."""
+    """Take out what has arrived since of erased patients' devices; returns rows by where they were.
+
+    On a machine that shares a lake by URL it also takes away the copies of what was erased elsewhere.
+    """
     counts: dict[str, int] = {}
     for path in sorted((clinic.home / "erasures").glob("*.pending.json")):
         devices, gateways = _read_pending(path)
@@ -136,6 +139,7 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
                 counts[where] = counts.get(where, 0) + rows
             if isinstance(clinic.lake, RemoteLake):
                 lake_erasing.erase_versions(clinic.lake.objects, devices, gateways)
+    clinic.lake.forget_copies()
     return counts
 
 
@@ -219,6 +223,8 @@ def _erase_in_storage(
     """Old versions of the lake's objects, and every snapshot there but a new one with its old versions."""
     lake, place = clinic.lake, settings.snapshot_place()
     if isinstance(lake, RemoteLake):
+        words = "copies of the lake on other machines: they go within a day where a collector runs, or by"
+        receipt.outside.append(f"{words} `flarecast erase --sweep` there")
         with _named_when_unknown(receipt, clinic.lake_place):
             receipt.object_versions = lake_erasing.erase_versions(lake.objects, devices, gateways)
     if place is not None:

@@ -255,18 +255,24 @@ class Collector(Subscriber):
             else:
                 return True
 
-    def _forget_raw(self) -> None:
-        """Once a day, delete the messages that have been kept long enough."""
+    def _forget_old(self) -> None:
+        """Once a day, delete the messages that have been kept long enough, and copies of what is gone."""
         until = keep_since(self._clock(), self._keep_raw_days)
-        if until != self._forgotten_until:
-            self._forgotten_until = until
-            # another collector of the group may be at it too
-            with suppress(FileNotFoundError):
-                forget(self._lake, before=until)
+        if until == self._forgotten_until:
+            return
+        self._forgotten_until = until
+        try:
+            forget(self._lake, before=until)
+            self._lake.forget_copies()
+        except FileNotFoundError:
+            pass  # another collector of the group is at it too
+        except OSError as error:
+            # object storage that is away ends no collector either; tomorrow is another day
+            logger.error("old_messages_not_deleted reason=%s", error)
 
     def _write_status(self) -> None:
         self._status_utc = self._clock()
-        self._forget_raw()
+        self._forget_old()
         status = self.counts.status()
         status["utc"] = {"started": self._started_utc, "updated": self._clock()}
         try:

@@ -125,6 +125,9 @@ class Lake:
         self.remove(files)
         return target
 
+    def forget_copies(self) -> None:
+        """Delete what is here of files that the lake has no more; in a folder there is no such thing."""
+
     def place(self, staged: Path, target: Path) -> None:
         """Make a staged file visible; its folder is synced by who calls."""
         staged.replace(target)

@@ -20,7 +20,7 @@ from devices.tables import QUARANTINE, RAW
 from ingest.errors import TopicError
 from ingest.lake.columns import read_kept
 from ingest.lake.enrolment import Enrolment
-from ingest.lake.files import REFUSED, Lake
+from ingest.lake.files import RAW_MESSAGES, REFUSED, Lake
 from ingest.lake.intake import Flush, Intake, Message, Received
 from ingest.wire.topics import ROOT, parse
 
@@ -65,10 +65,11 @@ def _day(path: Path) -> date:
 
 def forget(lake: Lake, *, before: date) -> int:
     """Delete messages that arrived before a UTC date; returns files deleted."""
-    old = [path for path in raw_files(lake) if _day(path) < before]
+    paths = (lake.root / name for name in lake.names(RAW_MESSAGES))
+    old = [path for path in paths if _day(path) < before]
     lake.remove(old)
     for folder in {path.parent for path in old}:
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return len(old)
 

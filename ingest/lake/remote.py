@@ -10,7 +10,7 @@ acknowledged, that the store does not have.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +91,11 @@ class RemoteLake(Lake):
         self._fetch_all(f"{folder}/")
         return super().everything(folder)
 
+    def forget_copies(self) -> None:
+        """Delete this machine's copies of objects that were deleted by another one."""
+        for folder in ("landing", "data", REFUSED, BATCHES, RAW_MESSAGES):
+            self._forget_lost(folder, set(self.names(folder)))
+
     def place(self, staged: Path, target: Path) -> None:
         """Make the object, then the copy; equal content under an equal name is the same file."""
         content = staged.read_bytes()
@@ -125,7 +130,10 @@ class RemoteLake(Lake):
         for key, size in there.items():
             if key not in unwanted and key.endswith(".parquet"):
                 self._fetch(key, size)
-        for path in (self.root / prefix).rglob("*.parquet"):
+        self._forget_lost(prefix, there)
+
+    def _forget_lost(self, folder: str, there: Container[str]) -> None:
+        for path in (self.root / folder).rglob("*.parquet"):
             if self._key(path) not in there:
                 path.unlink(missing_ok=True)
 

@@ -10,23 +10,34 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from flows import settings, stack
 from flows.errors import UserError
 from flows.settings import Settings
-from tests.fixtures_night import FIRST, make_clinic
+from tests.fixtures_night import FIRST, make_clinic, patient
 from tests.fixtures_postgres import drop_database, new_database
 
 
-def night_with_problems(configured: Settings, day: date) -> dict[str, Any]:
-    """Report of a run that ends with exit code 1."""
+def night(configured: Settings, day: date, *more: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of a run."""
     command = [sys.executable, "-m", "flows.cli", "nightly", "--home", str(configured.home), "--json"]
     env = settings.child_environment(configured, prefect_home=configured.home / "prefect")
     done = subprocess.run(
-        [*command, "--date", str(day)], env=env, capture_output=True, text=True, check=False
+        [*command, "--date", str(day), *more], env=env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    assert done.stdout, done.stderr[-2000:]
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+def everything_in(url: str) -> str:
+    """Every row of every table of a database."""
+    with psycopg.connect(url) as con:
+        tables = con.execute("select table_name from information_schema.tables where table_schema = 'public'")
+        names = [sql.Identifier(name) for (name,) in tables.fetchall()]
+        return "".join(
+            str(con.execute(sql.SQL("select * from {}").format(name)).fetchall()) for name in names
+        )
 
 
 @pytest.mark.timeout(300)
@@ -40,8 +51,13 @@ def test_a_night_whose_history_is_on_postgres_and_one_when_it_is_gone(postgres: 
     prefect.start()
     try:
         prefect.wait()
-        report = stack.nightly(configured, FIRST, FIRST)
-        assert report["problems"] == []
+        # whoever asks for one patient by name leaves no name there
+        code, report = night(configured, FIRST, "--patient", patient(0))
+        assert (code, report["problems"], report["patients"]) == (0, [], 1)
+        kept = everything_in(server.replace("+psycopg", ""))
+        assert "nightly" in kept
+        assert patient(0) not in kept
+        assert not list((clinic.home / "requests").iterdir())
         assert report["snapshot"]
         with psycopg.connect(server.replace("+psycopg", "")) as con:
             query = (
@@ -49,16 +65,17 @@ def test_a_night_whose_history_is_on_postgres_and_one_when_it_is_gone(postgres: 
             )
             assert [(name, str(state)) for name, state in con.execute(query)] == [("nightly", "COMPLETED")]
         drop_database(server)
-        without = night_with_problems(configured, FIRST + timedelta(days=1))
+        code, without = night(configured, FIRST + timedelta(days=1))
     finally:
         prefect.stop()
     (problem,) = without["problems"]
+    assert code == 1
     assert problem["where"] == f"Prefect at {prefect.api_url}"
     assert "its database does not answer (HTTP 5" in problem["what"]
     assert without["feature_days"] > 0
     assert without["snapshot"] > report["snapshot"], "the night was published"
-    (kept,) = [path for path in clinic.reports.glob("*.json") if "Prefect at" in path.read_text()]
-    assert json.loads(kept.read_text())["problems"] == [problem]
+    (said,) = [path for path in clinic.reports.glob("*.json") if "Prefect at" in path.read_text()]
+    assert json.loads(said.read_text())["problems"] == [problem]
 
 
 def test_another_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

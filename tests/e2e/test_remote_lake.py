@@ -160,6 +160,32 @@ def test_what_one_machine_removes_is_gone_for_all(machines, enrolment) -> None:
     assert len(stored_rows(other.files("step_count"))) == 1
 
 
+def test_copies_of_what_another_machine_removed_go_within_a_day(machines, enrolment) -> None:
+    """A collector reads nothing: without this its copies would stay, and erasure would not reach them."""
+    one, other = machines
+    land(one, [steps(T0, [1])])
+    compact(other, enrolment, clock=later)
+    land(one, [steps(T0 + HOUR, [2])])
+    one.files("step_count")
+    compact(other, enrolment, clock=lambda: later() + 30 * DAY)
+    compact(other, enrolment, clock=lambda: later() + 60 * DAY)
+    assert len(list(one.root.rglob("*.parquet"))) == 3
+    Collector(BrokerAddress("127.0.0.1", 1), one, enrolment, clock=clock)._forget_old()
+    kept = [path.relative_to(one.root).as_posix() for path in one.root.rglob("*.parquet")]
+    assert kept == [], kept
+    assert len(stored_rows(one.files("step_count"))) == 2
+
+
+def test_storage_that_is_away_ends_no_collector(machines, enrolment, monkeypatch) -> None:
+    one, _ = machines
+
+    def down(self, prefix: str):
+        raise StoreUnreachableError(f"object storage: {prefix}: down")
+
+    monkeypatch.setattr(type(one.objects), "keys", down)
+    Collector(BrokerAddress("127.0.0.1", 1), one, enrolment, clock=clock)._forget_old()
+
+
 def test_a_store_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> None:
     lake = RemoteLake(tmp_path, objects("http://127.0.0.1:9", "bucket"))
     with pytest.raises(StoreUnreachableError) as caught:
