@@ -9,6 +9,7 @@ from alerts.engine.journal import Journal
 from alerts.engine.load import BUDGET, Load
 from alerts.engine.night import Surroundings
 from alerts.rules.pack import READABLE, RulePack, load_pack
+from alerts.rules.rule import ReportedRule
 from alerts.store.schema import night_count
 from devices.clock import system_clock
 from flows.clinic import Clinic
@@ -42,6 +43,9 @@ def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: a
         print(f"would newly alert: {subject} ({rule})")
     if not newly:
         print("nobody would newly alert")
+    live = [rule.id for rule in after.rule if rule.cadence == "live" and not isinstance(rule, ReportedRule)]
+    if live:
+        print(f"not counted, because judged as values arrive: {', '.join(live)}")
     return 0
 
 

@@ -71,6 +71,14 @@ def test_an_unchanged_pack_changes_nothing(clinic, capsys):
     assert last == "nobody would newly alert"
 
 
+def test_what_is_judged_live_is_named_as_not_counted(clinic, capsys):
+    live = PAIN.replace("patient_day.nrs", "pro_answer.value.nrs.now").replace(
+        'kind = "threshold"', 'kind = "threshold"\ncadence = "live"'
+    )
+    *_, last = preview(clinic, capsys, read_text(None)[1] + live)
+    assert last == "not counted, because judged as values arrive: pain-high"
+
+
 def test_before_the_first_night_there_is_nothing_to_judge(tmp_path, capsys):
     (tmp_path / "proposed.toml").write_text(read_text(None)[1])
     assert main(["alerts", "preview", str(tmp_path / "proposed.toml"), "--home", str(tmp_path)]) == 2
