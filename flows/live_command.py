@@ -14,7 +14,7 @@ from alerts.engine.events import Answer, judge_answers
 from alerts.engine.journal import Journal
 from alerts.engine.live import Sample, judge_samples
 from alerts.engine.suggestions import attach
-from alerts.errors import AlertsError, JournalError
+from alerts.errors import JournalError
 from alerts.rules.live import HEART_RATE, REPORTED, answer_column, kinds_of
 from alerts.rules.pack import RulePack
 from devices.clock import SECOND, Clock, system_clock
@@ -80,12 +80,7 @@ class LiveJudge:
         if time.monotonic() - self._asked_s < ASK_S:
             return
         self._asked_s = time.monotonic()
-        try:
-            pack = self._rules(self._journal)
-        except AlertsError as fault:
-            # the rules read last still page; a wrong file must not silence them
-            LOG.error("live_rules_unreadable fault=%s", fault)
-            return
+        pack = self._rules(self._journal)
         if _kinds(pack) - self.kinds and pack is not self.pack:
             LOG.error("live_needs_restart kinds=%s", ",".join(sorted(_kinds(pack) - self.kinds)))
         self.pack = pack

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from alerts.engine.examples import failures
 from alerts.engine.journal import Journal
-from alerts.errors import RuleError
+from alerts.errors import AlertsError, RuleError
 from alerts.rules.pack import RulePack, digest_of, lint, load_pack, read_pack_text, read_text
 from alerts.store import audit
 from alerts.store.schema import rule_change
@@ -41,28 +41,38 @@ class RulesInForce:
         self._said: str | None = None
 
     def __call__(self, journal: Journal) -> RulePack:
-        """Rules in force now.
+        """Rules in force now; those read last, when a file has got a fault since.
 
         Raises
         ------
         RuleError, ChannelError
-            When they cannot be read by this version, or channels.toml has a fault.
+            At the first call: they cannot be read by this version, or channels.toml has a fault.
         """
-        with journal.transaction() as con:
-            row = con.execute(_last_approved()).first()
-        digest, is_staffed = row.digest if row else None, staffed(self._clinic)
-        if self._known is None or self._known[:2] != (digest, is_staffed):
-            pack = (
-                read_pack_text(row.pack, f"rules {row.change}", is_staffed=is_staffed)
-                if row
-                else load_pack(is_staffed=is_staffed)
-            )
-            self._known = (digest, is_staffed, pack)
+        try:
+            self._known = self._read(journal)
+        except AlertsError as fault:
+            if self._known is None:
+                raise
+            # a wrong file must not silence what pages, nor stop what delivers
+            LOG.error("rules_unreadable fault=%s", fault)
         self._say_stray(self._known[2])
         return self._known[2]
 
+    def _read(self, journal: Journal) -> tuple[str | None, bool, RulePack]:
+        with journal.transaction() as con:
+            row = con.execute(_last_approved()).first()
+        digest, is_staffed = row.digest if row else None, staffed(self._clinic)
+        if self._known is not None and self._known[:2] == (digest, is_staffed):
+            return self._known
+        if row is None:
+            return digest, is_staffed, load_pack(is_staffed=is_staffed)
+        return digest, is_staffed, read_pack_text(row.pack, f"rules {row.change}", is_staffed=is_staffed)
+
     def _say_stray(self, pack: RulePack) -> None:
-        text = own_text(self._clinic)
+        try:
+            text = own_text(self._clinic)
+        except RuleError:
+            text = ""
         if text is not None and text != self._said and digest_of(text) != pack.digest:
             LOG.error("rules_not_approved %s", STRAY)
         self._said = text

@@ -6,12 +6,14 @@ from alerts.delivery.worker import Worker
 from alerts.engine.journal import Journal
 from alerts.errors import RuleError
 from alerts.rules.pack import load_pack, read_text
+from devices.clock import HOUR
 from flows import delivery_command, live_command
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.live_command import LiveJudge
 from flows.night_alerts import Judge
 from flows.rules_in_force import RulesInForce, approve, in_force_text, propose
+from flows.ticking import Ticking
 from ingest.lake.live import LiveObservation
 from tests.e2e.test_live_subscriber import answer
 from tests.fixtures_alerts import Hands
@@ -86,6 +88,12 @@ def test_what_two_agreed_on_holds_at_once_and_whatever_becomes_of_the_file(clini
     assert bound(rules(journal)) == ">= 1"
 
 
+def test_a_file_that_is_no_text_is_not_in_force_and_stops_nothing(clinic, journal, caplog):
+    (clinic.home / "rules.toml").write_bytes(b"\xff\xfe")
+    assert RulesInForce(clinic)(journal).digest == load_pack().digest
+    assert "rules_not_approved" in caplog.text
+
+
 def test_an_older_version_of_a_rule_is_refused(clinic, journal):
     agree(journal, clinic, laxer())
     with pytest.raises(RuleError, match="version"):
@@ -116,8 +124,17 @@ def test_a_file_that_cannot_be_read_does_not_silence_the_live_judge(
     monkeypatch.setattr(live_command, "ASK_S", 0.0)
     (clinic.home / "channels.toml").write_text("[[[")
     judge(heard(1, 1.0, clock))
-    assert "live_rules_unreadable" in caplog.text
+    assert "rules_unreadable" in caplog.text
     assert [one.rule for one in journal.active()] == ["self-harm"]
+
+
+def test_a_fault_in_channels_toml_does_not_stop_the_ticks_of_a_running_worker(clinic, journal, clock, caplog):
+    ticking = Ticking(clinic, clock)
+    assert ticking(journal)["coverage-gap"] == 3
+    (clinic.home / "channels.toml").write_text("[[[")
+    clock.forward(HOUR)
+    assert ticking(journal)["coverage-gap"] == 0
+    assert "rules_unreadable" in caplog.text
 
 
 def test_night_desk_and_worker_go_by_them_too(clinic, journal, clock, monkeypatch, capsys):
