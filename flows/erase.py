@@ -1,5 +1,6 @@
 """Erase a patient everywhere this installation keeps anything, prove it, and say what is outside."""
 
+import hashlib
 import json
 import re
 import secrets
@@ -70,10 +71,12 @@ class Receipt:
 
 
 def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
-    """Erase a patient and prove it.
+    """Erase a patient and prove it. A run that was killed, or met storage that is away, is repeated.
 
     Raises
     ------
+    StoreUnreachableError
+        Object storage that is away.
     UserError
         A legal hold, a patient nobody knows, or another run at work.
     """
@@ -81,15 +84,19 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     everybody = clinic.enrolment().rows
     rows = [row for row in everybody if row.patient == patient]
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
-    if not rows and not any(one.patient == patient for one in records):
+    begun = _begun(clinic, patient)
+    if begun is None and not rows and not any(one.patient == patient for one in records):
         raise UserError(f"unknown patient {patient}: not in {clinic.enrolment_path}")
     now = clock()
-    receipt = Receipt(f"E-{secrets.token_hex(5).upper()}", from_utc(now).isoformat(timespec="seconds"))
-    devices = lake_erasing.devices_of(rows)
-    gateways = lake_erasing.gateways_of(rows, everybody)
-    # written first: a run that is killed is taken up by the sweep, and late arrivals are known by it
-    _keep_pending(clinic, receipt, devices, gateways)
+    reference = begun or f"E-{secrets.token_hex(5).upper()}"
+    receipt = Receipt(reference, from_utc(now).isoformat(timespec="seconds"))
     with clinic.alone("an erasure"), clinic.lake.alone("an erasure"), clinic.derived.ledger() as ledger:
+        if begun is None:
+            # written first: a run that is killed goes on by it, and late arrivals are known by it
+            devices, gateways = lake_erasing.devices_of(rows), lake_erasing.gateways_of(rows, everybody)
+            _keep_pending(clinic, reference, patient, devices, gateways)
+        else:
+            devices, gateways = _read_pending(_pending_path(clinic, reference))
         before = night_plan.take_stock(clinic, ledger)
         current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
         erased = lake_erasing.erase(clinic.lake, devices, gateways)
@@ -123,6 +130,8 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         json.dumps(asdict(receipt), indent=1),
         mode=0o600,
     )
+    if not receipt.left:
+        _keep_pending(clinic, reference, None, devices, gateways)
     return receipt
 
 
@@ -151,7 +160,7 @@ def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
     UserError
         No such erasure, or not a gateway of it.
     """
-    path = clinic.home / "erasures" / f"{reference}.pending.json"
+    path = _pending_path(clinic, reference)
     if not path.exists():
         raise UserError(f"no erasure {reference} is pending")
     stored = json.loads(path.read_text())
@@ -304,15 +313,33 @@ def _models(clinic: Clinic) -> list[str]:
     return sorted(path.parent.name for path in (clinic.home / "models").glob("[!.]*/model.json"))
 
 
+def _pending_path(clinic: Clinic, reference: str) -> Path:
+    return clinic.home / "erasures" / f"{reference}.pending.json"
+
+
 def _keep_pending(
-    clinic: Clinic, receipt: Receipt, devices: Sequence[Worn], gateways: Sequence[Worn]
+    clinic: Clinic, reference: str, patient: str | None, devices: Sequence[Worn], gateways: Sequence[Worn]
 ) -> None:
+    """What is still to come from the homes; whose it is, as a digest, until the erasure is done."""
     stored: Mapping[str, Any] = {
         "devices": [asdict(one) for one in devices],
         "gateways": [asdict(one) for one in gateways],
+        "subject": None if patient is None else _digest(reference, patient),
     }
-    path = clinic.home / "erasures" / f"{receipt.reference}.pending.json"
-    replace_file(path, json.dumps(stored), mode=0o600)
+    replace_file(_pending_path(clinic, reference), json.dumps(stored), mode=0o600)
+
+
+def _begun(clinic: Clinic, patient: str) -> str | None:
+    """Reference of an erasure of the patient that did not come to its end."""
+    for path in (clinic.home / "erasures").glob("*.pending.json"):
+        reference = path.name.removesuffix(".pending.json")
+        if json.loads(path.read_text()).get("subject") == _digest(reference, patient):
+            return reference
+    return None
+
+
+def _digest(reference: str, patient: str) -> str:
+    return hashlib.sha256(f"{reference} {patient}".encode()).hexdigest()
 
 
 def _read_pending(path: Path) -> tuple[list[Worn], list[Worn]]:

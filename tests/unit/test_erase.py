@@ -104,6 +104,32 @@ def test_nothing_is_left_and_nobody_else_is_touched(clinic: Clinic) -> None:
     assert main(["lake", "verify", "--home", str(clinic.home)]) == 0
 
 
+@pytest.mark.parametrize("step", ["_erase_derived", "search"])
+def test_a_run_that_was_killed_goes_on_by_the_same_command(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with clinic.alone("a night"), pytest.raises(UserError, match="busy"):
+        erase(clinic, WHO, clock=now, actor="dr-1")
+    assert not list((clinic.home / "erasures").glob("*")), "refused, it has not begun"
+
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            erase(clinic, WHO, clock=now, actor="dr-1")
+    assert WHO not in clinic.enrolment_path.read_text(), "by the enrolment nobody would know her any more"
+    receipt = erase(clinic, WHO, clock=now, actor="dr-1")
+    assert receipt.left == []
+    assert receipt.gateways_pending == ["gw-3"]
+    assert [path.name for path in (clinic.home / "erasures").glob("*.pending.json")] == [
+        f"{receipt.reference}.pending.json"
+    ]
+    with pytest.raises(UserError, match="unknown patient"):
+        erase(clinic, WHO, clock=now, actor="dr-1")
+
+
 def test_the_audit_stays_and_says_nothing_of_whom(clinic: Clinic) -> None:
     names = [alert["alert"] for alert in alerts_of(clinic) if alert["patient"] == WHO]
     with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:
