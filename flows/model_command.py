@@ -310,8 +310,9 @@ def freeze_if_drifted(registry: ModelRegistry, version: str, days: pa.Table, con
 
 def drift_in_words(version: str, found: Drift) -> list[str]:
     """The figures in a line, and one for every reason."""
+    ratio = "not known" if np.isnan(found.observed_expected) else f"{found.observed_expected:.2f}"
     said = [
-        f"last 28 days: O/E {found.observed_expected:.2f}, {found.load:.2f} alerts per patient-month, "
+        f"last 28 days: O/E {ratio}, {found.load:.2f} alerts per patient-month, "
         f"PSI {found.psi:.2f}, {100 * found.sufficiency:.0f} % of days with enough data"
     ]
     if found.reasons:

@@ -169,7 +169,7 @@ class ModelRegistry:
         if version is None:
             return SHIPPED, DEFAULT_SCALES
         own = self.read(version)
-        standing = "fitted" if self.frozen() else "approved"
+        standing = "frozen" if self.frozen() else "approved"
         return replace(own.model, standing=standing), own.scales
 
     def active_version(self) -> str | None:
@@ -180,7 +180,7 @@ class ModelRegistry:
     def frozen(self) -> dict[str, Any] | None:
         """Why the active version may not alert; None when it may."""
         path = self.root / _FROZEN
-        return json.loads(path.read_text()) if path.is_file() else None
+        return _read(path) if path.is_file() else None
 
     def freeze(self, reasons: list[str]) -> None:
         """No more alerts of the active version until a person activates one."""
@@ -189,7 +189,7 @@ class ModelRegistry:
 
     def _pointer(self) -> dict[str, Any]:
         path = self.root / _POINTER
-        return json.loads(path.read_text()) if path.is_file() else {"past": []}
+        return _read(path) if path.is_file() else {"past": []}
 
     def _point(self, version: str, by: str, what: str) -> None:
         if not by.strip():
@@ -200,6 +200,13 @@ class ModelRegistry:
 
     def _now(self) -> str:
         return from_utc(self._clock()).astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
 
 
 def next_version(existing: list[str], day: datetime) -> str:

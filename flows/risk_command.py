@@ -81,8 +81,9 @@ def _print(
     console.print(f"alert      {_alert(risk)}")
     console.print(f"similar    {_similar(risk)}")
     console.print(_contributions(json.loads(risk["contributions"])))
+    flares = "flare" if risk["onset_count"] == 1 else "flares"
     console.print(
-        f"history    {risk['onset_count']:.0f} flares known, {risk['onsets_expected']:.1f} expected"
+        f"history    {risk['onset_count']:.0f} {flares} known, {risk['onsets_expected']:.1f} expected"
     )
     console.print(_completeness(metrics))
     worn = day.get("wear_min")
@@ -151,10 +152,16 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
     published = rows("flare_risk", 0, 0)
     if not published.num_rows:
         raise UserError(f"nothing published of {day}")
+    before = rows("flare_risk", 1, 1)
+    published = _following(published, before)
+    if not published.num_rows:
+        raise UserError(
+            f"the night before {day} is not published, and this one knows more than it: check the next"
+        )
     inputs = {
         "patient_day": rows("patient_day", 48, 0),
         "baseline": rows("baseline", 13, 1),
-        "before": rows("flare_risk", 1, 1),
+        "before": before,
         "context": patient_context(clinic),
     }
     with duckdb.connect() as con:
@@ -171,6 +178,13 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
     if words and not as_json:
         print(f"{words}: were notes or earlier nights changed since? run the night again")
     return int(worst > TOLERANCE)
+
+
+def _following(published: pa.Table, before: pa.Table) -> pa.Table:
+    """Rows of whoever has one of the night before, or began on this one: others took in their whole past."""
+    known = set(before["patient"].to_pylist())
+    rows = zip(published["patient"].to_pylist(), published["monitored_days"].to_pylist(), strict=True)
+    return published.filter(pa.array([patient in known or days <= 1 for patient, days in rows], pa.bool_()))
 
 
 def _in_force(clinic: Clinic, published: pa.Table, before: pa.Table) -> tuple[Model, Scales]:

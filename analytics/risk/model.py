@@ -14,7 +14,7 @@ from analytics.risk.scales import DEFAULT_SCALES
 #: Days ahead the hazard speaks of.
 HORIZON: Final = 7
 
-Standing = Literal["shipped", "fitted", "approved"]
+Standing = Literal["shipped", "fitted", "approved", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Model:
     version : str
         Names it for ever.
     standing : str
-        shipped (literature priors), fitted (on a site's flares, not approved) or approved.
+        shipped (literature priors), fitted (on a site's flares, not approved), approved, or frozen
+        (approved, and what it meets is no longer what it was fitted on).
         Only an approved model may alert.
     intercepts : tuple of float
         a_1 to a_7, log-odds.

@@ -91,6 +91,8 @@ def _reason(judged: Judged, model: Model, state: str, row: int, column: int) -> 
     if state == status.UNCALIBRATED:
         if model.standing == "shipped":
             return None, "the shipped weights have not been held against flares of this site; no alerts"
+        if model.standing == "frozen":
+            return None, f"model {model.version} is frozen, monitoring only: flarecast model list says why"
         return None, f"model {model.version} is fitted and nobody has approved it; no alerts"
     if state == status.OK:
         return None, f"model {model.version} is approved at this site"
@@ -126,9 +128,10 @@ def _why(judged: Judged, model: Model, found: list[tuple[str, float]], row: int,
         parts["drivers"] = {"id": basis, "features": names, "verb": "is" if len(names) == 1 else "are"}
     scores = judged.scores
     if OWN_HISTORY in dict(found) and scores.onsets[row, column]:
+        onsets = int(scores.onsets[row, column])
         parts["history"] = {
-            "id": OWN_HISTORY,
-            "onsets": int(scores.onsets[row, column]),
+            "id": OWN_HISTORY if onsets > 1 else f"{OWN_HISTORY}_one",
+            "onsets": onsets,
             "expected": float(scores.expected[row, column]),
         }
     if model.standing == "approved":

@@ -74,7 +74,7 @@ def test_a_version_that_drifted_is_frozen_into_monitoring_only(
     assert reason in told
     assert told in said
     assert registry.active_version() == VERSION, "it goes on scoring"
-    assert registry.active()[0].standing == "fitted", "as a shadow"
+    assert registry.active()[0].standing == "frozen", "as a shadow"
     main(["model", "list", "--home", str(home)])
     assert f"active: {VERSION} (monitoring only)" in capsys.readouterr().out
 

@@ -95,9 +95,16 @@ def test_a_frozen_version_goes_on_as_a_shadow_until_a_person_activates_one(regis
     registry.approve("site-1", "Dr A", "card read")
     registry.activate("site-1", "Dr A")
     registry.freeze(["observed/expected onsets 1.60"])
-    assert registry.active()[0].standing == "fitted"
+    assert registry.active()[0].standing == "frozen"
     registry.activate("site-1", "Dr A")
     assert registry.active()[0].standing == "approved"
+
+
+def test_a_pointer_that_somebody_spoilt_is_said(registry):
+    add(registry, "site-1")
+    (registry.root / "active.json").write_text('{"past": ')
+    with pytest.raises(UserError, match="not valid JSON"):
+        registry.active()
 
 
 def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry):

@@ -114,6 +114,7 @@ def test_a_frozen_version_scores_on_and_tells_nobody(clinic: Clinic, tmp_path: P
     assert {(row["model_version"], row["status"], row["alert_load_7d"]) for row in rows} == {
         (VERSION, "uncalibrated", None)
     }
+    assert {"monitoring only" in row["reason"] for row in rows} == {True}
     assert after not in risk_alerts(copy).values()
 
 

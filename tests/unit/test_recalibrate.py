@@ -95,5 +95,5 @@ def test_an_active_version_that_drifted_is_frozen(
     found = look(40, 150)
     assert found.has_drifted
     assert registry.frozen() is not None
-    assert registry.active()[0].standing == "fitted"
+    assert registry.active()[0].standing == "frozen"
     assert any("0.5 budgeted" in words for words in found.words())

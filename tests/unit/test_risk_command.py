@@ -122,6 +122,17 @@ def test_a_night_of_an_older_version_is_said_to_be_one(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_first_night_took_in_a_whole_past_and_is_not_checked(tmp_path, capsys):
+    first = tables()
+    dates = first["flare_risk"]["local_date"]
+    first["flare_risk"] = first["flare_risk"].filter(pa.compute.equal(dates, pa.scalar(DAY)))
+    publish(Clinic(tmp_path).published, first, {}, clock=system_clock)
+    code, said, error = run(tmp_path, capsys, "check", "--date", str(DAY))
+    assert (code, said) == (2, "")
+    assert f"the night before {DAY} is not published" in error
+    assert error.count("\n") == 1
+
+
 def test_progress_counts_every_onset_once(home, capsys):
     code, said, _ = run(home, capsys, "progress", "--json")
     found = json.loads(said)
