@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from analytics.metrics import METRICS
 from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
 from analytics.risk.cohort import Cohort, make_cohort
 from analytics.risk.drift import Drift, Profile, measure_drift, profile
@@ -24,6 +25,7 @@ from analytics.risk.panel import Panel, make_panel
 from analytics.risk.scales import Scales, estimate_scales
 from analytics.risk.site_fit import SiteFit, Split, fit_site, load_curves, risk_matrix, split_by_time
 from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
+from analytics.store.partitions import COUNTS, Partition
 from devices.clock import from_utc, system_clock
 from flows.clinic import Clinic
 from flows.demographics import traits_of
@@ -34,6 +36,9 @@ from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
 
 LEAST_DAYS = 120
+#: People a version is fitted on; ten years of them fit into the memory of one machine.
+MOST_PATIENTS = 10_000
+_COLUMNS = ("patient", "local_date", "device_segment", "is_flare_reported", *METRICS)
 Value = TypeVar("Value")
 _THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
 
@@ -80,13 +85,24 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
 def site_days(home: Path, last: date | None) -> tuple[pa.Table, pa.Table]:
     """Patient-days up to a date, and what was noted about them.
 
+    Of a large site those of so many shares as :data:`MOST_PATIENTS` are in: shares are drawn by a
+    digest of the patient, and more onsets than that many people have change no weight.
+
     Raises
     ------
     TooLittleError
         There are none.
     """
     clinic = Clinic(home)
-    days = clinic.derived.read("patient_day", date(2000, 1, 1), last or date(2099, 12, 31))
+    span = date(2000, 1, 1), last or date(2099, 12, 31)
+    people = len(clinic.patients())
+    if people <= MOST_PATIENTS:
+        days = clinic.derived.read("patient_day", *span, columns=_COLUMNS)
+    else:
+        count = max(COUNTS)
+        shares = [Partition(number, count) for number in range(max(1, count * MOST_PATIENTS // people))]
+        read = partial(clinic.derived.read, "patient_day", *span, columns=_COLUMNS)
+        days = pa.concat_tables([read(partition=share) for share in shares])
     if not days.num_rows:
         raise TooLittleError("no days are computed: flarecast nightly first")
     return days, patient_context(clinic)

@@ -13,13 +13,16 @@ from analytics.risk.drift import profile
 from analytics.risk.model import SHIPPED
 from analytics.risk.panel import make_panel
 from analytics.risk.scales import DEFAULT_SCALES
+from analytics.store.partitions import Partition
 from devices.sim.flares import FlareCohort, simulate_flares
+from flows import model_command
 from flows import recalibrate as weekly
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.model_registry import ModelRegistry
+from flows.nightly import run
 from flows.recalibrate import Recalibration, recalibrate
-from tests.fixtures_night import make_clinic, now
+from tests.fixtures_night import FIRST, make_clinic, now, patient
 
 VERSION = "site-2026-05-16-1"
 
@@ -76,6 +79,20 @@ def test_a_clinic_without_a_night_is_said_by_the_command(tmp_path: Path, capsys)
     clinic = make_clinic(tmp_path, people=1, days=1)
     assert main(["recalibrate", "--home", str(clinic.home)]) == 0
     assert "nothing was fitted: no days are computed" in capsys.readouterr().out
+
+
+def test_of_a_large_site_some_shares_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic = make_clinic(tmp_path, people=12, days=2)
+    run(clinic, FIRST, FIRST, clock=now, has_alerts=False)
+    everybody = {patient(number) for number in range(12)}
+    whole, _ = model_command.site_days(tmp_path, None)
+    assert set(whole["patient"].to_pylist()) == everybody
+    monkeypatch.setattr(model_command, "MOST_PATIENTS", 6)
+    some, _ = model_command.site_days(tmp_path, None)
+    drawn = set(some["patient"].to_pylist())
+    assert drawn == {one for one in everybody if any(Partition(n, 32).holds(one) for n in range(16))}
+    assert 2 < len(drawn) < 10
+    assert some.schema == whole.schema
 
 
 def test_an_active_version_that_drifted_is_frozen(
