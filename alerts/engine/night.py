@@ -79,7 +79,7 @@ class Surroundings:
     ----------
     statuses : mapping
         Patient -> status of the record (active, paused, admitted, on-holiday, withdrawn,
-        device-in-post); active without one. A withdrawn patient is not judged at all.
+        device-in-post), or gateway-silent; active without one. A withdrawn patient is not judged at all.
     sites : mapping
         Patient -> site.
     """

@@ -21,12 +21,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from alerts.engine import alert as alerts
 from alerts.engine.alert import IS_ACTIVE
+from alerts.engine.events import Answer, judge_answers
 from alerts.engine.journal import Journal
 from alerts.errors import JournalError, StaleAlertError
 from alerts.store import audit, database
 from devices.clock import HOUR, MINUTE, from_utc
+from tests.alert_oracle import is_silent, low_days, red_flag
 from tests.fixtures_alerts import Hands
-from tests.fixtures_engine import FIRST, ZONE, at_hour, desk, hire, judge, run_tick
+from tests.fixtures_engine import FIRST, PACK, ZONE, at_hour, desk, hire, judge, run_tick
 
 PATIENTS = ("p-1", "p-2")
 DEVIATIONS = st.sampled_from([None, -1.5, -1.0, -0.7, -0.4, 0.2])
@@ -38,46 +40,6 @@ FATES = ("sent", "sent", "retry", "no answer", "after lease", "after send")
 
 class Crash(Exception):
     """The process died."""
-
-
-def low_days(history):
-    """Two nights in a row at or below -1.0 begin it, above -0.5 ends it; three days apart are no row."""
-    firing, since, seen = False, None, None
-    for day in sorted(history):
-        value = history[day][0]
-        if value is None:
-            continue
-        if seen is not None and day - seen > 2 and not firing:
-            since = None
-        seen = day
-        if value <= -1.0:
-            since = day if since is None else since
-            firing = firing or day - since >= 1
-        else:
-            since = since if firing else None
-            if value > -0.5:
-                firing, since = False, None
-    return firing, since
-
-
-def red_flag(history):
-    """At once at 9, over below 5."""
-    firing, since = False, None
-    for day in sorted(history):
-        value = history[day][1]
-        if value is not None and value >= 9 and not firing:
-            firing, since = True, day
-        elif value is not None and value < 5:
-            firing, since = False, None
-    return firing, since
-
-
-def is_silent(history):
-    """Two judged nights without steps, with so little known of the usual wear."""
-    run = 0
-    for day in sorted(history):
-        run = run + 1 if history[day][2] is None else 0
-    return run >= 2
 
 
 ORACLES = {"low-days": low_days, "red-flag": red_flag}
@@ -98,6 +60,7 @@ class AlertMachine(RuleBasedStateMachine):
         self.told, self.ended = set(), set()
         self.perhaps = set()  # (alert, recipient) of attempts whose worker died: nobody knows
         self.audible_since = {}
+        self.answers = {}  # id -> value, of the answers on self-harm that were judged
 
     def teardown(self):
         if hasattr(self, "journal"):
@@ -175,6 +138,29 @@ class AlertMachine(RuleBasedStateMachine):
                     self.journal.outbox.doubt(claim.key)
                 self.journal.outbox.retry(claim.key, "HTTP 500", self.clock() + MINUTE)
 
+    @rule(
+        number=st.integers(0, 3),
+        patient=st.sampled_from(PATIENTS),
+        value=st.sampled_from([0.0, 1.0, 2.0]),
+        late=st.sampled_from([0, 1, 80]),
+        crash=st.booleans(),
+    )
+    def answer(self, number, patient, value, late, crash):
+        """An answer on self-harm, or one that is sent again: an event, told once whatever stands already."""
+        key = f"{patient}-{number}"
+        is_news = key not in self.answers and value > 0
+        value = self.answers.setdefault(key, value)
+        said = Answer(key, patient, "phq-9", "9", value, self.clock() - late * HOUR, ZONE)
+        before = self.self_harm(patient)
+        assert self.act(lambda: judge_answers(self.journal, PACK, [said]), crash) == is_news
+        after = self.self_harm(patient)
+        if is_news:
+            assert after.status == "open"
+            assert before is None or (after.alert, after.round) == (before.alert, before.round + 1)
+        else:
+            assert after == before, "an answer was judged twice"
+        self.note()
+
     @precondition(lambda self: self.active())
     @rule(index=st.integers(0, 5), stale=st.booleans(), crash=st.booleans())
     def acknowledge(self, index, stale, crash):
@@ -205,8 +191,9 @@ class AlertMachine(RuleBasedStateMachine):
     def close_by_hand(self, index):
         one = self.pick(index)
         desk(self.journal).resolve(one.alert, one.version, "seen")
-        today = max(self.day, (self.find(one.alert).resolved_night - FIRST).days)
-        self.closed[one.subject, one.rule] = today
+        if one.night is not None:
+            today = max(self.day, (self.find(one.alert).resolved_night - FIRST).days)
+            self.closed[one.subject, one.rule] = today
         self.note()
 
     # -- what must hold ---------------------------------------------------------------------------
@@ -324,6 +311,10 @@ class AlertMachine(RuleBasedStateMachine):
     def pick(self, index):
         found = self.active()
         return found[index % len(found)]
+
+    def self_harm(self, patient):
+        found = [one for one in self.active() if (one.subject, one.rule) == (patient, "self-harm")]
+        return found[0] if found else None
 
     def find(self, name):
         with self.journal.transaction() as con:
