@@ -99,14 +99,21 @@ def note_heard(
     done: Counter[str] = Counter()
     for watch in ("gateway", "site"):
         rule = watching(pack, watch)
-        known = con.scalars(sa.select(heartbeat.c.subject).where(heartbeat.c.scope == watch)).all()
-        for name in known if rule is None else set(known) - {name for scope, name in beats if scope == watch}:
+        rows = con.execute(sa.select(heartbeat).where(heartbeat.c.scope == watch)).all()
+        known = {row.subject: (row.site, row.beat_utc, row.due_utc) for row in rows}
+        after = parse_duration(rule.after) if rule is not None else 0
+        wanted = {
+            name: (site, utc, utc + after)
+            for (scope, name), (site, utc) in beats.items()
+            if rule is not None and scope == watch
+        }
+        for name in known.keys() - wanted.keys():
             con.execute(heartbeat.delete().where(heartbeat.c.scope == watch, heartbeat.c.subject == name))
             if rule is not None:
                 done["not expected"] += close_technical(con, pack, rule, (watch, name), now)
-        for (scope, name), (site, utc) in beats.items():
-            if rule is not None and scope == watch:
-                beat(con, scope, name, utc, utc + parse_duration(rule.after), site=site)
+        for name, (site, utc, due) in wanted.items():
+            if known.get(name) != (site, utc, due):
+                beat(con, watch, name, utc, due, site=site)
     return +done
 
 
@@ -118,13 +125,19 @@ def watch_silence(con: sa.Connection, pack: RulePack, directory: Directory, now:
     done: Counter[str] = Counter()
     rows = con.execute(sa.select(heartbeat)).all()
     sites = {row.subject for row in rows if row.scope == "site" and row.due_utc < now}
+    told = {
+        (one.scope, one.subject, one.rule)
+        for one in alerts.select(con, IS_ACTIVE, table.c.scope != "patient")
+    }
     for row in rows:
         rule = watching(pack, "nightly" if row.scope == "system" else row.scope)
         if rule is None:
             continue
-        of = (row.scope, row.subject)
+        of, is_told = (row.scope, row.subject), (row.scope, row.subject, rule.id) in told
         if row.due_utc >= now:
-            done["heard"] += close_technical(con, pack, rule, of, now)
+            done["heard"] += is_told and close_technical(con, pack, rule, of, now)
+        elif is_told:
+            continue
         elif row.scope != "gateway" or row.site not in sites:
             words = f"{rule.title}: nothing since {from_utc(row.beat_utc):%Y-%m-%d %H:%M} UTC."
             done["silent"] += open_technical(con, pack, directory, rule, of, words, now)

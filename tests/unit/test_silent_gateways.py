@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
 from alerts.engine.journal import Journal
@@ -90,6 +91,24 @@ def test_a_silent_site_is_one_alert_and_not_one_for_each_gateway(clinic, journal
     clock.forward(MINUTE)
     ticking(journal)
     assert technical(journal) == [("site", "north", "resolved")]
+
+
+def test_a_quiet_tick_asks_as_much_of_ten_gateways_as_of_a_thousand(clinic, journal, clock):
+    rows = "".join(enrolment_row(n) for n in range(1000))
+    (clinic.home / "enrolment.csv").write_text(ENROLMENT_HEADER + rows)
+    asked = []
+    with journal.transaction() as con:
+        sa.event.listen(con.engine, "before_cursor_execute", lambda *_: asked.append(1))
+    counts = []
+    for count in (10, 1000):
+        hear(clinic, clock, *range(count))
+        ticking = Ticking(clinic, clock)
+        ticking(journal)
+        asked.clear()
+        clock.forward(MINUTE)
+        ticking(journal)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 def test_what_is_not_expected_is_not_missed(clinic, journal, clock):
