@@ -21,6 +21,7 @@ from analytics.risk import set_based
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import COLUMNS, make_panel
+from analytics.risk.past import FEATURE_DAYS
 from analytics.risk.scales import DEFAULT_SCALES, LEAST_DAYS, LEAST_PATIENTS, Scales, estimate_scales
 from analytics.risk.status import OK, SCORED
 from analytics.risk.type_one import HIGHEST, NOMINAL, type_one
@@ -37,6 +38,8 @@ from flows.site_scales import keep_scales, scales_of
 
 #: How far two readings of one night may lie apart.
 TOLERANCE: Final = 1e-6
+#: Days of deviations before its own that a night looks at.
+_Z_DAYS: Final = FEATURE_DAYS - 1
 _CHECKED: Final = ("risk_3d", "risk_7d", "deviation", "onset_count", "onsets_expected")
 
 
@@ -160,13 +163,13 @@ def run_check(home: Path, day: date, *, as_json: bool) -> int:
         )
     inputs = {
         "patient_day": rows("patient_day", 48, 0),
-        "baseline": rows("baseline", 13, 1),
+        "baseline": rows("baseline", _Z_DAYS, 1),
         "before": before,
         "context": patient_context(clinic),
     }
     with duckdb.connect() as con:
         model, scales = _in_force(clinic, published, inputs["before"])
-        inputs["baseline"] = _against(con, inputs, model, scales)
+        inputs["baseline"] = _against(con, day, inputs, model, scales)
         try:
             found = set_based.night(con, day, inputs, model=model, scales=scales)
         except duckdb.BinderException as error:
@@ -203,15 +206,20 @@ def _in_force(clinic: Clinic, published: pa.Table, before: pa.Table) -> tuple[Mo
 
 
 def _against(
-    con: duckdb.DuckDBPyConnection, inputs: dict[str, pa.Table], model: Model, scales: Scales
+    con: duckdb.DuckDBPyConnection, day: date, inputs: dict[str, pa.Table], model: Model, scales: Scales
 ) -> pa.Table:
-    """z of the days before by the spreads in force: a fortnight long some were published by those before."""
-    known = inputs["baseline"]
-    is_of_others = pc.not_equal(known["scales_version"], scales.version)  # pyright: ignore
-    days = sorted(set(known.filter(is_of_others)["local_date"].to_pylist()))
-    own = known.filter(pc.invert(is_of_others)).select(["patient", "local_date", "metric", "z"])  # pyright: ignore
+    """z of the days before by the spreads in force: some were published by others, or not at all."""
+    known = inputs["baseline"].filter(pc.equal(inputs["baseline"]["scales_version"], scales.version))  # pyright: ignore
+    known = known.select(["patient", "local_date", "metric", "z"])
+
+    def cells(table: pa.Table) -> set[tuple[str, date]]:
+        return set(zip(table["patient"].to_pylist(), table["local_date"].to_pylist(), strict=True))
+
+    lacking = {at for _, at in cells(inputs["patient_day"]) - cells(known) if at < day}
+    days = sorted(at for at in lacking if at >= day - timedelta(days=_Z_DAYS))
     if not days:
-        return own
+        return known
+    own = known.filter(pc.invert(pc.is_in(known["local_date"], pa.array(days))))  # pyright: ignore
     anew = set_based.deviations(con, days, inputs, model=model, scales=scales).cast(own.schema)
     return pa.concat_tables([own, anew])
 

@@ -122,15 +122,29 @@ def test_a_night_of_an_older_version_is_said_to_be_one(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def since(made, first):
+    """The same where nothing was scored before a date."""
+    low = pa.scalar(first)
+    return made | {
+        name: made[name].filter(pa.compute.greater_equal(made[name]["local_date"], low))
+        for name in ("baseline", "flare_risk", "trend")
+    }
+
+
 def test_a_first_night_took_in_a_whole_past_and_is_not_checked(tmp_path, capsys):
-    first = tables()
-    dates = first["flare_risk"]["local_date"]
-    first["flare_risk"] = first["flare_risk"].filter(pa.compute.equal(dates, pa.scalar(DAY)))
-    publish(Clinic(tmp_path).published, first, {}, clock=system_clock)
+    publish(Clinic(tmp_path).published, since(tables(), DAY), {}, clock=system_clock)
     code, said, error = run(tmp_path, capsys, "check", "--date", str(DAY))
     assert (code, said) == (2, "")
     assert f"the night before {DAY} is not published" in error
     assert error.count("\n") == 1
+
+
+def test_the_second_night_ever_is_checked_though_the_fortnight_before_was_not_scored(tmp_path, capsys):
+    publish(Clinic(tmp_path).published, since(tables(), DAY - timedelta(days=1)), {}, clock=system_clock)
+    code, said, _ = run(tmp_path, capsys, "check", "--date", str(DAY), "--json")
+    found = json.loads(said)
+    assert (code, found["patients"]) == (0, 2)
+    assert found["largest_difference"] <= 1e-6
 
 
 def test_progress_counts_every_onset_once(home, capsys):
