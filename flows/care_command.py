@@ -5,14 +5,15 @@ import json
 import os
 import pwd
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
 from alerts.engine import people
 from alerts.engine.alert import IS_ACTIVE, Alert
-from alerts.engine.desk import Actor, Desk, hand_over
+from alerts.engine.desk import ACTING, Actor, Desk, hand_over
 from alerts.engine.journal import Journal
 from alerts.engine.oncall import read_calendar
 from alerts.rules.bounds import parse_wall_clock
@@ -21,6 +22,8 @@ from alerts.rules.rule import SEVERITIES
 from alerts.store import audit
 from alerts.store.schema import rule_change, schedule, staff, staff_role
 from devices.clock import HOUR, system_clock
+from devices.errors import IdError
+from devices.ids import check_id
 from flows.care_reports import print_digest, print_load, write_worklist
 from flows.care_show import print_alert
 from flows.care_words import moment, standing
@@ -29,6 +32,9 @@ from flows.errors import UserError
 from flows.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.site_rules import RULES
 from flows.ticking import Ticking
+
+#: Roles beside those that the routes name: who only looks, and who sees to devices.
+ROLES: Final = ACTING | {"analyst"}
 
 
 def run_care(home: Path, arguments: argparse.Namespace) -> int:
@@ -149,9 +155,19 @@ class _Care:
             return 0
         fields = ("rule", "subject", "site", "severity")
         matcher = {field: getattr(given, field) for field in fields if getattr(given, field)}
+        if given.rule and self._pack.rule_named(given.rule) is None:
+            raise UserError(f"--rule: no rule {given.rule!r} is in force, nothing would be silenced")
+        if given.subject and given.subject not in self._subjects():
+            raise UserError(f"--subject: {given.subject!r} is no patient, gateway or site, and has no alert")
         expires = self._journal.now() + int(given.hours * HOUR)
         print(self._desk().silence(matcher, expires, given.reason))
         return 0
+
+    def _subjects(self) -> set[str]:
+        with self._journal.transaction() as con:
+            known = {one.subject for one in alerts.select(con)}
+        enrolled = self._clinic.enrolment().rows if self._clinic.enrolment_path.exists() else ()
+        return known.union(*({row.patient, row.gateway, row.site} for row in enrolled))
 
     def _load(self, given: argparse.Namespace) -> int:
         del given
@@ -159,7 +175,7 @@ class _Care:
 
     def _digest(self, given: argparse.Namespace) -> int:
         del given
-        return print_digest(self._journal)
+        return print_digest(self._journal, self._actor().staff)
 
     def _tick(self, given: argparse.Namespace) -> int:
         del given
@@ -212,7 +228,7 @@ class _Care:
             # the first one registers themselves; after that only staff do
             by = self._actor().staff if directory.people else given.name
             if given.what == "add":
-                _hire(con, given, now)
+                _hire(con, self._pack, given, now)
             elif given.what == "leave":
                 is_row = (staff.c.staff == given.name, staff.c.left_utc.is_(None))
                 if not con.execute(staff.update().where(*is_row).values(left_utc=now, os_user=None)).rowcount:
@@ -224,8 +240,20 @@ class _Care:
         return 0
 
 
-def _hire(con: sa.Connection, given: argparse.Namespace, now: int) -> None:
+def _hire(con: sa.Connection, pack: RulePack, given: argparse.Namespace, now: int) -> None:
     quiet = given.quiet or (None, None)
+    known = ROLES | {
+        step.name for route in pack.route for step in route.step if step.kind in ("role", "oncall")
+    }
+    for role in given.role:
+        if role not in known:
+            raise UserError(f"--role: {role!r} is none; there are {', '.join(sorted(known))}")
+    try:
+        check_id(given.name, "name")
+        ZoneInfo(given.zone)
+    except (IdError, ZoneInfoNotFoundError, ValueError, OSError) as fault:
+        zone = f"--zone: {given.zone!r} is not an IANA zone"
+        raise UserError(str(fault) if isinstance(fault, IdError) else zone) from None
     try:
         for text in given.quiet or ():
             parse_wall_clock(text)

@@ -1,6 +1,7 @@
 """Command lines of the care team: `flarecast alerts list | show | ack | ...`, and of its rules and staff."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,30 @@ ACTS: Final = {
     "comment": "write something beside it",
     "outcome": "say what it turned out to be, and what helped",
 }
+
+
+#: Action -> what its value is.
+VALUES: Final = {"assign": "a member of staff", "outcome": "true-flare, other-cause or not-useful"}
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    # NaN is not more than nothing
+    if not 0 < hours <= 24 * 7:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours of a week at most")
+    return hours
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= 3650:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {least} to 3650")
+        return int(text)
+
+    return parse
 
 
 def _add_list(actions: Any) -> argparse.ArgumentParser:
@@ -34,9 +59,9 @@ def _act(name: str) -> Any:
         one = actions.add_parser(name, help=ACTS[name])
         one.add_argument("alert")
         if name in ("assign", "outcome"):
-            one.add_argument("value", help="a member of staff" if name == "assign" else "true-flare, ...")
+            one.add_argument("value", help=VALUES[name])
         if name == "snooze":
-            one.add_argument("--hours", type=float, required=True)
+            one.add_argument("--hours", type=_hours, required=True)
         if name in ("snooze", "resolve"):
             one.add_argument("--reason", required=True)
         if name == "comment":
@@ -55,7 +80,7 @@ def _add_silence(actions: Any) -> argparse.ArgumentParser:
     one = actions.add_parser("silence", help="silence whatever matches for a week at most; --end S-...")
     for field in ("rule", "subject", "site", "severity"):
         one.add_argument(f"--{field}")
-    one.add_argument("--hours", type=float, default=24.0)
+    one.add_argument("--hours", type=_hours, default=24.0)
     one.add_argument("--reason", default="")
     one.add_argument("--end", metavar="SILENCE")
     one.set_defaults(run=_run)
@@ -95,7 +120,7 @@ def _add_lint(actions: Any) -> argparse.ArgumentParser:
 def _add_preview(actions: Any) -> argparse.ArgumentParser:
     one = actions.add_parser("preview", help="load before and after a rule change, and who would newly alert")
     one.add_argument("file", type=Path)
-    one.add_argument("--days", type=int, default=56, help="nights judged again (56)")
+    one.add_argument("--days", type=_at_least(1), default=56, help="nights judged again (56)")
     one.set_defaults(run=_run)
     return one
 
@@ -103,8 +128,8 @@ def _add_preview(actions: Any) -> argparse.ArgumentParser:
 def _add_measure(actions: Any) -> argparse.ArgumentParser:
     one = actions.add_parser("measure", help="load and sensitivity of a pack on SYNTHETIC people")
     one.add_argument("file", type=Path, nargs="?")
-    one.add_argument("--people", type=int, default=200)
-    one.add_argument("--days", type=int, default=182)
+    one.add_argument("--people", type=_at_least(1), default=200)
+    one.add_argument("--days", type=_at_least(60), default=182)
     one.add_argument("--seed", type=int, default=1)
     one.add_argument(
         "--recording", type=Path, metavar="FILE.parquet", help="and load on daily/lifesnaps.parquet"

@@ -10,14 +10,15 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
-from alerts.engine.alert import Alert
+from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.evaluate import event_time, night_of
 from alerts.engine.journal import Journal
 from alerts.engine.load import KNOWN_AFTER, Labels, Load, in_words, load_of
 from alerts.engine.service import add_service_time
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
-from alerts.rules.rule import RiskRule
+from alerts.rules.rule import SEVERITIES, RiskRule
+from alerts.store import audit
 from alerts.store.schema import heartbeat, night_count, nudge
 from devices.clock import DAY, system_clock
 from flows.clinic import Clinic
@@ -27,6 +28,8 @@ from flows.patient_states import surroundings_by_night
 
 #: Four weeks: long enough for a share, short enough to still be about the rules in force.
 DAYS_OF_LOAD: Final = 28
+#: Parts of the handover, what is most urgent first; resolved: within the last day.
+PARTS: Final = ("overdue", "new", "open", "silent", "taken on", "resolved")
 
 
 def print_load(clinic: Clinic, journal: Journal, pack: RulePack) -> int:
@@ -82,29 +85,42 @@ def _nights_of(nights: pa.Table) -> Mapping[str, set[date]]:
     return found
 
 
-def print_digest(journal: Journal) -> int:
-    """Print the morning handover; returns the exit code."""
+def print_digest(journal: Journal, by: str) -> int:
+    """Print the morning handover, each alert once; returns the exit code."""
     now = journal.now()
     with journal.transaction() as con:
-        found = alerts.select(con)
+        found = alerts.select(con, sa.or_(IS_ACTIVE, sa.column("resolved_utc") >= now - DAY))
         nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
         due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
-    since = now - DAY
-    parts = {
-        "new": [one for one in found if one.status == "open" and one.opened_utc >= since],
-        "overdue": [one for one in found if one.status == "open" and one.escalation_step > 0],
-        "silent": [one for one in found if one.is_active and one.held_by is not None],
-        "resolved": [one for one in found if (one.resolved_utc or 0) >= since],
-    }
-    for name, ones in parts.items():
+        audit.append(con, now, by, "digest", alerts=[one.alert for one in found])
+    parts: dict[str, list[Alert]] = {name: [] for name in PARTS}
+    for one in found:
+        parts[_part_of(one, now - DAY)].append(one)
+    for name in PARTS:
+        ones = sorted(parts[name], key=lambda one: (-SEVERITIES.index(one.severity), one.opened_utc))
         for one in ones:
-            print(f"{name:9} {one.alert}  {one.severity:8} {one.sentence}")
+            print(f"{name:9} {one.alert}  {one.severity:8} {one.subject}: {one.sentence}")
+    counts = [f"{len(ones)} {name}" for name, ones in parts.items() if ones]
     if due is None or due < now:
         print("the nightly run is missing: what is not here has not been looked at")
-    elif not any(parts.values()):
+    elif not counts:
         print("all quiet" + ("" if nudges else ", data complete"))
+    if counts:
+        print(", ".join(counts))
     print(f"{nudges} patients to be asked about their device")
     return 0
+
+
+def _part_of(one: Alert, since: int) -> str:
+    if not one.is_active:
+        return "resolved"
+    if one.held_by is not None:
+        return "silent"
+    if one.status == "acked":
+        return "taken on"
+    if one.escalation_step > 0:
+        return "overdue"
+    return "new" if one.opened_utc >= since else "open"
 
 
 def write_worklist(clinic: Clinic, journal: Journal) -> int:

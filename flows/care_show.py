@@ -75,9 +75,8 @@ def clears(rule: Rule | None, one: Alert, today: Mapping[str, Any]) -> str:
             f"{part.column} is {part.exit}{_now(today, part.column)}" for part in rule.part
         )
     if isinstance(rule, ReportedRule):
-        return (
-            f"after {rule.quiet_days} answers that say no flare, or {rule.silent_days} days without an answer"
-        )
+        answers = f"after {rule.quiet_days} answers that say no flare"
+        return f"{answers}, or {rule.silent_days} days after the last report"
     if isinstance(rule, NoDataRule):
         return "when anything comes again"
     return "when the condition ends"

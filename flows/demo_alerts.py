@@ -1,5 +1,7 @@
 """What the demo's care team does with its alerts: one is acknowledged, one nobody answers goes further."""
 
+import os
+import pwd
 from collections import Counter
 from datetime import date, timedelta
 from typing import Any, Final
@@ -26,25 +28,31 @@ from flows.site_rules import site_pack
 
 #: SYNTHETIC staff: name -> role.
 STAFF: Final = {"nurse-anna": "nurse", "doctor-ben": "clinician", "lead-cara": "lead"}
+#: Whoever runs the demo is this one at the desk (`flarecast alerts list --home demo-out`).
+YOU: Final = "nurse-anna"
 #: Past any weekend and holiday, so that the service level has run out.
 LATER: Final = 5 * DAY
 
 
 def answer(clinic: Clinic, secret: str, first: date, last: date) -> dict[str, Any]:
     """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
-    pack = site_pack(clinic)
+    pack, user = site_pack(clinic), pwd.getpwuid(os.getuid()).pw_name
     lines: list[str] = []
     with Journal(clinic.alert_store, system_clock) as journal:
         with journal.transaction() as con:
             for name, role in STAFF.items():
-                con.execute(staff.insert().values(staff=name, zone="Europe/Berlin", since_utc=system_clock()))
+                values = {"staff": name, "zone": "Europe/Berlin", "since_utc": system_clock()}
+                con.execute(staff.insert().values(**values, os_user=user if name == YOU else None))
                 con.execute(staff_role.insert().values(staff=name, role=role))
             active = [one for one in alerts.select(con, IS_ACTIVE) if one.scope == "patient"]
         answered = next((one for one in active if one.held_by is None), None)
         if answered is not None:
-            desk = Desk(journal, pack, Actor("nurse-anna", frozenset({"nurse"})))
+            desk = Desk(journal, pack, Actor(YOU, frozenset({"nurse"})))
             desk.acknowledge(answered.alert, answered.version)
-            lines.append(f"nurse-anna acknowledged {answered.alert}; nothing more is sent about it")
+            desk.set_outcome(answered.alert, "true-flare", "pacing")
+            lines.append(
+                f"{YOU} acknowledged {answered.alert} and noted what it was; nothing more is sent about it"
+            )
     escalated = _wait(clinic, secret)
     if escalated:
         lines.append(

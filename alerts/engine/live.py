@@ -18,16 +18,16 @@ from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write
-from alerts.engine.evaluate import IDLE, ConditionState, band_of, step
+from alerts.engine.evaluate import IDLE, ConditionState, band_of, night_of, step
 from alerts.engine.holds import RETROSPECTIVE
 from alerts.engine.journal import Journal, new_reference
-from alerts.engine.openings import CONDITION_ENDED, may_open, may_open_live, open_live
+from alerts.engine.openings import CONDITION_ENDED, may_open_live, may_open_report, open_live
 from alerts.engine.people import Directory
 from alerts.rules.live import judges
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import Override, ReportedRule, ThresholdRule
 from alerts.store.schema import alert as table
-from alerts.store.schema import live_condition
+from alerts.store.schema import condition, live_condition
 from devices.clock import DAY, local_date
 
 #: What is older when it arrives is a backlog: what it says held then, not now, and pages nobody.
@@ -125,7 +125,7 @@ class _Judge:
         if one is None:
             if state.is_firing and state.since is not None:
                 began = local_date(state.since, ZoneInfo(last.zone))
-                if may_open_live(self._con, rule, last.patient, state.since, last.at):
+                if may_open_live(self._con, self._pack, rule, last.patient, state.since, last.at):
                     self._open(rule, last, began, is_late=is_late)
             return
         way = way_of(self._pack, self._directory, one)
@@ -147,8 +147,16 @@ class _Judge:
         today = local_date(self._now, ZoneInfo(last.zone))
         if not last.value or (today - day).days > 1 or self._active(rule.id, patient) is not None:
             return
-        if may_open(self._con, rule, patient, day, day):
+        began = self._holds_since(rule, patient) or day
+        if may_open_report(self._con, self._pack, rule, patient, min(began, day), day):
             self._open(rule, last, day, is_late=False)
+
+    def _holds_since(self, rule: ReportedRule, patient: str) -> date | None:
+        """Night on which what the patient reports began; None when the nights know of nothing."""
+        is_row = (condition.c.subject == patient, condition.c.rule == rule.id)
+        query = sa.select(condition.c.since).where(*is_row, condition.c.phase.in_(("firing", "clearing")))
+        since = self._con.scalar(query)
+        return None if since is None else night_of(since)
 
     def _active(self, rule: str, patient: str) -> Alert | None:
         is_own = (table.c.scope == "patient", table.c.subject == patient, table.c.rule == rule)

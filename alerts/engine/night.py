@@ -26,12 +26,20 @@ from alerts.engine.conditions import Conditions, Moved
 from alerts.engine.evaluate import Band, ConditionState, night_of
 from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
 from alerts.engine.journal import Journal, new_reference
-from alerts.engine.openings import CONDITION_ENDED, LATE_DATA, NO_ENDS, is_told, last_ends, wake_lesser
+from alerts.engine.openings import (
+    CONDITION_ENDED,
+    LATE_DATA,
+    NO_ENDS,
+    last_ends,
+    still_seen,
+    told_from,
+    wake_lesser,
+)
 from alerts.engine.people import Directory
 from alerts.engine.technical import beat, open_technical, watching
 from alerts.engine.tick import circumstances, reconcile_holds
 from alerts.rules.pack import RulePack
-from alerts.rules.rule import ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
+from alerts.rules.rule import SEVERITIES, ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
 from alerts.store.schema import alert as alert_table
 from alerts.store.schema import night_count, nudge
 from devices.clock import HOUR
@@ -148,9 +156,13 @@ class _Judge:
         self._conditions = Conditions(journal, con, pack, columns, day, around.statuses)
         self._directory: Directory = people.load(con)
         self._openings: list[Alert] = []
+        self._asked: dict[str, list[Alert]] = {}
+        self._ended: list[tuple[Alert, str]] = []
         self._has_news = False
         found = alerts.select(con, IS_ACTIVE, alert_table.c.scope == "patient")
         self._active = {(one.subject, one.rule): one for one in found}
+        for one in found:
+            self._asked.setdefault(one.subject, []).append(one)
         self._nudged = {(row.subject, row.reason) for row in con.execute(sa.select(nudge))}
 
     def judge(self, rule: StateRule) -> None:
@@ -176,22 +188,34 @@ class _Judge:
             # one that arose live after this night is not its to end
             if one is not None and (one.night is None or one.night <= self._day):
                 self._go_on(one, after[patient], is_late=patient in moved.late)
-        ends = last_ends(self._con, rule, begun)
+        begun = [patient for patient in begun if not self._is_asked(rule, patient)]
+        ends = last_ends(self._con, self._pack.episode_of(rule), begun)
         for patient in begun:
-            state, is_late = after[patient], patient in moved.late
+            state, place = after[patient], self._columns.place[patient]
             began = night_of(state.since) if state.since is not None else self._day
-            if is_told(rule, ends.get(patient, NO_ENDS), began, self._day):
-                value = float(moved.values[self._columns.place[patient]])
-                self._openings.append(self._opening(rule, patient, value, state, is_late=is_late))
+            is_fresh = bool(moved.bands[place] == Band.BREACH)
+            night = told_from(rule, ends.get(patient, NO_ENDS), began, self._day, is_fresh=is_fresh)
+            if night is not None:
+                value = float(moved.values[place])
+                opening = self._opening(rule, patient, value, night, is_late=patient in moved.late)
+                self._openings.append(opening)
+                self._asked.setdefault(patient, []).append(opening)
+
+    def _is_asked(self, rule: StateRule, patient: str) -> bool:
+        """Whether the team is asked about the episode already, as urgently: before, or first tonight."""
+        if rule.episode is None:
+            return False
+        seen_by, urgency = self._pack.episode_of(rule), SEVERITIES.index(rule.severity)
+        return any(
+            one.rule in seen_by and SEVERITIES.index(one.severity) >= urgency
+            for one in self._asked.get(patient, ())
+        )
 
     def _go_on(self, one: Alert, state: ConditionState, *, is_late: bool) -> None:
-        way = way_of(self._pack, self._directory, one)
         if not state.is_firing:
-            why = LATE_DATA if is_late else CONDITION_ENDED
-            change = lifecycle.condition_ended(one, why, self._now, self._day)
-            self.night.resolved += change.action == "resolve"
-            write(self._con, change, way.route, self._now)
+            self._ended.append((one, LATE_DATA if is_late else CONDITION_ENDED))
             return
+        way = way_of(self._pack, self._directory, one)
         self.night.kept += 1
         if one.held_by == RETROSPECTIVE and not is_late:
             write(self._con, lifecycle.hold(one, None, way, self._now), way.route, self._now)
@@ -209,9 +233,7 @@ class _Judge:
             self._con.execute(nudge.delete().where(*is_own), over)
         self.night.nudges += len(silent)
 
-    def _opening(
-        self, rule: StateRule, patient: str, value: float, state: ConditionState, *, is_late: bool
-    ) -> Alert:
+    def _opening(self, rule: StateRule, patient: str, value: float, night: date, *, is_late: bool) -> Alert:
         place = self._columns.place[patient]
         sentence = self._columns.value("flare_risk.sentence", place)
         names = dict.fromkeys((*rule.columns, *CONTEXT))
@@ -224,7 +246,7 @@ class _Judge:
             rule_version=rule.version,
             route=rule.route,
             severity=rule.severity,
-            night=night_of(state.since) if state.since is not None else self._day,
+            night=night,
             zone=self._columns.value("patient_day.zone", place),
             value=None if math.isnan(value) else value,
             sentence=rule.reason or sentence or rule.title,
@@ -235,9 +257,21 @@ class _Judge:
             held_by=RETROSPECTIVE if is_late and rule.severity != "critical" else None,
         )
 
+    def _close(self) -> None:
+        """Close what has ended; an alert lasts as long as any rule sees its episode."""
+        kept = still_seen(self._con, self._pack, [one for one, _ in self._ended])
+        for one, why in self._ended:
+            if one.alert in kept:
+                self.night.kept += 1
+                continue
+            change = lifecycle.condition_ended(one, why, self._now, self._day)
+            self.night.resolved += change.action == "resolve"
+            write(self._con, change, way_of(self._pack, self._directory, one).route, self._now)
+
     def finish(self) -> None:
-        """Open what is to be opened, told or held; count the night."""
+        """Close what has ended, open what is to be opened, told or held; count the night."""
         con, now = self._con, self._now
+        self._close()
         if not self._has_news:
             return
         rows = con.execute(

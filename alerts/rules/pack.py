@@ -67,6 +67,12 @@ class RulePack:
         """Every column some rule reads."""
         return frozenset(name for rule in self.rule for name in rule.columns)
 
+    def episode_of(self, rule: Rule) -> tuple[str, ...]:
+        """Rules that see the same episode, the rule itself among them."""
+        if rule.episode is None:
+            return (rule.id,)
+        return tuple(one.id for one in self.rule if one.episode == rule.episode)
+
     def overrides(self, rule: str) -> dict[str, Override]:
         """Patient -> what holds for that patient instead."""
         return {one.patient: one for one in self.override if one.rule == rule}
@@ -237,6 +243,8 @@ def _rule_faults(rule: Rule, routes: set[str], by_id: dict[str, Rule]) -> list[s
     if not rule.example and not isinstance(rule, ItemRule | TechnicalRule):
         faults.append("example: a rule carries at least one")
     faults += live_faults(rule)
+    if rule.episode is not None and sum(one.episode == rule.episode for one in by_id.values()) == 1:
+        faults.append(f"episode {rule.episode!r}: no other rule of the pack sees it")
     for other in rule.inhibited_by:
         if not isinstance(by_id.get(other), NoDataRule):
             faults.append(f"inhibited_by {other!r} is not a no-data rule of the pack")

@@ -62,6 +62,10 @@ class RuleBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         A person closes it, not the numbers.
     cooldown : str
         After the end, as long nothing new is opened.
+    episode : str, optional
+        What several rules see different sides of. They ask the team once per patient: while an alert of
+        one is active none of the others opens, unless it is more severe; it is over when none of their
+        conditions holds; ends, and what a person has closed, count for all of them.
     """
 
     id: str
@@ -81,6 +85,7 @@ class RuleBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     inhibited_by: tuple[str, ...] = ()
     is_latched: bool = False
     cooldown: str = "0m"
+    episode: str | None = None
     pathway: str | None = None
 
     def __post_init__(self) -> None:
@@ -180,12 +185,14 @@ class ReportedRule(RuleBase, frozen=True, tag="reported"):
     """Breached when a yes/no column is true.
 
     Over after `quiet_days` nights that say false, or `silent_days` calendar days
-    after the last report when nothing is said at all.
+    after the last report when nothing is said at all. A report that comes `again` so
+    long after a person has closed the alert is told, although the condition never ended.
     """
 
     column: str
     quiet_days: int
     silent_days: int
+    again: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,6 +200,8 @@ class ReportedRule(RuleBase, frozen=True, tag="reported"):
             raise ValueError("quiet_days is at least 1")
         if self.silent_days < self.quiet_days:
             raise ValueError("silent_days is less than quiet_days")
+        if self.again is not None:
+            _checked("again", parse_duration, self.again)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -23,19 +23,19 @@ def test_every_example_holds():
 
 def test_an_example_that_does_not_hold_is_named():
     document = parsed()
-    document["rule"][0]["example"][0]["want"] = ["stay", "stay"]
+    deviation(document)["example"][0]["want"] = ["stay", "stay", "stay"]
     (line,) = failures(read_pack(document, "site.toml"), "site.toml")
-    assert line.startswith("site.toml: rule 'deviation-3d': example 'enters at the bound, not before it': ")
+    assert line.startswith("site.toml: rule 'deviation-3d': example 'enters at the bound on the second night")
 
 
 @pytest.mark.parametrize(
     ("value", "band"),
     [
-        (-1.01, "breach"),
-        (-1.0, "breach"),
-        (-0.999, "between"),
-        (-0.5, "between"),
-        (-0.499, "clear"),
+        (-1.51, "breach"),
+        (-1.5, "breach"),
+        (-1.499, "between"),
+        (-0.75, "between"),
+        (-0.749, "clear"),
         (0.0, "clear"),
     ],
 )
@@ -58,12 +58,16 @@ def test_a_night_is_never_judged_after_a_later_one():
 
 def test_a_baseline_column_names_its_metric():
     document = parsed()
-    document["rule"][0] |= {"column": "baseline.z.steps", "requires": {}}
+    deviation(document).update({"column": "baseline.z.steps", "requires": {}})
     assert "baseline.z.steps" in read_pack(document, "site.toml").columns()
 
 
 def parsed():
     return tomllib.loads((files("alerts.rules") / "default.toml").read_text("utf-8"))
+
+
+def deviation(document):
+    return next(rule for rule in document["rule"] if rule["id"] == "deviation-3d")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,8 @@ def parsed():
         ({"severity": "urgent"}, "severity"),
         ({"enter": "below -1"}, "enter"),
         ({"exit": "< -0.5"}, "points the same way"),
-        ({"exit": "> -1.0"}, "strictly inside"),
+        ({"exit": "> -1.5"}, "strictly inside"),
+        ({"episode": "own"}, "no other rule of the pack sees it"),
         ({"requires": {"flare_risk.cell_count": "five"}}, "requires flare_risk.cell_count"),
         ({"column": "flare_risk.devation"}, "not in the table"),
         ({"column": "night.rmssd_ms"}, "not in one of the tables"),
@@ -93,7 +98,7 @@ def parsed():
 )
 def test_a_fault_is_named_by_file_rule_and_field(change, words):
     document = parsed()
-    document["rule"][0] |= change
+    deviation(document).update(change)
     with pytest.raises(RuleError) as fault:
         read_pack(document, "site.toml")
     message = str(fault.value)
@@ -104,7 +109,7 @@ def test_a_fault_is_named_by_file_rule_and_field(change, words):
 
 def test_two_rules_may_not_share_an_id():
     document = parsed()
-    document["rule"][1]["id"] = "deviation-3d"
+    document["rule"][0]["id"] = "deviation-3d"
     with pytest.raises(RuleError, match="stands 2 times"):
         read_pack(document, "site.toml")
 

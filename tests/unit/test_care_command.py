@@ -4,12 +4,15 @@ import os
 import pwd
 
 import pytest
+import sqlalchemy as sa
 
 from alerts.engine.journal import Journal
 from alerts.rules.pack import read_text
+from alerts.store.schema import alert as table
+from alerts.store.schema import audit as audit_table
 from devices.clock import system_clock
 from flows.cli import main
-from tests.fixtures_alerts import open_alert
+from tests.fixtures_alerts import open_alert, resolve
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 
@@ -36,7 +39,7 @@ def test_list_show_acknowledge_outcome_and_the_record_of_it(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
         name = open_alert(journal, "p-7")
     assert said(capsys, home, "list")[1].startswith(f"{name}  v1  medium   open, step 1")
-    assert "when flare_risk.deviation is > -0.5" in said(capsys, home, "show", name)[1]
+    assert "when flare_risk.deviation is > -0.75" in said(capsys, home, "show", name)[1]
     assert said(capsys, home, "ack", name, "--version", "9") == (
         2,
         f"flarecast: alert {name} is at version 1, not 9: look again\n",
@@ -60,16 +63,16 @@ def test_a_changed_pack_takes_two_people(home, capsys, tmp_path):
     code, text = said(capsys, home, "lint")
     assert (code, text) == (0, "default.toml: no fault, every example holds\n")
     pack = tmp_path / "new.toml"
-    pack.write_text(read_text(None)[1].replace('enter = "<= -1.0"', 'enter = "<= -1.2"', 1))
+    pack.write_text(read_text(None)[1].replace('enter = "<= -1.5"', 'enter = "<= -1.7"', 1))
     code, text = said(capsys, home, "lint", str(pack))
     assert code == 1
-    assert "example 'enters at the bound, not before it'" in text
-    assert "version: the rule has changed, its version 2 has not" in text
+    assert "example 'enters at the bound on the second night, not before it'" in text
+    assert "version: the rule has changed, its version 3 has not" in text
     changed = read_text(None)[1].replace('cooldown = "3d"', 'cooldown = "4d"', 1)
     pack.write_text(changed)
-    assert "its version 1 has not" in said(capsys, home, "rules", "propose", str(pack))[1]
+    assert "its version 2 has not" in said(capsys, home, "rules", "propose", str(pack))[1]
     pack.write_text(
-        changed.replace('id = "pain-above-usual"\nversion = 1', 'id = "pain-above-usual"\nversion = 2')
+        changed.replace('id = "pain-above-usual"\nversion = 2', 'id = "pain-above-usual"\nversion = 3')
     )
     change = said(capsys, home, "rules", "propose", str(pack))[1].strip()
     assert "takes two people" in said(capsys, home, "rules", "approve", change)[1]
@@ -78,3 +81,51 @@ def test_a_changed_pack_takes_two_people(home, capsys, tmp_path):
 
 def test_silence_of_the_nightly_run_is_not_all_quiet(home, capsys):
     assert said(capsys, home, "digest")[1].startswith("the nightly run is missing")
+
+
+def test_the_handover_names_each_alert_once_and_who_looked(home, capsys):
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        fresh, overdue, taken, over = (
+            open_alert(journal, f"p-{number}", **more)
+            for number, more in enumerate(({}, {"severity": "high"}, {}, {}))
+        )
+        with journal.transaction() as con:
+            con.execute(table.update().where(table.c.alert == overdue).values(escalation_step=1))
+        resolve(journal, over)
+    said(capsys, home, "ack", taken)
+    lines = said(capsys, home, "digest")[1].splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["overdue", overdue], ["new", fresh]]
+    assert lines[1].endswith("p-0: Because.")
+    assert [line[:22].split() for line in lines[2:4]] == [["taken", "on", taken], ["resolved", over]]
+    assert "1 overdue, 1 new, 1 taken on, 1 resolved" in lines
+    with Journal(home / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
+        looked = con.execute(sa.select(audit_table.c.actor).where(audit_table.c.action == "digest")).all()
+    assert [row.actor for row in looked] == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["staff", "add", "ben", "--role", "nrse"], "--role: 'nrse' is none; there are analyst, clinician"),
+        (["staff", "add", "ben", "--zone", "Mars/X"], "--zone: 'Mars/X' is not an IANA zone"),
+        (["staff", "add", "bad name!"], "name 'bad name!'"),
+        (["staff", "add", "anna"], "'anna' is registered already"),
+        (["staff", "add", "ben", "--quiet", "25:00", "07:00"], "--quiet: "),
+        (["silence", "--rule", "nosuch", "--reason", "why"], "no rule 'nosuch' is in force"),
+        (["silence", "--subject", "p-9", "--reason", "why"], "'p-9' is no patient, gateway or site"),
+        (["silence", "--reason", "why"], "a silence matches at least one of"),
+        (["outcome", "A-2", "maybe"], "there is no alert 'A-2'"),
+        (["show", "A-2"], "there is no alert 'A-2'"),
+    ],
+)
+def test_a_mistake_is_one_line(home, capsys, words, says):
+    code, text = said(capsys, home, *words)
+    assert (code, text.count("\n")) == (2, 1)
+    assert says in text
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "1000", "soon"])
+def test_hours_are_a_week_at_most(home, capsys, hours):
+    with pytest.raises(SystemExit):
+        said(capsys, home, "silence", "--rule", "deviation-3d", "--reason", "why", f"--hours={hours}")
+    assert "is not a number of hours of a week at most" in capsys.readouterr().err

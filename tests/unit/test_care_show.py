@@ -61,7 +61,7 @@ def test_an_alert_in_the_patients_own_terms(home, show):
     one = named(home, "flare-reported")
     shown = show("show", one.alert)
     assert "why       The patient reported a flare." in shown
-    assert "over      after 3 answers that say no flare, or 7 days without an answer" in shown
+    assert "over      after 7 answers that say no flare, or 7 days after the last report" in shown
     assert "own       Steps per day: " in shown
     assert "on Mon 18 May (usual" in shown
     assert "worn 14.0 h on Mon 18 May; on 18 of 19 days" in shown

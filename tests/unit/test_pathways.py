@@ -14,7 +14,7 @@ from alerts.rules.pathway_lint import faults, load_pathways, read_pathways, stru
 SITE = load_pathways()
 TEXT = (files("alerts.rules") / "pathways" / "placeholder.toml").read_text("utf-8")
 TODAY = date(2026, 11, 26)
-RULES = {"deviation-3d": "medium", "flare-reported": "medium"}
+RULES = {"deviation-3d": "medium", "pain-above-usual": "medium", "flare-reported": "medium"}
 ROLES = ("nurse", "clinician")
 ANSWERS = st.dictionaries(
     st.sampled_from([one.code for one in SITE.contraindication]), st.sampled_from(["yes", "no", "unknown"])
@@ -136,9 +136,9 @@ def test_what_is_wrong_here_and_now_is_said(rules, roles, old, new, words):
         ("review_by = 2027-06-01", "", "review_by"),
         ("due_h = 24", "due_h = 0", "due_h"),
         ('kind = "offer"', 'kind = "order"', "order"),
-        ("version = 1", "version = 0", "version"),
+        ("version = 2", "version = 0", "version"),
         ("[[pathway]]", "[[pathwey]]", "pathwey"),
-        ('rules = ["deviation-3d", "flare-reported"]', "rules = []", "rules"),
+        ('rules = ["deviation-3d", "pain-above-usual", "flare-reported"]', "rules = []", "rules"),
         ('id = "flare-placeholder"', 'id = "flare placeholder"', "pathway id"),
     ],
 )

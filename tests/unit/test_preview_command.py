@@ -52,12 +52,11 @@ def test_load_before_and_after_and_who_would_newly_alert(clinic, capsys):
     with Journal(clinic.journal_path, system_clock) as journal:
         before = journal.to_table()
     found = preview(clinic, capsys, read_text(None)[1] + PAIN)
-    # p-000 and p-003 have reported a flare and have more pain than usual, 8 and more: 6 people, 2 of 7 days
+    # p-000 and p-003 have reported a flare and have more pain than usual, which is one episode, and pain of
+    # 8 and more, which is a rule of its own: 6 people, 2 of 7 days
     assert found == [
-        "now   233.3 alerts per 100 patients and week, over the budget of 15"
-        " (flare-reported 2, pain-above-usual 2)",
-        "after 350.0 alerts per 100 patients and week, over the budget of 15"
-        " (flare-reported 2, pain-above-usual 2, pain-high 2)",
+        "now   116.7 alerts per 100 patients and week, over the budget of 15 (flare-reported 2)",
+        "after 233.3 alerts per 100 patients and week, over the budget of 15 (flare-reported 2, pain-high 2)",
         "would newly alert: p-000 (pain-high)",
         "would newly alert: p-003 (pain-high)",
     ]
@@ -108,7 +107,7 @@ def test_a_patient_is_judged_in_the_state_written_down_for_each_night(tmp_path, 
     record(clinic, "p-003", "paused", LAST - timedelta(days=20))
     left = preview(clinic, capsys, read_text(None)[1])[0]
     # five of six are patients; a pause excuses from data, a report is heard all the same
-    assert left.startswith(f"now   {100 * 2 / (5 * 2 / 7):.1f} alerts")
+    assert left.startswith(f"now   {100 * 1 / (5 * 2 / 7):.1f} alerts")
     assert "flare-reported 1" in left
 
 

@@ -109,8 +109,8 @@ def test_a_decision_needs_a_step_and_a_reason(journal, name, step, reason, words
 def test_a_pathway_replaced_since_accepts_nothing(journal, name):
     given(journal)
     text = (files("alerts.rules") / "pathways" / "placeholder.toml").read_text("utf-8")
-    newer = read_pathways(text.replace("version = 1", "version = 2"), "newer.toml")
-    with pytest.raises(JournalError, match="version 1 is not in force any more"):
+    newer = read_pathways(text.replace("version = 2", "version = 3"), "newer.toml")
+    with pytest.raises(JournalError, match="version 2 is not in force any more"):
         decide(journal, newer, CLEAR, name, "call", Decision("nurse-1", True, "x"), 9)
 
 
@@ -160,4 +160,4 @@ def test_who_is_not_of_the_staff_decides_nothing(tmp_path, capsys):
 
 def test_the_pathways_in_force_are_listed_with_who_signed_them(tmp_path, capsys):
     assert main(["alerts", "pathways", "--home", str(tmp_path)]) == 0
-    assert "flare-placeholder version 1: 5 steps, PLACEHOLDER, signed by nobody" in capsys.readouterr().out
+    assert "flare-placeholder version 2: 5 steps, PLACEHOLDER, signed by nobody" in capsys.readouterr().out
