@@ -13,6 +13,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from alerts.rules.pack import RulePack
+from alerts.rules.rule import RiskRule
 from analytics.metrics import METRICS
 from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
 from analytics.risk.cohort import Cohort, make_cohort
@@ -34,6 +36,7 @@ from flows.inventory import code_version
 from flows.model_card import BUDGETS, CardFacts, render_card
 from flows.model_registry import ModelRegistry, next_version
 from flows.patient_context import patient_context
+from flows.site_rules import site_pack
 
 LEAST_DAYS = 120
 #: People a version is fitted on; ten years of them fit into the memory of one machine.
@@ -64,9 +67,9 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
             traits=traits_of(clinic, system_clock()),
             is_synthetic=clinic.is_synthetic,
         )
-        _show(registry, found)
+        _show(registry, found, site_pack(clinic))
     elif action == "show":
-        _show(registry, arguments.version)
+        _show(registry, arguments.version, site_pack(Clinic(home)))
     elif action == "approve":
         registry.approve(arguments.version, arguments.by, arguments.because)
         print(f"{arguments.version} approved by {arguments.by}; flarecast model activate makes it speak")
@@ -268,7 +271,7 @@ def _side_by_side(
     return [(name, train[name], validation[name]) for name in train]
 
 
-def _show(registry: ModelRegistry, version: str) -> None:
+def _show(registry: ModelRegistry, version: str, pack: RulePack) -> None:
     own = registry.read(version)
     fit = own.fit
     said = {"pass": "its gates passed", "fail": "its gates FAILED", "wait": "extend validation"}[
@@ -289,6 +292,11 @@ def _show(registry: ModelRegistry, version: str) -> None:
         )
     else:
         print("not approved: it alerts nobody")
+    for rule in pack.rule:
+        if isinstance(rule, RiskRule):
+            above = own.model.risk_within(rule.horizon, rule.budget)
+            whom = "nobody" if above is None else f"{rule.horizon} risk above {above:.3f}"
+            print(f"rule  {rule.id}, {rule.budget:g} alerts per 100 patients and week: {whom}")
     print(f"card  {own.card}")
 
 

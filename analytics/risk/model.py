@@ -106,6 +106,10 @@ class Model:
         below = np.maximum(np.searchsorted(risks, risk, side="left") - 1, 0)
         return np.where(np.isnan(risk), np.nan, loads[below])
 
+    def risk_within(self, horizon: str, budget: float) -> float | None:
+        """Risk above which a day is within a budget, alerts per 100 patients and week; None: nobody is."""
+        return next((risk for risk, load in self.loads.get(horizon, ()) if load <= budget), None)
+
     def to_json(self) -> str:
         """Canonical JSON, one line."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)

@@ -11,6 +11,7 @@ from analytics.risk.scales import DEFAULT_SCALES
 from analytics.risk.subgroups import Traits
 from devices.clock import to_utc
 from devices.sim.flares import simulate_flares
+from flows.cli import main
 from flows.errors import UserError
 from flows.model_command import fit_version
 from flows.model_registry import ModelRegistry
@@ -107,7 +108,7 @@ def test_a_pointer_that_somebody_spoilt_is_said(registry):
         registry.active()
 
 
-def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry):
+def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry, capsys):
     made = simulate_flares(160, 260, seed=3)
     traits = {
         name: Traits(1990 - 10 * (number % 5), ("female", "male")[number % 2])
@@ -130,3 +131,10 @@ def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry):
         assert f"<td>{words}</td>" in card
     within = own.model.load_at("7d", np.array([0.001, 0.999]))
     assert within[0] > 10 > 0.1 > within[1]
+    assert main(["model", "show", version, "--home", str(registry.root.parent)]) == 0
+    (rule,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rule")]
+    above = float(rule.rpartition(" ")[2])
+    assert rule.startswith("rule  flare-risk, 2 alerts per 100 patients and week: 7d risk above")
+    below, beyond = own.model.load_at("7d", np.array([above - 0.002, above + 0.002]))
+    assert beyond <= 2 < below
+    assert replace(own.model, loads={}).risk_within("7d", 2.0) is None
