@@ -19,6 +19,7 @@ TESTS = (
     "tests/unit/test_alert_duty.py",
     "tests/unit/test_alert_journal.py",
     "tests/unit/test_live_rules.py",
+    "tests/unit/test_alert_episodes.py",
 )
 MACHINE = "tests/property/test_alert_machine.py"
 COPIED = ("alerts", "tests", "pyproject.toml")
@@ -156,6 +157,18 @@ MUTANTS = (
         "alerts/engine/night.py",
         " and (one.night is None or one.night <= self._day):",
         ":",
+    ),
+    Mutant(
+        "another side of an episode asks again",
+        "alerts/engine/night.py",
+        "if not self._is_asked(rule, patient)]",
+        "]",
+    ),
+    Mutant(
+        "an episode ends with the side that opened it",
+        "alerts/engine/night.py",
+        "if one.alert in kept:",
+        "if False:",
     ),
     Mutant(
         "an edited audit row does not show",
