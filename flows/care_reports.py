@@ -114,7 +114,7 @@ def print_digest(journal: Journal, by: str) -> int:
 def _part_of(one: Alert, since: int) -> str:
     if not one.is_active:
         return "resolved"
-    if one.held_by is not None:
+    if one.held_by is not None or one.snooze_until_utc is not None:
         return "silent"
     if one.status == "acked":
         return "taken on"

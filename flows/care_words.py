@@ -5,7 +5,12 @@ from devices.clock import from_utc
 
 
 def standing(one: Alert) -> str:
-    """Where an alert stands, in a few words."""
+    """Where an alert stands, and with whom, in a few words."""
+    said = _standing(one)
+    return said if one.assignee in (None, one.acked_by) else f"{said}, for {one.assignee}"
+
+
+def _standing(one: Alert) -> str:
     if one.status == "acked":
         return f"acknowledged by {one.acked_by}"
     if one.held_by is not None:

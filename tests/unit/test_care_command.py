@@ -44,6 +44,7 @@ def test_list_show_acknowledge_outcome_and_the_record_of_it(home, capsys):
         2,
         f"flarecast: alert {name} is at version 1, not 9: look again\n",
     )
+    assert said(capsys, home, "assign", name, "anna")[1] == f"{name}: open, step 1, for anna\n"
     assert said(capsys, home, "ack", name) == (0, f"{name}: acknowledged by anna\n")
     assert said(capsys, home, "outcome", name, "true-flare", "--helped", "pacing")[0] == 0
     shown = said(capsys, home, "show", name)[1]
@@ -85,19 +86,21 @@ def test_silence_of_the_nightly_run_is_not_all_quiet(home, capsys):
 
 def test_the_handover_names_each_alert_once_and_who_looked(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
-        fresh, overdue, taken, over = (
+        fresh, overdue, taken, over, asleep = (
             open_alert(journal, f"p-{number}", **more)
-            for number, more in enumerate(({}, {"severity": "high"}, {}, {}))
+            for number, more in enumerate(({}, {"severity": "high"}, {}, {}, {}))
         )
         with journal.transaction() as con:
             con.execute(table.update().where(table.c.alert == overdue).values(escalation_step=1))
         resolve(journal, over)
     said(capsys, home, "ack", taken)
+    said(capsys, home, "snooze", asleep, "--hours", "2", "--reason", "in the theatre")
     lines = said(capsys, home, "digest")[1].splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["overdue", overdue], ["new", fresh]]
     assert lines[1].endswith("p-0: Because.")
-    assert [line[:22].split() for line in lines[2:4]] == [["taken", "on", taken], ["resolved", over]]
-    assert "1 overdue, 1 new, 1 taken on, 1 resolved" in lines
+    rest = [["silent", asleep], ["taken", "on", taken], ["resolved", over]]
+    assert [line[:22].split() for line in lines[2:5]] == rest
+    assert "1 overdue, 1 new, 1 silent, 1 taken on, 1 resolved" in lines
     with Journal(home / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
         looked = con.execute(sa.select(audit_table.c.actor).where(audit_table.c.action == "digest")).all()
     assert [row.actor for row in looked] == ["anna"]
