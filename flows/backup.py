@@ -59,11 +59,15 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
     Raises
     ------
     UserError
-        When a night or a compaction is at work, or the target lies inside the home.
+        When a night or a compaction is at work, or the target lies inside the home or
+        cannot be a folder.
     """
     if target.resolve().is_relative_to(clinic.home.resolve()):
         raise UserError(f"{target} lies inside {clinic.home}: a backup belongs on another disk")
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"cannot make the folder {target}: {error.strerror}") from None
     before = latest(target)
     folder = target / from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
     staged = folder.with_name(f".{folder.name}.partial")

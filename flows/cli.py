@@ -31,6 +31,8 @@ Command = Callable[[argparse.Namespace], int]
 
 #: A user's fault is one line and this exit code; a bug is a traceback.
 USER_ERROR = 2
+#: What a folder or disk refuses; nothing in the code would change it.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 #: As of a program that SIGPIPE has ended (128 and 13).
 UNREAD = 141
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return UNREAD
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _OF_THE_DISK:
             raise
         _forget_output()
         where = f": {error.filename}" if error.filename else ""

@@ -3,10 +3,11 @@
 import json
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devices.clock import system_clock
+from devices.clock import from_utc, system_clock
 from devices.ids import check_id
 from flows.clinic import Clinic, read_json
 from flows.errors import UserError
@@ -71,7 +72,25 @@ def show_status(home: Path, *, as_json: bool) -> int:
         print(json.dumps(statuses))
         return 0
     for name, status in statuses.items():
-        print(name)
-        for what, counts in status.items():
-            print(f"  {what:12} {counts}")
+        print("\n".join(in_words(name, status)))
     return 0
+
+
+def in_words(name: str, status: Mapping[str, Any]) -> list[str]:
+    """Lines about a collector: is it at work, and samples by kind."""
+    utc = status.get("utc", {})
+    standing = "connected to" if status["is_subscribed"] else "not connected to"
+    said = "".join(f", {what} {from_utc(at):%Y-%m-%d %H:%M} UTC" for what, at in utc.items())
+    columns = ("received", "stored", "quarantined")
+    kinds = sorted({kind for column in columns for kind in status[column]})
+    messages = ", ".join(f"{count:,} {what}" for what, count in status["messages"].items())
+    return [
+        f"{name}: {standing} its broker{said}",
+        f"  {'samples':14}" + "".join(f"{column:>14}" for column in columns),
+        *(
+            f"  {kind:14}" + "".join(f"{status[column].get(kind, 0):>14,}" for column in columns)
+            for kind in kinds
+        ),
+        f"  messages      {messages}; {status['connections']} connections to the broker so far",
+        *(f"  quarantined   {count:,} {cause}" for cause, count in status.get("causes", {}).items()),
+    ]

@@ -58,7 +58,9 @@ def run_doctor(home: Path, *, broker: str, as_json: bool) -> int:
     host, _, port = broker.rpartition(":")
     if not host or not port.isdecimal() or not home.is_dir():
         raise UserError(
-            f"no clinic folder at {home}" if host and port.isdecimal() else f"--broker {broker!r}"
+            f"no clinic folder at {home}"
+            if host and port.isdecimal()
+            else f"--broker {broker!r} is not HOST:PORT"
         )
     return report(examine(Clinic(home), host, int(port), clock=system_clock), as_json=as_json)
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analytics.features import hrv, spectral
+from flows import rows_shown
 from flows.errors import UserError
 
 _VALUES: Final = ("mean_nn_ms", "sdnn_ms", "rmssd_ms", "pnn50_pct", "sd1_ms", "sd2_ms")
@@ -63,10 +64,7 @@ def run_hrv(
     elif out is not None:
         print(f"{table.num_rows} rows in {out}")
     else:
-        import polars as pl
-
-        with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=200):
-            print(pl.from_arrow(table))
+        rows_shown.show(table)
     return 0
 
 

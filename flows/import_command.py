@@ -16,7 +16,9 @@ def run_import(home: Path, path: Path, *, kind: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(done)))
     elif done.is_repeated:
-        print(f"{path} was imported before: nothing to do")
-    else:
+        print(f"{path} was imported before: nothing to do; what became of it then:")
+    if not as_json:
         print(f"{done.rows} rows: {done.samples} samples stored, {done.refused} in quarantine")
+    if done.reason and not as_json:
+        print(f"the first in quarantine: {done.reason}")
     return 0

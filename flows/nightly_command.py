@@ -7,11 +7,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from devices.clock import system_clock
+from devices.clock import Clock, from_utc, system_clock
 from flows import nightly, settings
 from flows.channels import from_settings
 from flows.clinic import Clinic
@@ -45,13 +45,18 @@ def run_nightly(
         raise UserError(f"no lake at {Clinic(home, lake).lake_place}")
     # a user's mistake is said before anything is started
     nightly.check_patients(Clinic(home, lake), patients or ())
-    if first > datetime.now(UTC).date() + timedelta(days=1):
-        raise UserError(f"the night of {first} has not been yet")
+    check_has_been(last, system_clock)
     started = time.monotonic()
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)
     print(json.dumps(report) if as_json else in_words(report))
     return 1 if report["problems"] else 0
+
+
+def check_has_been(night: date, clock: Clock) -> None:
+    """Raise :class:`UserError` for a night that is still to come: it would stand there without data."""
+    if night > from_utc(clock()).date() + timedelta(days=1):
+        raise UserError(f"the night of {night} has not been yet")
 
 
 def _run(

@@ -8,7 +8,7 @@ from flows import backup, settings
 from flows.backfill import backfill
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.nightly_command import in_words
+from flows.nightly_command import check_has_been, in_words
 from flows.progress import stages
 from flows.quality_review import latest_month, review
 from flows.recalibrate import recalibrate
@@ -47,6 +47,7 @@ def run_retention(home: Path) -> int:
 
 def run_backfill(home: Path, first: date, last: date) -> int:
     """Compute a range of nights by today's code and tell nobody; returns the exit code."""
+    check_has_been(last, system_clock)
     configured = settings.from_environment()
     with stages() as runner:
         clinic = Clinic(_clinic(home).home, None, configured.partitions)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import settings
+from flows.errors import UserError
 
 
 def _add_serve(commands: Any) -> None:
@@ -40,7 +41,11 @@ def _watch(arguments: argparse.Namespace) -> int:
     from flows.clinic import Clinic
     from flows.watch import fault
 
-    words = fault(Clinic(_home(arguments)), system_clock(), arguments.hours * HOUR)
+    clinic = Clinic(_home(arguments))
+    if not clinic.home.is_dir():
+        # a misspelt folder must not look like a clinic that is well
+        raise UserError(f"no clinic folder at {clinic.home}")
+    words = fault(clinic, system_clock(), arguments.hours * HOUR)
     if words:
         print(f"flarecast: {words}", file=sys.stderr)
     return 1 if words else 0

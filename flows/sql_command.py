@@ -1,13 +1,14 @@
 """`flarecast sql`: ask the published snapshot, in words of one's own or by a starter query."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from analytics.store import query, starters
-from flows import settings
+from flows import rows_shown, settings
 from flows.clinic import Clinic
 
 
@@ -19,11 +20,19 @@ def run_sql(home: Path, text: str | None, *, snapshot: str | None, as_json: bool
     statement = starters.read(text[1:]) if text.startswith("@") else text
     rows = _rows(home, snapshot, statement)
     if as_json:
-        print(json.dumps(rows.to_pylist(), default=str))
+        print(json.dumps(_finite(rows.to_pylist()), default=str, allow_nan=False))
         return 0
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=2000):
-        print(pl.from_arrow(rows))
+    rows_shown.show(rows)
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for NaN and infinities, which JSON does not know."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(home: Path, snapshot: str | None, statement: str) -> pa.Table:

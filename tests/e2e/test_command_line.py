@@ -50,6 +50,12 @@ def clinic(tmp_path: Path) -> Path:
         (["demo", "--people", "0"], "people"),
         (["demo", "--people", "1", "--days", "1", "--out", "{home}"], "not made by flarecast"),
         (["collector", "status", "--home", "{home}"], "no collector"),
+        (["nightly", "--home", "{home}", "--from", "2024-02-01", "--to", "2099-01-01"], "2099-01-01"),
+        (["backfill", "--home", "{home}", "--from", "2024-02-01", "--to", "2099-01-01"], "2099-01-01"),
+        (["watch", "--home", "{home}/nowhere"], "nowhere"),
+        (["backup", "--home", "{home}", "--to", "/proc/x"], "/proc/x"),
+        (["ca", "init", "--home", "/sys"], "/sys/ca"),
+        (["doctor", "--home", "{home}", "--broker", "here"], "HOST:PORT"),
         (["dance"], "dance"),
     ],
 )

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from flows.cli import main
+from flows.clinic import Clinic
 from ingest.errors import EnrolmentError
 from ingest.lake.broker import free_port
 from ingest.lake.collector import Collector
-from ingest.lake.counts import serve
+from ingest.lake.counts import Counts, serve
 from ingest.lake.files import Lake
 from ingest.lake.intake import Intake, Received
 from ingest.lake.intake_enrolment import EnrolmentFile
@@ -132,3 +134,21 @@ def test_a_full_disk_stops_the_storing_not_the_collector(tmp_path, caplog):
     one.stop()
     assert one._store(one._intake.sort([GARBAGE]).tables(T0), T0) is False
     assert list(staging.iterdir()) == []
+
+
+def test_a_status_is_a_table_for_whoever_looks(tmp_path, capsys):
+    clinic = Clinic(tmp_path)
+    status = Counts().status() | {
+        "received": {"step_count": 1234, "wear": 2},
+        "stored": {"step_count": 1234},
+        "quarantined": {"wear": 2},
+        "causes": {"unknown_device": 2},
+        "utc": {"started": T0, "updated": T0},
+    }
+    clinic.lake.write_status("collector-1", status)
+    assert main(["collector", "status", "--home", str(tmp_path)]) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said[0].startswith("collector-1: not connected to its broker, started 2026-")
+    assert "step_count 1,234 1,234 0" in said
+    assert "wear 2 0 2" in said
+    assert "quarantined 2 unknown_device" in said

@@ -139,6 +139,13 @@ def test_a_second_import_writes_nothing(clinic, tmp_path, capsys):
     assert run(clinic, tmp_path / "other.csv", "step_count") == 0
     assert json.loads(capsys.readouterr().out)["is_repeated"]
     assert sorted(clinic.lake.root.rglob("*")) == before
+    arguments = ["import", str(tmp_path / "other.csv"), "--kind", "step_count", "--home", str(clinic.home)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "imported before" in said, "and what was refused then is not hidden"
+    assert "2 rows: 1 samples stored, 1 in quarantine" in said
+    assert "the first in quarantine: device is not enrolled at that time" in said
+    assert sorted(clinic.lake.root.rglob("*")) == before
 
 
 def test_the_same_history_in_other_files_is_the_same_samples(clinic, tmp_path):
