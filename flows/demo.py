@@ -25,6 +25,7 @@ from flows import demo_alerts, demo_model, demo_summary, stack
 from flows.clinic import SYNTHETIC, Clinic
 from flows.demo_homes import Homes
 from flows.errors import UserError
+from flows.nightly import run
 from flows.page import write_page
 from flows.progress import bar
 from flows.settings import Settings
@@ -62,15 +63,18 @@ def run_demo(*, people: int, days: int, seed: int, out: Path, as_json: bool) -> 
         report = stack.nightly(replace(configured, prefect_api_url=prefect.api_url), first, last)
         progress.update(shown, completed=1)
         opened = [m.body["data"] for m in receiver.received if m.body["type"] == OPENED]
-    page = write_page(clinic, last, clock=system_clock, is_synthetic=clinic.is_synthetic)
     summary = demo_summary.summarise(clinic, homes, report)
-    summary |= {"people": people, "days": days, "page": str(page)}
+    summary |= {"people": people, "days": days}
     told = {message["reference"] for message in opened}
     # a message may tell several alerts of one patient
     summary["alerts_delivered"] = sum(sum(message["counts"].values()) for message in opened)
     summary["alerts_untold"] = dict(demo_alerts.untold(clinic))
     summary["last_alert"] = last_alert(clinic, told)
     summary |= demo_alerts.answer(clinic, secret, first, last)
+    # what the team has done stands in the snapshot and on the page
+    shown_again = run(clinic, last, last, clock=system_clock)
+    page = write_page(clinic, last, clock=system_clock, is_synthetic=clinic.is_synthetic)
+    summary |= {"snapshot": shown_again.snapshot, "page": str(page)}
     summary["shadow"] = demo_model.shadow_progress(clinic.current)
     summary["model"] = demo_model.fit_synthetic_year(clinic.home / "synthetic-year")
     summary["seconds"] = round(time.monotonic() - started, 1)
