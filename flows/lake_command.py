@@ -94,6 +94,8 @@ def run_replay(
     home: Path, first: date | None, last: date | None, *, gateway: str | None, as_json: bool
 ) -> int:
     """Read the messages kept of these days again; what is there already stays as it is."""
+    if first is not None and last is not None and first > last:
+        raise UserError(f"--from {first} is after --to {last}")
     clinic = _clinic(home)
     files = raw_files(clinic.lake, first, last)
     with bar() as shown:

@@ -7,6 +7,7 @@ P-256; the authority's own key never leaves its folder.
 
 import fcntl
 import ipaddress
+import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -34,6 +35,7 @@ CLIENT_DAYS: Final = 398
 BROKER_NAME: Final = "broker"
 #: Names the broker's certificate always has: collectors sit beside it.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1")
+_HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
 
 Role = Literal["gateway", "collector", "broker", "registrar", "invitation"]
 
@@ -91,10 +93,12 @@ class Authority:
         Raises
         ------
         SecurityError
-            When there is one already.
+            When there is one already, or a host is neither a name nor an address.
         """
         if (folder / "ca.key").exists():
             raise SecurityError(f"{folder} holds a certificate authority already")
+        for host in hosts:
+            _host(host)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("flarecast certificate authority")
@@ -306,6 +310,9 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        # a port or an umlaut would make a certificate that no gateway accepts
+        if _HOST_NAME.fullmatch(host) is None:
+            raise SecurityError(f"host {host!r} is neither a DNS name in ASCII nor an address") from None
         return x509.DNSName(host)
 
 

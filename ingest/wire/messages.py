@@ -8,6 +8,7 @@ and about 85 around them.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -120,6 +121,8 @@ _typed: dict[str, msgspec.msgpack.Decoder[Any]] = {
 _single: dict[str, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(cls) for kind, cls in KINDS.items()
 }
+#: A field of an observation as msgspec says it, at the end: what a stranger wrote may stand before.
+_PLACE: Final = re.compile(r" - at `\$\[(\d+)\]([^`]*)`\Z")
 #: What msgspec raises on arbitrary bytes: its own error, bad UTF-8, nesting without end.
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
@@ -141,10 +144,16 @@ def decode_observation(kind: str, payload: bytes | msgspec.Raw) -> Observation:
         observation: Observation = _single[kind].decode(payload)
         observation.check()
     except _UNREADABLE as error:
-        raise MessageError(f"{kind}: {error}") from None
+        raise MessageError(f"{kind}: {_named(kind, str(error))}") from None
     except ObservationError as error:
         raise MessageError(str(error)) from None
     return observation
+
+
+def _named(kind: str, words: str) -> str:
+    """What msgspec says of an array, with the name of the field for its place."""
+    fields = KINDS[kind].__struct_fields__
+    return _PLACE.sub(lambda found: f" - at `{fields[int(found[1])]}{found[2]}`", words)
 
 
 def encode_batch(

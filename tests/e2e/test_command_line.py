@@ -55,6 +55,7 @@ def clinic(tmp_path: Path) -> Path:
         (["watch", "--home", "{home}/nowhere"], "nowhere"),
         (["backup", "--home", "{home}", "--to", "/proc/x"], "/proc/x"),
         (["ca", "init", "--home", "/sys"], "/sys/ca"),
+        (["lake", "replay", "--home", "{home}", "--from", "2024-02-03", "--to", "2024-02-01"], "2024-02-03"),
         (["doctor", "--home", "{home}", "--broker", "here"], "HOST:PORT"),
         (["dance"], "dance"),
     ],

@@ -1,9 +1,11 @@
 """Batches: what they cost, what they refuse and what they keep."""
 
+import msgspec
 import pytest
 
+from devices.observations import KINDS
 from ingest.errors import MessageError, TopicError
-from ingest.wire.messages import decode_batch, encode_batch, encode_observation
+from ingest.wire.messages import decode_batch, decode_observation, encode_batch, encode_observation
 from ingest.wire.topics import ack_topic, data_topic, parse, state_topic, subscriptions
 from tests.fixtures_ingest import T0, beats, one_of_each
 
@@ -64,3 +66,14 @@ def test_topics_are_spelled_once():
     assert subscriptions("clinic") == ["$share/clinic/" + one for one in subscriptions()]
     with pytest.raises(TopicError):
         parse("flarecast/v1/north/battery")
+
+
+def test_a_refused_field_is_named():
+    kind = one_of_each()[0].kind
+    fields = msgspec.msgpack.decode(encode_observation(one_of_each()[0]))
+    names = list(KINDS[kind].__struct_fields__)
+    at = names.index("start_utc")
+    for value in ("today", -1):
+        row = [*fields[:at], value, *fields[at + 1 :]]
+        with pytest.raises(MessageError, match=r"at `start_utc`$"):
+            decode_observation(kind, msgspec.msgpack.encode(row))
