@@ -138,6 +138,8 @@ def _instant(
         found = datetime.fromisoformat(text)
     except ValueError:
         raise UserError(f"{option} {text!r} is not ISO 8601 (2026-11-24T08:00)") from None
+    if not 1970 <= found.year < 9999:
+        raise UserError(f"{option} {text!r} is before 1970 or after 9998")
     if is_end and len(text) == len("2026-11-24"):
         found += timedelta(days=1)
     if found.tzinfo is None:

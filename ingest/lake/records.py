@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterable
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TextIO
 
@@ -223,9 +224,19 @@ def write_record_rows(stream: TextIO, records: Iterable[PatientRecord]) -> None:
 
 
 def write_records(path: Path, records: Iterable[PatientRecord]) -> None:
-    """Replace the CSV file in one step."""
+    """Replace the CSV file in one step.
+
+    Raises
+    ------
+    EnrolmentError
+        When a row could not be read again; the file stays as it was.
+    """
     text = io.StringIO()
     write_record_rows(text, records)
+    text.seek(0)
+    # one row that cannot be read would keep everybody else's from being read
+    for cells in islice(csv.reader(text, strict=True), 1, None):
+        _record(cells, "not written")
     replace_file(path, text.getvalue())
 
 

@@ -70,6 +70,8 @@ def test_flare_mood_and_practice(home):
             "is not after --from",
         ),
         (("context", "--about", "travel", "--replaces", "note-1"), "no note note-1"),
+        (("pain", "5", "--at", "0001-01-01"), "before 1970"),
+        (("context", "--about", "travel", "--from", "2026-03-02", "--to", "9999-12-31"), "after 9998"),
     ],
 )
 def test_a_mistake_is_one_line(home, capsys, words, reason):
@@ -77,6 +79,15 @@ def test_a_mistake_is_one_line(home, capsys, words, reason):
     said = capsys.readouterr().err
     assert reason in said
     assert said.count("\n") == 1
+
+
+def test_a_note_too_long_to_be_read_again_leaves_the_record_as_it_was(home, capsys):
+    assert record(home, "context", "--about", "other", "--text", "new flat") == 0
+    before = Clinic(home).records_path.read_bytes()
+    assert record(home, "context", "--about", "other", "--text", "x" * 2001) == 2
+    assert "length <= 2000" in capsys.readouterr().err
+    assert Clinic(home).records_path.read_bytes() == before
+    assert record(home, "context", "--about", "other", "--text", "x" * 2000) == 0
 
 
 def test_a_csv_of_answers_keeps_its_authors(home, tmp_path):
