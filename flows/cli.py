@@ -14,18 +14,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows import (
-    alerts_parser,
-    analyst_parser,
-    clinic_parser,
-    gateway_parser,
-    model_parser,
-    record_parser,
-    risk_parser,
-    settings,
-    shift_parser,
-)
+from flows import settings
+from flows.analyst import parser as analyst_parser
+from flows.arguments import home_of
+from flows.care import alerts_parser
 from flows.errors import UserError
+from flows.gateway import parser as gateway_parser
+from flows.lake import parser as clinic_parser
+from flows.lake import record_parser
+from flows.risk import model_parser
+from flows.risk import parser as risk_parser
+from flows.shift import parser as shift_parser
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -144,7 +143,7 @@ def _end_in_order() -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     _end_in_order()
-    from flows.demo import run_demo
+    from flows.demo.command import run_demo
 
     return run_demo(
         people=arguments.people,
@@ -175,7 +174,7 @@ def _add_replay(commands: Any) -> None:
 
 def _replay(arguments: argparse.Namespace) -> int:
     _end_in_order()
-    from flows.replay import run_replay
+    from flows.demo.replay import run_replay
 
     return run_replay(
         arguments.files,
@@ -203,10 +202,10 @@ def _add_nightly(commands: Any) -> None:
 
 
 def _nightly(arguments: argparse.Namespace) -> int:
-    from flows.nightly_command import run_nightly
+    from flows.night.command import run_nightly
 
     return run_nightly(
-        home=arguments.home or _home_of_lake(arguments.lake) or _home(arguments),
+        home=arguments.home or _home_of_lake(arguments.lake) or home_of(arguments),
         lake=arguments.lake,
         first=arguments.date or arguments.first,
         last=arguments.date or arguments.last,
@@ -252,14 +251,14 @@ def _add_collector(commands: Any) -> None:
 
 
 def _collector_run(arguments: argparse.Namespace) -> int:
-    from flows.collector_command import run_collector
+    from flows.lake.collector_command import run_collector
     from ingest.wire.address import BrokerAddress
 
     files = (arguments.ca, arguments.certificate, arguments.key)
     if any(files) and not all(files):
         raise UserError("mutual TLS needs --ca, --certificate and --key")
     return run_collector(
-        _home(arguments),
+        home_of(arguments),
         BrokerAddress(arguments.host, arguments.port, *files),
         name=arguments.name,
         group=arguments.group,
@@ -271,9 +270,9 @@ def _collector_run(arguments: argparse.Namespace) -> int:
 
 
 def _collector_status(arguments: argparse.Namespace) -> int:
-    from flows.collector_command import show_status
+    from flows.lake.collector_command import show_status
 
-    return show_status(_home(arguments), as_json=arguments.json)
+    return show_status(home_of(arguments), as_json=arguments.json)
 
 
 def _add_hrv(commands: Any) -> None:
@@ -292,7 +291,7 @@ def _add_hrv(commands: Any) -> None:
 
 
 def _hrv(arguments: argparse.Namespace) -> int:
-    from flows.hrv_command import run_hrv
+    from flows.analyst.hrv_command import run_hrv
 
     return run_hrv(
         arguments.files,
@@ -304,10 +303,6 @@ def _hrv(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         as_json=arguments.json,
     )
-
-
-def _home(arguments: argparse.Namespace) -> Path:
-    return arguments.home or settings.from_environment().home
 
 
 def _home_of_lake(lake: Path | None) -> Path | None:

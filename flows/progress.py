@@ -15,7 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from flows.runner import Runner, Threads
+from flows.night.runner import Runner, Threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ def bar() -> Progress:
 
 @dataclass(frozen=True)
 class _Shown:
-    """Threads of this process (:class:`flows.runner.Threads`), each stage shown with how far it is."""
+    """Threads of this process (:class:`flows.night.runner.Threads`), each stage shown with how far it is."""
 
     progress: Progress
     threads: Threads = field(default_factory=Threads)
@@ -45,14 +45,14 @@ class _Shown:
     def each(
         self, name: str, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[int, Result | Exception]]:
-        """See :class:`flows.runner.Runner`."""
+        """See :class:`flows.night.runner.Runner`."""
         shown = self.progress.add_task(name, total=len(items), visible=bool(items))
         for one in self.threads.each(name, function, items):
             self.progress.advance(shown)
             yield one
 
     def once(self, name: str, function: Callable[[], Result]) -> Result:
-        """See :class:`flows.runner.Runner`."""
+        """See :class:`flows.night.runner.Runner`."""
         shown = self.progress.add_task(name, total=1)
         result = self.threads.once(name, function)
         self.progress.advance(shown)

@@ -16,8 +16,8 @@ from analytics.store.parts import PartFiles
 from bench.apart import apart
 from bench.harness import Bench, CannotMeasure, Result, case
 from devices.tables import ENROLMENT, TABLES
-from flows.night_jobs import FeatureJob, Finished, compute_features
-from flows.runner import Threads
+from flows.night.jobs import FeatureJob, Finished, compute_features
+from flows.night.runner import Threads
 
 PATIENTS: Final = 10_000
 #: Beats of a night, in blocks as gateways send them.

@@ -20,10 +20,10 @@ from analytics.tables import PATIENT_DAY
 from bench.cases.risk import patient_days
 from bench.harness import Bench, Result, case
 from devices.clock import system_clock
-from flows import inventory
 from flows.clinic import Clinic
-from flows.night_plan import take_stock
-from flows.nightly import run
+from flows.night import inventory
+from flows.night.nightly import run
+from flows.night.plan import take_stock
 
 PATIENTS = int(os.environ.get("FLARECAST_BENCH_PATIENTS", "100000"))
 #: Trends look back eight weeks, baselines five; a clinic in its ninth week has this much.

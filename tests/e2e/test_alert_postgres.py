@@ -12,8 +12,8 @@ from alerts.engine.journal import Journal
 from alerts.errors import JournalError
 from flows.cli import main
 from flows.clinic import SYNTHETIC
-from flows.doctor_command import examine
-from flows.nightly import run
+from flows.doctor.command import examine
+from flows.night.nightly import run
 from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import at_hour, deliver, desk, hire, judge, night, run_tick
 from tests.fixtures_night import LAST, make_clinic, now

@@ -16,11 +16,11 @@ import pytest
 from cryptography import x509
 
 from devices.clock import DAY, MINUTE, from_utc, system_clock
-from flows import gateway_uplink
 from flows.cli import main
 from flows.errors import UserError
-from flows.gateway_config import read_config
-from flows.gateway_uplink import Uplink, join, renew
+from flows.gateway import uplink as gateway_uplink
+from flows.gateway.config import read_config
+from flows.gateway.uplink import Uplink, join, renew
 from ingest.edge import certificate as edge
 from ingest.edge.spool import Spool
 from ingest.errors import SecurityError

@@ -20,16 +20,17 @@ from alerts.errors import JournalError
 from analytics.store import query
 from devices.clock import DAY
 from devices.tables import QUARANTINE, RAW
-from flows import backup, erase_command, shared_snapshot
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.erase import erase
 from flows.errors import UserError
-from flows.lake_command import compact_lake
-from flows.nightly import run
+from flows.lake.command import compact_lake
+from flows.night import shared_snapshot
+from flows.night.nightly import run
 from flows.object_store import open_objects
-from flows.retention import retain
 from flows.settings import place_of
+from flows.shift import backup, erase_command
+from flows.shift.erase import erase
+from flows.shift.retention import retain
 from ingest.errors import StoreUnreachableError
 from ingest.lake.object_versions import Versions
 from ingest.lake.objects import S3Objects

@@ -7,7 +7,7 @@ import pytest
 
 from devices.clock import HOUR, MINUTE, system_clock
 from flows.clinic import Clinic
-from flows.doctor_command import examine
+from flows.doctor.command import examine
 from ingest.edge import forwarder
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool

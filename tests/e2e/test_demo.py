@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from devices.observations import KINDS
-from flows.demo_summary import in_words
+from flows.demo.summary import in_words
 
 pytestmark = pytest.mark.timeout(300)
 

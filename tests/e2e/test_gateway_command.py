@@ -18,9 +18,9 @@ from devices.sim.ring import Ring
 from devices.sim.strap import Strap
 from flows.cli import main
 from flows.errors import UserError
-from flows.gateway_command import run_gateway, show_status
-from flows.gateway_config import GatewayConfig, read_config, write_config
-from flows.gateway_pairing import pair
+from flows.gateway.command import run_gateway, show_status
+from flows.gateway.config import GatewayConfig, read_config, write_config
+from flows.gateway.pairing import pair
 from ingest.edge.radio import Radio
 from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key

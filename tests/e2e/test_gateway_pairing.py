@@ -13,8 +13,8 @@ from devices.codec import battery, device_information
 from devices.ids import DeviceId, GatewayId, SiteId
 from devices.sim.strap import Strap
 from flows.errors import UserError
-from flows.gateway_config import GatewayConfig, read_config
-from flows.gateway_pairing import pair
+from flows.gateway.config import GatewayConfig, read_config
+from flows.gateway.pairing import pair
 from ingest.edge.errors import PairingError
 from ingest.edge.gateway import PairedDevice
 from ingest.edge.radio import Radio

@@ -12,7 +12,7 @@ from devices.observations import KINDS, StepCount
 from flows import stack
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.doctor_command import examine
+from flows.doctor.command import examine
 from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
 from ingest.errors import StoreUnreachableError

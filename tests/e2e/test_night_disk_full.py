@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.nightly import run
+from flows.night.nightly import run
 from tests.fixtures_night import ARRIVED, LAST, land, make_clinic, now, observations, shown
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ CHILD = """
 import json, os, shutil, sys
 from pathlib import Path
 from analytics.store import query
-from flows.nightly import run
+from flows.night.nightly import run
 from tests.e2e.test_night_disk_full import late, night
 from tests.fixtures_night import shown
 

@@ -16,11 +16,12 @@ import pytest
 from devices.blobs import pack_u16
 from devices.clock import HOUR, to_utc
 from devices.observations import StepCount
-from flows import settings, watch
+from flows import settings
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.schedules import USUAL, night_of, read_schedules
+from flows.shift import watch
+from flows.shift.schedules import USUAL, night_of, read_schedules
 from ingest.lake.broker import free_port
 from tests.fixtures_night import enrolment_row, land, make_clinic, patient
 
@@ -42,7 +43,7 @@ OTHERS = """
 import json, sys
 from datetime import date
 from flows import scheduled
-from flows.serve_runner import FLOWS
+from flows.shift.serve_runner import FLOWS
 given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
          "quality_review": {"month": sys.argv[2]}}
 for name, flow in FLOWS.items():

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from analytics.store import query
-from flows import shared_snapshot
 from flows.cli import main
+from flows.night import shared_snapshot
+from flows.night.shared_snapshot import CURRENT, share
 from flows.object_store import open_objects
 from flows.settings import Place
-from flows.shared_snapshot import CURRENT, share
 from ingest.errors import StoreUnreachableError
 from tests.fixtures_night import ARRIVED, LAST, land, make_clinic, observations
 from tests.fixtures_s3 import use_s3

@@ -22,8 +22,8 @@ from alerts.engine.journal import Journal
 from analytics.store import query
 from devices.clock import system_clock
 from flows.clinic import Clinic
-from flows.nightly import run
-from flows.schedules import USUAL
+from flows.night.nightly import run
+from flows.shift.schedules import USUAL
 from ingest.lake.broker import free_port
 from tests.fixtures_night import DAYS, FIRST, make_clinic, now, shown
 

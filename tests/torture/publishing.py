@@ -36,10 +36,10 @@ from analytics.store.snapshots import expire, kept
 from analytics.tables import TABLES
 from devices.clock import SECOND, system_clock
 from devices.observations import KINDS
-from flows import night_snapshot
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.lake_command import compact_lake
+from flows.lake.command import compact_lake
+from flows.night import snapshot as night_snapshot
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact
 from tests.fixtures_ingest import T0, one_of_each, write_enrolment
@@ -210,7 +210,7 @@ def run(
     """Figures of one run."""
     # a clean parent with everything imported: a writer that was killed is back at once
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["flows.lake_command", "flows.night_snapshot", "tests.fixtures_ingest"])
+    context.set_forkserver_preload(["flows.lake.command", "flows.night.snapshot", "tests.fixtures_ingest"])
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

@@ -11,10 +11,10 @@ from analytics.risk import scores
 from analytics.risk.model import SHIPPED
 from devices.clock import to_utc
 from devices.tables import ENROLMENT
-from flows.backtest import nights, replay
+from flows.care.site_rules import site_pack
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.site_rules import site_pack
+from flows.risk.backtest import nights, replay
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_analytics import utc, write
 

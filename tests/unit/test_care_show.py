@@ -9,7 +9,7 @@ import pytest
 from alerts.engine.journal import Journal
 from devices.clock import DAY, system_clock
 from flows.cli import main
-from flows.nightly import run
+from flows.night.nightly import run
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_alerts import Hands, open_alert
 from tests.fixtures_night import ARRIVED, LAST, make_clinic
@@ -41,7 +41,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def show(home, capsys, monkeypatch):
-    monkeypatch.setattr("flows.care_command.system_clock", lambda: ARRIVED + DAY)
+    monkeypatch.setattr("flows.care.command.system_clock", lambda: ARRIVED + DAY)
 
     def shown(*words):
         code = main(["alerts", *words, "--home", str(home)])

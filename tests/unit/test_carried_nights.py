@@ -9,7 +9,7 @@ from analytics.risk.model import SHIPPED
 from analytics.risk.past import RAW_DAYS
 from analytics.store.partitions import Partition
 from analytics.store.parts import PartFiles
-from flows.night_jobs import ScoreJob, compute_scores
+from flows.night.jobs import ScoreJob, compute_scores
 from tests.unit.test_risk import day, flares_of_all_ages
 
 FIRST, LAST = 70, 84

@@ -6,7 +6,7 @@ from email import message_from_bytes
 
 import pytest
 
-from flows.channels import from_settings
+from flows.care.channels import from_settings
 from flows.cli import main
 from flows.settings import Settings
 from tests.fixtures_delivery import Mailbox, answering, mail_server

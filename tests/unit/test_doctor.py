@@ -17,11 +17,11 @@ from analytics.risk.model import SHIPPED
 from analytics.risk.scales import DEFAULT_SCALES
 from analytics.store.partitions import Partition
 from devices.clock import DAY, HOUR, MINUTE, SECOND, from_utc
-from flows import doctor_command
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.doctor_command import examine
-from flows.model_registry import ModelRegistry
+from flows.doctor import command as doctor_command
+from flows.doctor.command import examine
+from flows.risk.model_registry import ModelRegistry
 from ingest.lake.batches import batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact

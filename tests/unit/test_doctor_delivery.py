@@ -8,7 +8,7 @@ from alerts.engine.journal import Journal
 from alerts.rules.pack import read_text
 from devices.clock import HOUR
 from flows.clinic import Clinic
-from flows.doctor_delivery import delivery
+from flows.doctor.delivery import delivery
 from tests.fixtures_alerts import Hands, acknowledge
 from tests.fixtures_delivery import queue_alert
 from tests.unit.test_alert_worker import Way

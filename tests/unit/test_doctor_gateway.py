@@ -8,7 +8,7 @@ import pytest
 
 from devices.clock import DAY, HOUR, MINUTE, system_clock
 from flows.cli import main
-from flows.doctor_gateway import examine_gateway
+from flows.doctor.gateway import examine_gateway
 from ingest.edge.certificate import make_key, make_request
 from ingest.edge.ledger import Ledger
 from ingest.edge.spool import Spool

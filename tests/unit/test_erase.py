@@ -13,13 +13,13 @@ from alerts.engine.journal import Journal
 from alerts.store import audit
 from devices.clock import DAY, HOUR
 from devices.tables import QUARANTINE, RAW
-from flows import erase as erasing
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.erase import erase
 from flows.errors import UserError
-from flows.lake_command import run_compact
-from flows.nightly import run
+from flows.lake.command import run_compact
+from flows.night.nightly import run
+from flows.shift import erase as erasing
+from flows.shift.erase import erase
 from ingest.lake import erasing as lake_erasing
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_night import (

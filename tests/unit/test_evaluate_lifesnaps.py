@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
-from flows.evaluate_lifesnaps import lifesnaps_cohort
+from flows.risk.evaluate_lifesnaps import lifesnaps_cohort
 
 FIRST = date(2021, 5, 24)
 PEOPLE, DAYS = 20, 50

@@ -15,8 +15,8 @@ from analytics.store.study import read_study
 from analytics.tables import TABLES
 from devices.clock import system_clock
 from flows import cli
+from flows.analyst.extract_command import append_to_log, first_log_fault, participants
 from flows.clinic import Clinic
-from flows.extract_command import append_to_log, first_log_fault, participants
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_analytics import enrolment, patient_days
 

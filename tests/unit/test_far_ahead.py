@@ -6,9 +6,9 @@ import pytest
 
 from devices.clock import DAY, HOUR
 from devices.tables import TABLES
-from flows import lake_command
 from flows.cli import main
 from flows.clinic import Clinic
+from flows.lake import command as lake_command
 from ingest.lake.compaction_release import release
 from ingest.lake.importing import import_file
 from ingest.lake.intake import Intake, Received

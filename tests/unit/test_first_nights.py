@@ -11,7 +11,7 @@ from analytics.store import query
 from devices.clock import HOUR, to_utc
 from devices.observations import FlareReport
 from flows.clinic import Clinic
-from flows.nightly import run
+from flows.night.nightly import run
 from tests.fixtures_analytics import utc
 from tests.fixtures_night import ARRIVED, FIRST, land, make_clinic, now, patient
 

@@ -13,10 +13,10 @@ from devices.blobs import pack_u16
 from devices.clock import DAY, HOUR, MINUTE, SECOND
 from devices.ids import DeviceId, GatewayId, SiteId
 from devices.observations import Battery, RrInterval
-from flows import gateway_command
-from flows.gateway_command import show_status
-from flows.gateway_config import GatewayConfig, write_config
-from flows.gateway_words import ago
+from flows.gateway import command as gateway_command
+from flows.gateway.command import show_status
+from flows.gateway.config import GatewayConfig, write_config
+from flows.gateway.words import ago
 from ingest.edge.gateway import PairedDevice
 from ingest.edge.ledger import Ledger
 from ingest.edge.spool import Spool

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import cli
-from flows.hrv_command import OUTPUT
+from flows.analyst.hrv_command import OUTPUT
 
 COLUMNS = [
     "recording",

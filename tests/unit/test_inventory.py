@@ -12,9 +12,9 @@ from analytics.store.ledger import Seen
 from analytics.store.partitions import Partition, partitions
 from analytics.store.parts import Part
 from devices.clock import HOUR, from_utc, to_utc
-from flows import inventory
-from flows.inventory import Inputs, Notes
-from flows.night_plan import ranges
+from flows.night import inventory
+from flows.night.inventory import Inputs, Notes
+from flows.night.plan import ranges
 from ingest.lake.enrolment import Cells
 from tests.fixtures_analytics import enrolment
 

@@ -9,10 +9,10 @@ import pytest
 from analytics.store import query
 from analytics.store.snapshots import expire, kept
 from devices.clock import DAY, HOUR, MINUTE, SECOND
-from flows import nightly
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.lake_command import compact_lake
+from flows.lake.command import compact_lake
+from flows.night import nightly
 from ingest.lake.columns import Arrived, to_table
 from ingest.lake.compaction import compact
 from ingest.lake.enrolment import read_enrolment

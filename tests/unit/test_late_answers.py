@@ -5,9 +5,9 @@ import pytest
 from alerts.engine.events import judge_answers
 from alerts.engine.journal import Journal
 from devices.clock import DAY, HOUR, system_clock
+from flows.care.site_rules import site_pack
 from flows.clinic import Clinic
-from flows.late_answers import late_answers
-from flows.site_rules import site_pack
+from flows.night.late_answers import late_answers
 from ingest.lake.columns import Arrived, to_table
 from tests.e2e.test_live_subscriber import answer
 from tests.fixtures_ingest import write_enrolment

@@ -11,7 +11,7 @@ from alerts.rules.live import HEART_RATE, REPORTED, answer_column
 from alerts.rules.pack import lint, read_pack_text
 from devices.clock import DAY, HOUR, MINUTE
 from devices.observations import FlareReport, HeartRate
-from flows.live_command import samples_of
+from flows.care.live_command import samples_of
 from ingest.lake.live import LiveObservation
 from tests.e2e.test_live_subscriber import answer
 from tests.fixtures_alerts import Hands

@@ -12,9 +12,9 @@ from analytics.risk.model import SHIPPED
 from analytics.risk.panel import make_panel
 from analytics.risk.scales import DEFAULT_SCALES
 from devices.sim.flares import simulate_flares
-from flows import model_command
 from flows.cli import main
-from flows.model_registry import ModelRegistry
+from flows.risk import model_command
+from flows.risk.model_registry import ModelRegistry
 from tests.fixtures_night import now
 
 VERSION = "site-2026-05-16-1"

@@ -13,8 +13,8 @@ from devices.clock import to_utc
 from devices.sim.flares import simulate_flares
 from flows.cli import main
 from flows.errors import UserError
-from flows.model_command import fit_version
-from flows.model_registry import ModelRegistry
+from flows.risk.model_command import fit_version
+from flows.risk.model_registry import ModelRegistry
 from tests.fixtures_analytics import utc
 
 NOW = to_utc(utc("2026-01-02T08:00"))

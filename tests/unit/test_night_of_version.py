@@ -17,8 +17,8 @@ from analytics.risk.scales import DEFAULT_SCALES
 from analytics.store import query
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.model_registry import ModelRegistry
-from flows.nightly import run
+from flows.night.nightly import run
+from flows.risk.model_registry import ModelRegistry
 from tests.fixtures_night import DAYS, LAST, PEOPLE, land, make_clinic, now, observations
 
 VERSION = "site-2026-05-16-1"

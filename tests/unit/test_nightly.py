@@ -20,13 +20,14 @@ from analytics.tables import TABLES
 from devices.blobs import pack_u16
 from devices.clock import DAY, to_utc
 from devices.observations import StepCount
-from flows import night_jobs, nightly
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.night_report import NightReport
-from flows.nightly import run
-from flows.nightly_command import in_words
-from flows.runner import Threads
+from flows.night import jobs as night_jobs
+from flows.night import nightly
+from flows.night.command import in_words
+from flows.night.nightly import run
+from flows.night.report import NightReport
+from flows.night.runner import Threads
 from tests.fixtures_ingest import ENROLMENT_HEADER
 from tests.fixtures_night import (
     ARRIVED,

@@ -10,8 +10,8 @@ from alerts.engine.journal import Journal
 from analytics.tables import PATIENT_DAY
 from devices.clock import DAY, to_utc
 from flows.clinic import Clinic
-from flows.night_alerts import Judge
-from flows.patient_states import surroundings_by_night
+from flows.night.judging import Judge
+from flows.night.patient_states import surroundings_by_night
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_ingest import ENROLMENT_HEADER
 from tests.fixtures_night import enrolment_row, patient

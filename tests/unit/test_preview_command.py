@@ -9,9 +9,9 @@ from alerts.engine.journal import Journal
 from alerts.rules.pack import load_pack, read_text
 from analytics.tables import PATIENT_DAY
 from devices.clock import system_clock, to_utc
+from flows.care.rehearsal import rehearse, staying
 from flows.cli import main
-from flows.nightly import run
-from flows.rehearsal import rehearse, staying
+from flows.night.nightly import run
 from ingest.lake.records import PatientRecord, read_records, write_records
 from tests.fixtures_night import LAST, make_clinic, now
 

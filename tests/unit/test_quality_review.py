@@ -18,8 +18,8 @@ from devices.observations import ProAnswer
 from devices.tables import ENROLMENT
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.quality_figures import LEAST, OTHERS, month_of, people_of, share, together
-from flows.quality_review import month_before, review
+from flows.shift.quality_figures import LEAST, OTHERS, month_of, people_of, share, together
+from flows.shift.quality_review import month_before, review
 from ingest.lake.columns import Arrived, to_table
 from tests.fixtures_alerts import NIGHT as ALERT_NIGHT
 from tests.fixtures_alerts import open_alert

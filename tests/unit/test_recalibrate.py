@@ -15,13 +15,13 @@ from analytics.risk.panel import make_panel
 from analytics.risk.scales import DEFAULT_SCALES
 from analytics.store.partitions import Partition
 from devices.sim.flares import FlareCohort, simulate_flares
-from flows import model_command
-from flows import recalibrate as weekly
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.model_registry import ModelRegistry
-from flows.nightly import run
-from flows.recalibrate import Recalibration, recalibrate
+from flows.night.nightly import run
+from flows.risk import model_command
+from flows.risk.model_registry import ModelRegistry
+from flows.shift import recalibrate as weekly
+from flows.shift.recalibrate import Recalibration, recalibrate
 from tests.fixtures_night import FIRST, make_clinic, now, patient
 
 VERSION = "site-2026-05-16-1"

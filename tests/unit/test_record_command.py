@@ -8,8 +8,8 @@ import pytest
 from devices.clock import to_utc
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.homes import Homes
-from flows.patient_context import patient_context
+from flows.night.homes import Homes
+from flows.night.patient_context import patient_context
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from devices.clock import system_clock
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.site_scales import scales_of
+from flows.night.site_scales import scales_of
 from tests.fixtures_analytics import patient_days
 
 FIRST = date(2026, 1, 5)

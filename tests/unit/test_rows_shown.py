@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from analytics.store import query
-from flows import rows_shown, sql_command
+from flows.analyst import rows_shown, sql_command
 
 WIDE = pa.table({f"column_of_words_{number}": [1.5, None] for number in range(20)})
 

@@ -7,13 +7,13 @@ from alerts.engine.journal import Journal
 from alerts.errors import RuleError
 from alerts.rules.pack import load_pack, read_text
 from devices.clock import HOUR
-from flows import delivery_command, live_command
+from flows.care import delivery_command, live_command
+from flows.care.live_command import LiveJudge
+from flows.care.rules_in_force import RulesInForce, approve, in_force_text, propose
+from flows.care.ticking import Ticking
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.live_command import LiveJudge
-from flows.night_alerts import Judge
-from flows.rules_in_force import RulesInForce, approve, in_force_text, propose
-from flows.ticking import Ticking
+from flows.night.judging import Judge
 from ingest.lake.live import LiveObservation
 from tests.e2e.test_live_subscriber import answer
 from tests.fixtures_alerts import Hands

@@ -10,10 +10,10 @@ from alerts.engine.journal import Journal
 from alerts.rules.pack import read_text
 from alerts.store.schema import nudge
 from devices.clock import DAY, HOUR, MINUTE, to_utc
+from flows.care.rules_in_force import faults_of
+from flows.care.ticking import Ticking
 from flows.clinic import Clinic
-from flows.night_alerts import Judge
-from flows.rules_in_force import faults_of
-from flows.ticking import Ticking
+from flows.night.judging import Judge
 from ingest.lake.presence import Presence
 from ingest.lake.records import write_records
 from tests.fixtures_alerts import Hands, open_alert

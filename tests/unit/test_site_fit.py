@@ -120,7 +120,7 @@ def test_evaluate_sim_prints_every_scenario_with_its_intervals(capsys):
 
 
 def test_evaluate_gates_prints_a_line_per_size_and_forecast(capsys, monkeypatch):
-    monkeypatch.setattr("flows.evaluate_command.SIZES", (25,))
+    monkeypatch.setattr("flows.risk.evaluate_command.SIZES", (25,))
     assert main(["evaluate", "gates", "--repeats", "2"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 25")]
     assert [row.split("|")[2].strip() for row in rows] == ["perfect", "useless"]

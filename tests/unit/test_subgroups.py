@@ -11,7 +11,7 @@ from analytics.risk.panel import make_panel
 from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
 from devices.clock import to_utc
 from flows.clinic import Clinic
-from flows.demographics import traits_of
+from flows.night.demographics import traits_of
 from ingest.lake.records import COLUMNS
 from tests.fixtures_analytics import patient_days, utc
 

@@ -10,8 +10,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 
 from flows.errors import UserError
+from flows.night.task_runner import task_runner
 from flows.settings import Settings, child_environment
-from flows.task_runner import task_runner
 
 
 def test_each_word_has_its_runner() -> None:

@@ -10,12 +10,12 @@ import pytest
 from alerts.engine.journal import Journal
 from analytics.store import query
 from devices.clock import DAY
-from flows import backup
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.nightly import run
-from flows.retention import read_retention, retain
+from flows.night.nightly import run
+from flows.shift import backup
+from flows.shift.retention import read_retention, retain
 from tests.fixtures_night import (
     ARRIVED,
     DAYS,

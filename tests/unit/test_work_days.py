@@ -5,8 +5,8 @@ from pathlib import Path
 
 from analytics.features.four_weeks import WorkDays
 from devices.clock import to_utc
-from flows import work_days
 from flows.clinic import Clinic
+from flows.night import work_days
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_analytics import utc
 

@@ -1,0 +1,1 @@
+"""What an analyst runs: sql, extract, hrv."""

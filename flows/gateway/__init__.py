@@ -1,0 +1,1 @@
+"""The home box: its file, its wearables, its way to the clinic."""

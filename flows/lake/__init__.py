@@ -1,0 +1,1 @@
+"""The clinic's lake and registry by command."""

@@ -1,0 +1,1 @@
+"""The nightly run: what is due, computed in shares, judged, published."""

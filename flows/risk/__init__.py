@@ -1,0 +1,1 @@
+"""The risk model of a site: fitted, approved, explained, judged."""

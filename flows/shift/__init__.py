@@ -1,0 +1,1 @@
+"""What runs by itself beside the nights, and the process that runs it."""
