@@ -30,6 +30,8 @@ OUTPUT: Final = pa.schema(
 )
 #: Ends of beats are counted in microseconds: they must not run over.
 _LONGEST_MS: Final = 86_400_000
+#: No heart is so fast; intervals in seconds are all below.
+_SHORTEST_MS: Final = 30
 _WINDOW_S: Final = hrv.WINDOW_US / 1e6
 
 Floats = NDArray[np.float64]
@@ -50,6 +52,8 @@ def run_hrv(
     as_json: bool,
 ) -> int:
     """Compute, write or print; returns the exit code."""
+    if out is not None and any(out.resolve() == file.resolve() for file in files):
+        raise UserError(f"--out {out} is a file that is read: it would be lost")
     rows: list[Row] = []
     for name, rr in recordings(files, column, recording, order):
         rows += _windows(name, rr, raw) if window == "5min" else [_whole(name, rr, raw)]
@@ -173,6 +177,9 @@ def _floats(values: Any) -> Floats:
         raise UserError("an interval is negative or infinite")
     if np.any(rr > _LONGEST_MS):
         raise UserError("an interval is longer than a day: are they in milliseconds?")
+    longest = float(np.fmax.reduce(rr, initial=0))
+    if 0 < longest < _SHORTEST_MS:
+        raise UserError(f"the longest interval is {longest:g} ms: are they in milliseconds?")
     return rr
 
 

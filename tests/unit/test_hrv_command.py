@@ -141,3 +141,16 @@ def test_no_file_and_no_parquet(tmp_path, capsys):
     pq.write_table(pa.table({"rr_ms": [800]}), tmp_path / "x.parquet")
     assert cli.main(["hrv", str(tmp_path / "x.parquet"), "--out", str(tmp_path / "no" / "o")]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_file_that_is_read_is_never_written(write, capsys):
+    file = write({"rr_ms": [steady(400)]})
+    before = file.read_bytes()
+    assert cli.main(["hrv", str(file), "--out", str(file.parent / ".." / file.parent.name / file.name)]) == 2
+    assert "it would be lost" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_intervals_in_seconds_are_said(write, capsys):
+    assert cli.main(["hrv", str(write({"rr_ms": [[0.8, 0.81] * 200]}))]) == 2
+    assert "the longest interval is 0.81 ms: are they in milliseconds?" in capsys.readouterr().err
