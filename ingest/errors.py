@@ -32,6 +32,10 @@ class BrokerError(IngestError):
     """A broker that cannot be started or reached."""
 
 
+class TlsFileError(BrokerError, OSError):
+    """Certificate, key or authority that cannot be read; the text names the files."""
+
+
 class LakeError(IngestError):
     """A lake file, manifest or import that cannot be used; the text says which and why."""
 

@@ -5,6 +5,7 @@ taken from the buffer is acknowledged when that is done, on the connection it ca
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ class Subscriber:
         self._buffer: list[Arrival] = []
         #: Rises with every connection: packet ids of an earlier one mean nothing in this.
         self._connection = 0
-        self._stopping = False
+        self._stopping = self._is_missed = False
         self.is_subscribed = threading.Event()
 
     def stop(self) -> None:
@@ -77,6 +78,7 @@ class Subscriber:
         """Connect in a thread of its own, and again whenever the connection is lost."""
         client = make_bulk_client(self._name, self._broker, self._on_arrivals, clock=self._clock)
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         start_client(
@@ -123,9 +125,16 @@ class Subscriber:
         if reason.is_failure:
             logger.warning("connection_refused broker=%s reason=%s", self._broker, reason)
             return
+        self._is_missed = False
         self._forget_buffer()
         client.subscribe([(one, self._options) for one in self._filters])
         logger.info("connected broker=%s", self._broker)
+
+    def _on_connect_fail(self, *_: Any) -> None:
+        # once for each connection that is missing: it is tried again until it comes
+        if not self._is_missed:
+            self._is_missed = True
+            logger.warning("cannot_connect broker=%s reason=%s", self._broker, sys.exc_info()[1])
 
     def _on_subscribe(self, *_: Any) -> None:
         # from here on the broker keeps for this name what is published; before, it has nobody to keep it for

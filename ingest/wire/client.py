@@ -11,6 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from devices.clock import Clock
+from ingest.errors import TlsFileError
 from ingest.wire.address import BrokerAddress
 from ingest.wire.bulk import Arrival, BulkClient
 
@@ -42,11 +43,20 @@ def _introduce(client: Client, broker: BrokerAddress) -> None:
     if broker.user is not None:
         client.username_pw_set(broker.user)
     if broker.ca is not None:
+        client.tls_set_context(_context(broker))
+
+
+def _context(broker: BrokerAddress) -> ssl.SSLContext:
+    try:
         context = ssl.create_default_context(cafile=str(broker.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if broker.certificate is not None:
             context.load_cert_chain(str(broker.certificate), str(broker.key) if broker.key else None)
-        client.tls_set_context(context)
+    except OSError as error:
+        # the system names no file
+        files = ", ".join(str(path) for path in (broker.ca, broker.certificate, broker.key) if path)
+        raise TlsFileError(f"cannot use {files} for TLS: {error.strerror or error}") from None
+    return context
 
 
 def start_client(

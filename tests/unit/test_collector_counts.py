@@ -152,3 +152,28 @@ def test_a_status_is_a_table_for_whoever_looks(tmp_path, capsys):
     assert "step_count 1,234 1,234 0" in said
     assert "wear 2 0 2" in said
     assert "quarantined 2 unknown_device" in said
+
+
+def test_a_broker_that_is_not_there_is_said_once(tmp_path, caplog):
+    one = collector(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            try:
+                raise ConnectionRefusedError(111, "Connection refused")
+            except OSError:
+                one._on_connect_fail()
+    (said,) = caplog.messages
+    assert said.startswith("cannot_connect broker=127.0.0.1:1 reason=")
+    assert "Connection refused" in said
+
+
+def test_files_of_tls_that_cannot_be_read_are_named(tmp_path, capsys):
+    write_enrolment(tmp_path / "enrolment.csv", ["gw-1"])
+    for content in (None, "no certificate"):
+        files = [tmp_path / name for name in ("ca.crt", "client.crt", "client.key")]
+        if content is not None:
+            for file in files:
+                file.write_text(content)
+        options = [f"--{name}={file}" for name, file in zip(("ca", "certificate", "key"), files, strict=True)]
+        assert main(["collector", "run", "--home", str(tmp_path), "--port", "1", *options]) == 2
+        assert f"cannot use {files[0]}, {files[1]}, {files[2]} for TLS: " in capsys.readouterr().err
