@@ -40,6 +40,21 @@ def test_its_command_is_one_of_ours(unit, tmp_path):
         assert option in said.stdout or option == "--help"
 
 
+def test_compiled_code_has_a_folder_of_its_own(tmp_path):
+    """The unit leaves neither the code's folder nor a home to write in, and numba ends without one."""
+    text = (UNITS[0].parent / "flarecast-serve.service").read_text()
+    assert "CacheDirectory=flarecast\n" in text
+    (name, place) = re.findall(r"^Environment=(NUMBA\w+)=(.*)$", text, re.MULTILINE)[0]
+    assert place == "%C/flarecast"
+    module = tmp_path / "code" / "kernel.py"
+    module.parent.mkdir()
+    module.write_text("import numba\n\n@numba.njit(cache=True)\ndef one():\n    return 1\n\none()\n")
+    environment = {**os.environ, name: str(tmp_path / "cache")}
+    subprocess.run([sys.executable, str(module)], env=environment, check=True)
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+    assert not (module.parent / "__pycache__").exists()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_systemd_finds_no_fault(unit, tmp_path):
