@@ -10,7 +10,9 @@ import pyarrow as pa
 from analytics.store import query, starters
 from flows import settings
 from flows.analyst import rows_shown
+from flows.arguments import is_utf8
 from flows.clinic import Clinic
+from flows.errors import UserError
 
 
 def run_sql(home: Path, text: str | None, *, snapshot: str | None, as_json: bool) -> int:
@@ -18,6 +20,8 @@ def run_sql(home: Path, text: str | None, *, snapshot: str | None, as_json: bool
     if text is None:
         print(starters.overview())
         return 0
+    if not is_utf8(text):
+        raise UserError("the query is not UTF-8")
     statement = starters.read(text[1:]) if text.startswith("@") else text
     rows = _rows(home, snapshot, statement)
     if as_json:

@@ -72,7 +72,11 @@ def show_status(home: Path, *, as_json: bool) -> int:
         print(json.dumps(statuses))
         return 0
     for name, status in statuses.items():
-        print("\n".join(in_words(name, status)))
+        try:
+            print("\n".join(in_words(name, status)))
+        except (KeyError, TypeError, AttributeError):
+            path = folder / f"{name}.json"
+            raise UserError(f"{path} is no status: delete it and restart {name}") from None
     return 0
 
 

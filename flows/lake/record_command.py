@@ -15,6 +15,7 @@ import msgspec
 from devices.clock import MINUTE, from_utc, system_clock, to_utc
 from devices.errors import IdError
 from devices.ids import check_id
+from flows.arguments import is_utf8
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.homes import Homes
@@ -89,6 +90,8 @@ def _note(clinic: Clinic, arguments: argparse.Namespace, at: int, rows: list[Enr
     if end is not None and end <= at:
         raise UserError("--to is not after --from")
     kind, payload = _payload(arguments)
+    if not is_utf8(arguments.text or ""):
+        raise UserError("--text is not UTF-8")
     note = PatientRecord(
         record=arguments.replaces or f"note-{secrets.token_hex(8)}",
         patient=arguments.patient,

@@ -155,15 +155,24 @@ def _values(row: dict[str, Any], kind: str) -> list[Any]:
     if kind in SLOTS:
         name, dtype, _, column = SLOTS[kind]
         cell = known[column]
+        if not isinstance(cell, int):
+            raise ObservationError(f"{column} {_shown(cell)} is no whole number")
         known[name] = pack_u16([cell]) if dtype.itemsize == 2 else bytes([cell])
     fields = KINDS[kind].__struct_fields__
     for name in _SPANS:
         if name in fields:
+            for edge in ("start_utc", "end_utc"):
+                if not isinstance(known[edge], int):
+                    raise ObservationError(f"{edge} {_shown(known[edge])} is no instant")
             length_us = known["end_utc"] - known["start_utc"]
             if length_us % SECOND:
                 raise ObservationError("end_utc is not a whole number of seconds after start_utc")
             known[name] = length_us // SECOND
     return [known.get(name) for name in fields]
+
+
+def _shown(cell: Any) -> str:
+    return "(empty)" if cell is None else repr(str(cell)[:40])
 
 
 def _read(path: Path, kind: str) -> Iterator[dict[str, Any]]:

@@ -152,6 +152,10 @@ def test_a_status_is_a_table_for_whoever_looks(tmp_path, capsys):
     assert "step_count 1,234 1,234 0" in said
     assert "wear 2 0 2" in said
     assert "quarantined 2 unknown_device" in said
+    for spoilt in ("{}", "[]"):
+        (clinic.lake.root / "status" / "collector-1.json").write_text(spoilt)
+        assert main(["collector", "status", "--home", str(tmp_path)]) == 2
+        assert "collector-1.json is no status" in capsys.readouterr().err
 
 
 def test_a_broker_that_is_not_there_is_said_once(tmp_path, caplog):

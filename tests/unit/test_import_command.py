@@ -75,11 +75,12 @@ def test_what_the_wire_would_refuse_is_refused_with_the_same_words(clinic, tmp_p
         f"ring-1,{MINUTE}",
         f"ring-1,{MINUTE},",
         f"ring-1,{MINUTE},9",
+        "ring-1,,2024-05-01T10:01Z,9",
     ]
     (tmp_path / "in.csv").write_text(STEPS + "\n".join(lines))
     assert run(clinic, tmp_path / "in.csv", "step_count") == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["rows"], said["samples"], said["refused"]) == (9, 1, 8)
+    assert (said["rows"], said["samples"], said["refused"]) == (10, 1, 9)
     reasons = " | ".join(clinic.lake.quarantined())
     for words in (
         "step_count of more than 300 in 60 s",
@@ -89,6 +90,8 @@ def test_what_the_wire_would_refuse_is_refused_with_the_same_words(clinic, tmp_p
         "not a whole number of seconds",
         "step_count: Expected",
         "more or fewer cells",
+        "steps (empty) is no whole number",
+        "start_utc (empty) is no instant",
     ):
         assert words in reasons
 

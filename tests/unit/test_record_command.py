@@ -71,6 +71,7 @@ def test_flare_mood_and_practice(home):
         ),
         (("context", "--about", "travel", "--replaces", "note-1"), "no note note-1"),
         (("pain", "5", "--at", "0001-01-01"), "before 1970"),
+        (("context", "--about", "other", "--text", "\udcff"), "not UTF-8"),
         (("context", "--about", "travel", "--from", "2026-03-02", "--to", "9999-12-31"), "after 9998"),
     ],
 )

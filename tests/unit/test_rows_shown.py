@@ -8,6 +8,7 @@ import pytest
 
 from analytics.store import query
 from flows.analyst import rows_shown, sql_command
+from flows.errors import UserError
 
 WIDE = pa.table({f"column_of_words_{number}": [1.5, None] for number in range(20)})
 
@@ -54,3 +55,8 @@ def test_json_has_null_for_what_is_no_number(monkeypatch, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out, parse_constant=refuse) == [
         {"x": None, "y": None, "z": [1.0, None]}
     ]
+
+
+def test_a_query_that_is_no_text_is_a_users_fault(tmp_path):
+    with pytest.raises(UserError, match="not UTF-8"):
+        sql_command.run_sql(tmp_path, "select '\udcff'", snapshot=None, as_json=False)
