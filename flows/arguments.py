@@ -1,6 +1,7 @@
 """What the command lines share."""
 
 import argparse
+from datetime import date
 from pathlib import Path
 
 from flows import settings
@@ -14,3 +15,14 @@ def home_of(arguments: argparse.Namespace) -> Path:
 def is_utf8(text: str) -> bool:
     """Whether a word of the command line was UTF-8; Python keeps other bytes as half characters."""
     return not any("\ud800" <= one <= "\udfff" for one in text)
+
+
+def date_of(text: str) -> date:
+    """A night's date; far away ones are slips of the pen."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date (YYYY-MM-DD)") from None
+    if not 2000 <= found.year < 2100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date of this century")
+    return found

@@ -10,13 +10,12 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from flows import settings
 from flows.analyst import parser as analyst_parser
-from flows.arguments import home_of
+from flows.arguments import date_of, home_of
 from flows.care import alerts_parser
 from flows.errors import UserError
 from flows.gateway import parser as gateway_parser
@@ -191,9 +190,9 @@ def _add_nightly(commands: Any) -> None:
     nightly = commands.add_parser(
         "nightly", help="features, baseline, trend, risk, alerts and snapshot of a night"
     )
-    nightly.add_argument("--date", type=_date, help="the night that ends on this local date")
-    nightly.add_argument("--from", dest="first", type=_date, help="first night of a range")
-    nightly.add_argument("--to", dest="last", type=_date, help="last night of a range")
+    nightly.add_argument("--date", type=date_of, help="the night that ends on this local date")
+    nightly.add_argument("--from", dest="first", type=date_of, help="first night of a range")
+    nightly.add_argument("--to", dest="last", type=date_of, help="last night of a range")
     nightly.add_argument("--patient", action="append", help="recompute this patient only (repeatable)")
     nightly.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     nightly.add_argument("--lake", type=Path, help="folder of the lake (default HOME/lake)")
@@ -342,16 +341,6 @@ def _frame_size(text: str) -> int:
     if not 1 <= _positive(text) <= 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 9")
     return int(text)
-
-
-def _date(text: str) -> date:
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date (YYYY-MM-DD)") from None
-    if not 2000 <= found.year < 2100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date of this century")
-    return found
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from flows import settings
-from flows.arguments import home_of
+from flows.arguments import date_of, home_of
 from flows.errors import UserError
 
 
@@ -117,9 +116,7 @@ def _retention(arguments: argparse.Namespace) -> int:
 def _add_backfill(commands: Any) -> None:
     backfill = commands.add_parser("backfill", help="compute past nights by today's code; tells nobody")
     for name, meaning in (("from", "first"), ("to", "last")):
-        backfill.add_argument(
-            f"--{name}", dest=meaning, type=date.fromisoformat, required=True, help=f"{meaning} night"
-        )
+        backfill.add_argument(f"--{name}", dest=meaning, type=date_of, required=True, help=f"{meaning} night")
     backfill.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     backfill.set_defaults(run=_backfill)
 

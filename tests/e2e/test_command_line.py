@@ -52,6 +52,7 @@ def clinic(tmp_path: Path) -> Path:
         (["collector", "status", "--home", "{home}"], "no collector"),
         (["nightly", "--home", "{home}", "--from", "2024-02-01", "--to", "2099-01-01"], "2099-01-01"),
         (["backfill", "--home", "{home}", "--from", "2024-02-01", "--to", "2099-01-01"], "2099-01-01"),
+        (["backfill", "--home", "{home}", "--from", "0001-01-01", "--to", "2024-02-01"], "0001-01-01"),
         (["watch", "--home", "{home}/nowhere"], "nowhere"),
         (["backup", "--home", "{home}", "--to", "/proc/x"], "/proc/x"),
         (["ca", "init", "--home", "/sys"], "/sys/ca"),
