@@ -3,9 +3,9 @@ PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 SETUP := deploy/setup.sh
-# Two tests at once: one runs while another waits for its broker or its radio. WORKERS=0 is one
-# after the other, in this process (a debugger needs that).
-WORKERS ?= 2
+# Three tests at once on two cores: a third of them wait for a broker, a radio or a clock. WORKERS=0
+# is one after the other, in this process (a debugger needs that).
+WORKERS ?= 3
 PYTEST_ARGS ?=
 
 .PHONY: help demo test check check-bluez bench bench-table docs freeze check-fresh soak proof scale torture torture-alerts lock clean python
