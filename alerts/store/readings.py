@@ -6,7 +6,7 @@ patient whose night was not judged.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -87,6 +87,34 @@ def keep(con: sa.Connection, rule: str, at: int, numbers: Numbers, codes: Codes)
         con.execute(reading.insert().values(rule=rule, at=at, codes=_packed(merged)))
     else:
         con.execute(reading.update().where(*is_row).values(codes=_packed(merged)))
+
+
+def old_nights(con: sa.Connection, rule: str, at: int) -> Iterator[tuple[int, Codes]]:
+    """Readings of everybody under a rule before an event time, night by night: a code per number."""
+    is_old = (reading.c.rule == rule, reading.c.at < at)
+    for row in con.execute(
+        sa.select(reading.c.at, reading.c.codes).where(*is_old).order_by(reading.c.at)
+    ).all():
+        yield row.at, _unpacked(row.codes)
+
+
+def forget_before(con: sa.Connection, rule: str, at: int, since: Mapping[int, int]) -> int:
+    """Forget readings before an event time, except those of some numbers `since` an instant of each.
+
+    Returns how many nights there are less of.
+    """
+    nights_gone = 0
+    for night, codes in old_nights(con, rule, at):
+        kept = np.zeros_like(codes)
+        numbers = [number for number, begun in since.items() if begun <= night and number < len(codes)]
+        kept[numbers] = codes[numbers]
+        is_row = (reading.c.rule == rule, reading.c.at == night)
+        if not kept.any():
+            con.execute(reading.delete().where(*is_row))
+            nights_gone += 1
+        elif not np.array_equal(kept, codes):
+            con.execute(reading.update().where(*is_row).values(codes=_packed(kept)))
+    return nights_gone
 
 
 def forget(con: sa.Connection, subject: str) -> int:

@@ -296,6 +296,14 @@ class _Shift:
     def judge(self, first: date, last: date, channels: tuple[Any, ...]) -> None:
         """Apply the rules to nights that changed, in order; after each tell what it opened."""
         nights = self._unjudged(first, last)
+        begin = night_plan.judged_from(self.ledger)
+        gone = [day for day in nights if day < begin]
+        if gone:
+            words = f"not judged: what the rules saw before {begin} is gone by retention"
+            self.report.problems.append(Problem(f"nights {gone[0]} to {gone[-1]}", words))
+        for day in gone:
+            # said once, until more of it arrives
+            self.ledger.mark_judged(day, nights.pop(day))
         if not nights:
             return
         with Journal(self.clinic.alert_store, self.clock) as journal:

@@ -39,6 +39,7 @@ ALL_TABLES: Final = (*FEATURE_TABLES, *SCORE_TABLES)
 JOB_DAYS: Final = 31
 #: Before it the raw observations may be gone: features of those dates stay what they are.
 FROZEN_BEFORE: Final = "features_frozen_before"
+JUDGED_FROM: Final = "judged_from"
 
 Key = tuple[date, Partition]
 
@@ -101,6 +102,11 @@ def unreadable(name: str, fault: str) -> Problem:
 def frozen_before(ledger: Ledger) -> date:
     """Dates before it keep their features: retention may have taken their raw observations."""
     return date.fromisoformat(ledger.fact(FROZEN_BEFORE) or "0001-01-01")
+
+
+def judged_from(ledger: Ledger) -> date:
+    """Nights before it are not judged any more: retention may have taken the readings before them."""
+    return date.fromisoformat(ledger.fact(JUDGED_FROM) or "0001-01-01")
 
 
 def _without(text: str | None, patient: str) -> str:

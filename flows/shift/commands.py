@@ -13,7 +13,7 @@ from flows.shift import backup
 from flows.shift.backfill import backfill
 from flows.shift.quality_review import latest_month, review
 from flows.shift.recalibrate import recalibrate
-from flows.shift.retention import retain
+from flows.shift.retention import LEAST, retain
 from ingest.lake.remote import RemoteLake
 
 
@@ -38,9 +38,9 @@ def run_retention(home: Path) -> int:
     """Delete what is older than the site's settings; returns the exit code."""
     kept = retain(_clinic(home), clock=system_clock)
     for kind, count in kept.deleted.items():
-        print(f"{kind:14} {count} files deleted")
+        print(f"{kind:14} {count} {'deleted' if kind in LEAST else 'files deleted'}")
     if kept.is_held:
-        print("a legal hold keeps observations, raw messages, clocks and quarantine, whatever their age")
+        print("a legal hold keeps what was sent, what the rules saw and closed alerts, whatever their age")
     if not kept.deleted:
         print("nothing is older than retention.toml says")
     return 0

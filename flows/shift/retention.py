@@ -13,10 +13,21 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from alerts.engine.evaluate import event_time, night_of
+from alerts.engine.journal import Journal
+from alerts.engine.retaining import (
+    LEAST_ALERT_DAYS,
+    LEAST_READING_DAYS,
+    first_foldable,
+    forget_alerts,
+    forget_readings,
+)
+from analytics.store.ledger import Ledger
 from analytics.store.snapshots import expire, held_files
 from devices.clock import DAY, Clock, from_utc
 from devices.observations import KINDS
 from flows import settings
+from flows.care.rules_in_force import rules_in_force
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night import plan as night_plan
@@ -39,7 +50,14 @@ USUAL: Final[Mapping[str, int]] = {
     "reports": 365,
     # the newest stays, however old
     "backups": 90,
+    # what the rules saw of each night; nights near that age and older are not judged any more
+    "readings": 0,
+    # closed alerts with their messages, steps, comments and outcomes; rows of the audit stay
+    "alerts": 0,
 }
+
+#: Of the alert store: fewer days than these are refused.
+LEAST: Final[Mapping[str, int]] = {"readings": LEAST_READING_DAYS, "alerts": LEAST_ALERT_DAYS}
 
 #: Tables of what was sent, by the date of its arrival.
 SENT: Final = ("raw", "batches", "quarantine")
@@ -73,6 +91,10 @@ def read_retention(home: Path) -> dict[str, int]:
             )
         if not isinstance(days, int) or days < 0:
             raise UserError(f"{path}: {kind}: {days!r} is not a number of days (0: for ever)")
+        if 0 < days < LEAST.get(kind, 0):
+            raise UserError(
+                f"{path}: {kind}: {days} days are too few: at least {LEAST[kind]}, or 0: for ever"
+            )
     return dict(USUAL) | said
 
 
@@ -88,7 +110,7 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
     is_held = bool(read_holds(clinic.home))
     if is_held:
         # a file is of many patients: one who is under a hold keeps it
-        days |= dict.fromkeys((*KINDS, *SENT), 0)
+        days |= dict.fromkeys((*KINDS, *SENT, *LEAST), 0)
     today = from_utc(now).date()
     deleted: dict[str, int] = {}
     with clinic.alone("retention"), clinic.lake.alone("retention"), clinic.derived.ledger() as ledger:
@@ -111,6 +133,7 @@ def retain(clinic: Clinic, *, clock: Clock) -> Kept:
                 doomed = [path for path in paths if path.resolve() not in named]
                 clinic.lake.remove(doomed)
                 deleted[kind] = len(doomed)
+        deleted |= _forget_in_store(clinic, ledger, days, clock)
         for kind in SENT:
             deleted[kind] = _by_arrival(clinic.lake, kind, today, days[kind])
         deleted["derived"] = sweep(clinic, ledger)
@@ -136,6 +159,27 @@ def _forget_observations(
             lake.publish(manifest)
             found[kind] = limit, [clinic.lake.root / part.path for part in old.values()]
     return found
+
+
+def _forget_in_store(clinic: Clinic, ledger: Ledger, days: Mapping[str, int], clock: Clock) -> dict[str, int]:
+    """Old readings and closed alerts, each kind in one transaction."""
+    done: dict[str, int] = {}
+    if not any(days[kind] for kind in LEAST) or not clinic.has_alert_store():
+        return done
+    now = clock()
+    with Journal(clinic.alert_store, clock) as journal:
+        pack = rules_in_force(clinic, journal)
+        if days["readings"]:
+            limit = event_time(from_utc(now).date() - timedelta(days=days["readings"]))
+            first = max(night_of(first_foldable(limit)), night_plan.judged_from(ledger))
+            # before anything goes: a night whose readings are gone is never judged again
+            ledger.keep_fact(night_plan.JUDGED_FROM, first.isoformat())
+            with journal.transaction() as con:
+                done["readings"] = forget_readings(con, pack, limit, now)
+        if days["alerts"]:
+            with journal.transaction() as con:
+                done["alerts"] = forget_alerts(con, pack, now - days["alerts"] * DAY, now)
+    return done
 
 
 def _by_arrival(lake: Lake, kind: str, today: date, days: int) -> int:

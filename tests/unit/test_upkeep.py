@@ -143,9 +143,37 @@ def test_a_legal_hold_keeps_what_was_sent_and_a_wrong_line_stops_no_compaction(
     assert clinic.lake.files("step_count") == []
 
 
+def test_a_late_night_older_than_what_the_rules_remember_is_named_and_judged_by_nobody(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = lambda: now() + 200 * DAY  # noqa: E731
+    (clinic.home / "retention.toml").write_text("readings = 180\nalerts = 365\n")
+    (clinic.home / "legal-holds.toml").write_text('p-001 = "court of B."\n')
+    assert "readings" not in retain(clinic, clock=later).deleted
+    (clinic.home / "legal-holds.toml").unlink()
+    assert retain(clinic, clock=now).deleted.get("readings") is None
+    before = state(clinic)["alerts"]
+    assert retain(clinic, clock=later).deleted["readings"] > 0
+    land(clinic, observations(1, DAYS - 1, scale=0.3), ARRIVED + DAY)
+    late = run(clinic, LAST, LAST, clock=later)
+    assert late.score_days, "it is computed and published all the same"
+    assert [(one.where, one.what.split(":")[0]) for one in late.problems] == [
+        (f"nights {LAST} to {LAST}", "not judged")
+    ]
+    assert state(clinic)["alerts"] == before
+    assert run(clinic, LAST, LAST, clock=later).problems == [], "said once"
+    assert retain(clinic, clock=later).deleted.get("readings") is None
+
+
 def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "retention.toml"
-    for text, word in [("raws = 3", "raws"), ("raw = -1", "-1"), ("raw = ", "TOML")]:
+    for text, word in [
+        ("raws = 3", "raws"),
+        ("raw = -1", "-1"),
+        ("raw = ", "TOML"),
+        ("readings = 179", "at least 180"),
+        ("alerts = 364", "at least 365"),
+    ]:
         path.write_text(text)
         with pytest.raises(UserError, match=word):
             read_retention(tmp_path)
