@@ -16,7 +16,7 @@ from alerts.rules.rule import Severity
 from alerts.store.schema import alert, staff
 from devices.clock import system_clock
 from flows.care.contraindications import contraindications, site_pathways
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
 from flows.errors import UserError
 
@@ -50,7 +50,7 @@ def record_step(home: Path, name: str, step: str, *, is_accepted: bool, why: str
 def lint_pathways(home: Path, *, as_fhir: bool = False) -> int:
     """Print what is wrong with the pathways today; returns the exit code, 1 when anything is."""
     clinic = Clinic(home)
-    rules: dict[str, Severity] = {rule.id: rule.severity for rule in site_pack(clinic).rule}
+    rules: dict[str, Severity] = {rule.id: rule.severity for rule in rules_now(clinic).rule}
     pathways = site_pathways(clinic)
     found = faults(pathways, as_of=datetime.now(UTC).date(), rules=rules)
     for fault in found:

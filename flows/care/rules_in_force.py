@@ -18,6 +18,7 @@ from alerts.errors import AlertsError, RuleError
 from alerts.rules.pack import RulePack, digest_of, lint, load_pack, read_pack_text, read_text
 from alerts.store import audit
 from alerts.store.schema import rule_change
+from devices.clock import system_clock
 from devices.durable import replace_file
 from flows.care.site_rules import own_text, staffed
 from flows.clinic import Clinic
@@ -81,6 +82,20 @@ class RulesInForce:
 def rules_in_force(clinic: Clinic, journal: Journal) -> RulePack:
     """The rules in force now, for what is done once; see :class:`RulesInForce`."""
     return RulesInForce(clinic)(journal)
+
+
+def rules_now(clinic: Clinic) -> RulePack:
+    """The rules in force now, for what only asks: a store that has not begun is not begun by it.
+
+    Raises
+    ------
+    RuleError, ChannelError, JournalError
+        They, channels.toml or the store cannot be read.
+    """
+    if not clinic.has_alert_store():
+        return load_pack(is_staffed=staffed(clinic))
+    with Journal(clinic.alert_store, system_clock) as journal:
+        return rules_in_force(clinic, journal)
 
 
 def in_force_text(journal: Journal) -> str:

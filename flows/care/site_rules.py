@@ -1,26 +1,13 @@
-"""The rules a site has in its folder, and whether somebody always answers.
+"""The copy of the rules in the folder of a site, and whether somebody always answers.
 
 Which rules are in force is another question: :mod:`flows.care.rules_in_force`.
 """
 
-from pathlib import Path
-
 from alerts.delivery.channels.settings import NAME, read_channels
-from alerts.rules.pack import RulePack, load_pack, read_text
+from alerts.rules.pack import read_text
 from flows.clinic import Clinic
 
 RULES = "rules.toml"
-
-
-def site_pack(clinic: Clinic) -> RulePack:
-    """HOME/rules.toml, else the default pack; rules that need an answer at all hours only where one is given.
-
-    Raises
-    ------
-    RuleError, ChannelError
-        When a file has a fault.
-    """
-    return load_pack(_existing(clinic.home / RULES), is_staffed=staffed(clinic))
 
 
 def staffed(clinic: Clinic) -> bool:
@@ -43,9 +30,5 @@ def own_text(clinic: Clinic) -> str | None:
     RuleError
         When it cannot be read.
     """
-    own = _existing(clinic.home / RULES)
-    return None if own is None else read_text(own)[1]
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None
+    own = clinic.home / RULES
+    return read_text(own)[1] if own.exists() else None

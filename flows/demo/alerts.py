@@ -23,7 +23,7 @@ from alerts.store.schema import alert as table
 from alerts.store.schema import outbox, staff, staff_role
 from devices.clock import DAY, system_clock
 from flows.care.reports import load_of_clinic
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_in_force, rules_now
 from flows.clinic import Clinic
 
 #: SYNTHETIC staff: name -> role.
@@ -36,7 +36,7 @@ LATER: Final = 5 * DAY
 
 def answer(clinic: Clinic, secret: str, first: date, last: date) -> dict[str, Any]:
     """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
-    pack, user = site_pack(clinic), pwd.getpwuid(os.getuid()).pw_name
+    pack, user = rules_now(clinic), pwd.getpwuid(os.getuid()).pw_name
     lines: list[str] = []
     with Journal(clinic.alert_store, system_clock) as journal:
         with journal.transaction() as con:
@@ -84,6 +84,6 @@ def _wait(clinic: Clinic, secret: str) -> list[str]:
         return system_clock() + LATER
 
     with Receiver(secret, clock=later) as receiver, Journal(clinic.alert_store, later) as journal:
-        tick(journal, site_pack(clinic), later())
+        tick(journal, rules_in_force(clinic, journal), later())
         deliver_due(journal, [Webhook(receiver.url, secret, ["127.0.0.1", "localhost"])], later)
         return [m.body["data"]["recipient"] for m in receiver.received if m.body["type"] == "alert.escalated"]

@@ -26,7 +26,7 @@ from analytics.risk.model import SHIPPED, Model
 from analytics.risk.panel import make_panel
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from devices.clock import system_clock
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.patient_context import patient_context
@@ -70,7 +70,7 @@ def _model(home: Path, version: str) -> tuple[Model, Scales]:
 
 
 def _rule(clinic: Clinic, path: Path | None, name: str) -> TestableRule:
-    pack = load_pack(path) if path is not None else site_pack(clinic)
+    pack = load_pack(path) if path is not None else rules_now(clinic)
     found = next((rule for rule in pack.rule if rule.id == name), None)
     if found is None:
         raise UserError(f"no rule {name}; there are {', '.join(rule.id for rule in pack.rule)}")

@@ -29,7 +29,7 @@ from analytics.risk.site_fit import SiteFit, Split, fit_site, load_curves, risk_
 from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
 from analytics.store.partitions import COUNTS, Partition
 from devices.clock import from_utc, system_clock
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.demographics import traits_of
@@ -67,9 +67,9 @@ def run_model(home: Path, arguments: argparse.Namespace) -> int:
             traits=traits_of(clinic, system_clock()),
             is_synthetic=clinic.is_synthetic,
         )
-        _show(registry, found, site_pack(clinic))
+        _show(registry, found, rules_now(clinic))
     elif action == "show":
-        _show(registry, arguments.version, site_pack(Clinic(home)))
+        _show(registry, arguments.version, rules_now(Clinic(home)))
     elif action == "approve":
         registry.approve(arguments.version, arguments.by, arguments.because)
         print(f"{arguments.version} approved by {arguments.by}; flarecast model activate makes it speak")

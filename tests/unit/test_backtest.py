@@ -11,7 +11,7 @@ from analytics.risk import scores
 from analytics.risk.model import SHIPPED
 from devices.clock import to_utc
 from devices.tables import ENROLMENT
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_now
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.risk.backtest import nights, replay
@@ -67,7 +67,7 @@ def clinic_of(folder, late_days, outage=()):
 
 
 def rule(clinic):
-    return next(one for one in site_pack(clinic).rule if one.id == "flare-reported")
+    return next(one for one in rules_now(clinic).rule if one.id == "flare-reported")
 
 
 def day(number):
@@ -141,7 +141,7 @@ def test_the_risk_rule_goes_by_an_approved_version_and_its_budget(prompt, tmp_pa
     # as counted where it was fitted: a threshold at the middle of these nights gives two alerts, a lower nine
     loads = {"7d": ((0.0, 9.0), (middle, 2.0))}
     fitted = replace(SHIPPED, version="site-1", standing="fitted", loads=loads)
-    rule = next(one for one in site_pack(clinic).rule if one.id == "flare-risk")
+    rule = next(one for one in rules_now(clinic).rule if one.id == "flare-risk")
 
     def alerts(standing):
         model = replace(fitted, standing=standing)

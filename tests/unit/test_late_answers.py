@@ -5,7 +5,7 @@ import pytest
 from alerts.engine.events import judge_answers
 from alerts.engine.journal import Journal
 from devices.clock import DAY, HOUR, system_clock
-from flows.care.site_rules import site_pack
+from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
 from flows.night.late_answers import late_answers
 from ingest.lake.columns import Arrived, to_table
@@ -35,7 +35,7 @@ def test_each_pages_once_by_its_id(clinic):
         answer(3, value=3.0, start_utc=NOW - 400 * DAY),
         answer(4, value=3.0, start_utc=NOW - HOUR, device="ring-9"),
     )
-    pack = site_pack(clinic)
+    pack = rules_now(clinic)
     found = late_answers(clinic, pack, NOW)
     assert sorted(one.answer for one in found) == ["a-1", "a-2"]
     assert {(one.patient, one.site, one.zone) for one in found} == {("p-gw-1", "north", "Europe/Berlin")}
@@ -47,4 +47,4 @@ def test_each_pages_once_by_its_id(clinic):
 def test_where_nobody_answers_nothing_is_asked(clinic):
     (clinic.home / "channels.toml").write_text("")
     land(clinic, answer(1, value=2.0, start_utc=NOW - HOUR))
-    assert late_answers(clinic, site_pack(clinic), NOW) == []
+    assert late_answers(clinic, rules_now(clinic), NOW) == []

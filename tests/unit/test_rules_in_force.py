@@ -157,3 +157,28 @@ def test_night_desk_and_worker_go_by_them_too(clinic, journal, clock, monkeypatc
     monkeypatch.setattr(delivery_command, "from_settings", lambda _: [Way("webhook")])
     assert delivery_command.run_worker(clinic.home, name="w", threads=1) == 0
     assert ticks == [{"coverage-gap": 3}]
+
+
+def test_backtest_and_pathways_ask_for_the_rules_in_force(clinic, journal, capsys):
+    """Of a rule that pathways name, and one person has renamed: nothing has changed. Two people: it has."""
+    text = read_text(None)[1]
+    renamed = text.replace("pain-above-usual", "pain-mine")
+    pathway = ["alerts", "pathways", "--home", str(clinic.home)]
+    backtest = ["backtest", "--rule", "none", "--from", "2026-05-01", "--to", "2026-05-02"]
+    backtest += ["--home", str(clinic.home)]
+    (clinic.lake.root / "data").mkdir(parents=True)
+
+    def asked():
+        assert main(backtest) == 2
+        listed = capsys.readouterr().err
+        main(pathway)
+        return "pain-mine" in listed, "pain-above-usual" in capsys.readouterr().err
+
+    (clinic.home / "rules.toml").write_text(renamed)
+    assert asked() == (False, False)
+    agree(journal, clinic, renamed)
+    (clinic.home / "rules.toml").unlink()
+    assert asked() == (True, True)
+    (clinic.home / "mine.toml").write_text(text)
+    assert main([*backtest, "--pack", str(clinic.home / "mine.toml")]) == 2
+    assert "pain-above-usual" in capsys.readouterr().err, "one that is only proposed, by its file"
