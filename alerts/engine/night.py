@@ -36,18 +36,15 @@ from alerts.engine.openings import (
     wake_lesser,
 )
 from alerts.engine.people import Directory
-from alerts.engine.technical import beat, open_technical, watching
+from alerts.engine.technical import NIGHT_DUE, NIGHTLY, beat, open_technical, watching
 from alerts.engine.tick import circumstances, reconcile_holds
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import SEVERITIES, ItemRule, NoDataRule, ReportedRule, StateRule, TechnicalRule
 from alerts.store.schema import alert as alert_table
 from alerts.store.schema import night_count, nudge
-from devices.clock import HOUR
 
 LOG = logging.getLogger(__name__)
 
-#: After so long without a judged night the nightly run is missed.
-NIGHT_DUE: Final = 30 * HOUR
 #: Told beside the reason, where they are known.
 CONTEXT: Final = ("patient_day.wear_min", "patient_day.nrs")
 
@@ -296,7 +293,7 @@ class _Judge:
             if opened.subject in snoozed:
                 wake_lesser(con, self._pack, self._directory, opened, now)
         _count_night(con, self._day, self.night, len(self._columns.patients), now)
-        beat(con, "system", "nightly", now, now + NIGHT_DUE)
+        beat(con, *NIGHTLY, now, now + NIGHT_DUE)
 
     def _tell_storm(self, limit: int) -> None:
         rule = watching(self._pack, "storm")

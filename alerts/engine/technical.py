@@ -16,11 +16,15 @@ from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import TechnicalRule
 from alerts.store.schema import alert as table
-from alerts.store.schema import heartbeat
-from devices.clock import from_utc
+from alerts.store.schema import heartbeat, night_count
+from devices.clock import HOUR, from_utc
 
 #: With fewer gateways the silence of a site is that of a home.
 LEAST_GATEWAYS: Final = 2
+#: Scope and subject of the nightly run.
+NIGHTLY: Final = ("system", "nightly")
+#: After so long without a judged night the nightly run is missed.
+NIGHT_DUE: Final = 30 * HOUR
 
 
 def open_technical(
@@ -71,6 +75,39 @@ def beat(
     values = {"beat_utc": now, "due_utc": due, "site": site}
     if not con.execute(heartbeat.update().where(*is_row).values(**values)).rowcount:
         con.execute(heartbeat.insert().values(scope=scope, subject=subject, **values))
+
+
+def expect_first_night(
+    con: sa.Connection, pack: RulePack, is_expected: bool, last_run: int | None, now: int
+) -> Counter[str]:
+    """Until the first night is judged: say from when on one is missed.
+
+    Parameters
+    ----------
+    is_expected : bool
+        Whether anybody is enrolled; from when this was first so, a night is owed.
+    last_run : int or None
+        When a nightly run last ended, though there was nothing to judge; microseconds UTC.
+    """
+    done: Counter[str] = Counter()
+    if has_judged(con):
+        return done
+    is_row = (heartbeat.c.scope == NIGHTLY[0], heartbeat.c.subject == NIGHTLY[1])
+    known = con.scalar(sa.select(heartbeat.c.beat_utc).where(*is_row))
+    if is_expected:
+        begun = max(now if known is None else known, last_run or 0)
+        if begun != known:
+            beat(con, *NIGHTLY, begun, begun + NIGHT_DUE)
+    elif known is not None:
+        con.execute(heartbeat.delete().where(*is_row))
+        rule = watching(pack, "nightly")
+        done["not expected"] += rule is not None and close_technical(con, pack, rule, NIGHTLY, now)
+    return +done
+
+
+def has_judged(con: sa.Connection) -> bool:
+    """Whether any night was ever judged."""
+    return bool(con.scalar(sa.select(sa.exists(sa.select(night_count)))))
 
 
 def note_heard(
@@ -139,7 +176,9 @@ def watch_silence(con: sa.Connection, pack: RulePack, directory: Directory, now:
         elif is_told:
             continue
         elif row.scope != "gateway" or row.site not in sites:
-            words = f"{rule.title}: nothing since {from_utc(row.beat_utc):%Y-%m-%d %H:%M} UTC."
+            is_first = row.scope == "system" and not has_judged(con)
+            since = "no night was ever judged, and one is owed since" if is_first else "nothing since"
+            words = f"{rule.title}: {since} {from_utc(row.beat_utc):%Y-%m-%d %H:%M} UTC."
             done["silent"] += open_technical(con, pack, directory, rule, of, words, now)
     return +done
 

@@ -15,6 +15,7 @@ from alerts.engine.evaluate import event_time, night_of
 from alerts.engine.journal import Journal
 from alerts.engine.load import KNOWN_AFTER, Labels, Load, in_words, load_of
 from alerts.engine.service import add_service_time
+from alerts.engine.technical import has_judged
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import SEVERITIES, RiskRule
@@ -92,6 +93,7 @@ def print_digest(journal: Journal, by: str) -> int:
         found = alerts.select(con, sa.or_(IS_ACTIVE, sa.column("resolved_utc") >= now - DAY))
         nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
         due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
+        is_judged = has_judged(con)
         audit.append(con, now, by, "digest", alerts=[one.alert for one in found])
     parts: dict[str, list[Alert]] = {name: [] for name in PARTS}
     for one in found:
@@ -101,7 +103,7 @@ def print_digest(journal: Journal, by: str) -> int:
         for one in ones:
             print(f"{name:9} {one.alert}  {one.severity:8} {one.subject}: {one.sentence}")
     counts = [f"{len(ones)} {name}" for name, ones in parts.items() if ones]
-    if due is None or due < now:
+    if not is_judged or due is None or due < now:
         print("the nightly run is missing: what is not here has not been looked at")
     elif not counts:
         print("all quiet" + ("" if nudges else ", data complete"))

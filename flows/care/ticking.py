@@ -7,14 +7,15 @@ from typing import Final
 import sqlalchemy as sa
 
 from alerts.engine.journal import Journal
-from alerts.engine.technical import note_heard
+from alerts.engine.technical import expect_first_night, note_heard
 from alerts.engine.tick import close_withdrawn, tick
 from alerts.rules.pack import RulePack
 from devices.clock import MINUTE, Clock
 from flows.care.rules_in_force import RulesInForce
 from flows.clinic import Clinic
-from flows.night.heard import heard_gateways
+from flows.night.heard import has_patients, heard_gateways
 from flows.night.patient_states import WITHDRAWN, statuses_now
+from flows.shift.watch import mark
 from ingest.errors import IngestError
 
 LOG = logging.getLogger(__name__)
@@ -53,11 +54,13 @@ class Ticking:
         try:
             statuses = statuses_now(self._clinic, now)
             heard = heard_gateways(self._clinic, statuses, now)
+            left = [patient for patient, status in statuses.items() if status == WITHDRAWN]
+            is_expected = has_patients(self._clinic, left, now)
         except (IngestError, OSError) as fault:
             # what is due is due all the same, and so is delivery
             LOG.error("looked_in_vain fault=%s", type(fault).__name__)
             return Counter()
-        left = [patient for patient, status in statuses.items() if status == WITHDRAWN]
         done = note_heard(con, pack, heard, now)
+        done += expect_first_night(con, pack, is_expected, mark(self._clinic.watermark_path, "utc"), now)
         done["withdrawn"] = close_withdrawn(con, pack, left, now)
         return done

@@ -1,6 +1,6 @@
 """Which gateways were last heard when, and whose data are missing for that."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -29,6 +29,11 @@ def heard_gateways(clinic: Clinic, statuses: Mapping[str, str], now: int) -> dic
             homes.setdefault(row.gateway, []).append(row)
     heard = _heard(clinic)
     return {name: (rows[0].site, heard[name]) for name, rows in homes.items() if name in heard}
+
+
+def has_patients(clinic: Clinic, left: Collection[str], now: int) -> bool:
+    """Whether anybody is enrolled at an instant who has not `left`."""
+    return any(row.holds(now) and row.patient not in left for row in _rows(clinic))
 
 
 def behind_silent_gateways(clinic: Clinic, pack: RulePack, day: date, now: int) -> frozenset[str]:

@@ -22,8 +22,8 @@ def begin(clinic: Clinic, clock: Clock) -> None:
 
 def fault(clinic: Clinic, now: int, limit: int = LIMIT) -> str | None:
     """What is wrong with the last snapshot; None when it is fresh, or none is expected here."""
-    since = _mark(clinic.watermark_path, "utc")
-    begun = _mark(clinic.home / SERVED, "since_utc")
+    since = mark(clinic.watermark_path, "utc")
+    begun = mark(clinic.home / SERVED, "since_utc")
     if since is None and begun is None:
         return None
     last = max(since or 0, begun or 0) if since is None else since
@@ -38,7 +38,8 @@ def fault(clinic: Clinic, now: int, limit: int = LIMIT) -> str | None:
     )
 
 
-def _mark(path: Path, name: str) -> int | None:
+def mark(path: Path, name: str) -> int | None:
+    """Instant that a small file keeps, microseconds UTC; None without the file."""
     try:
         return int(json.loads(path.read_text())[name])
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """Silence of a gateway, of a site, of a patient who has left: one word each, and none for those behind it."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -155,6 +156,43 @@ def test_a_night_that_does_not_come_is_one_alert_until_it_comes(clinic, journal,
     (late,) = [one for one in journal.active() if one.rule == "nightly-silent"]
     assert late.sentence == "The nightly run has not finished: nothing since 2026-03-02 12:00 UTC."
     Judge(clinic, journal, clock).night(first + timedelta(days=1), {"patient_day": worn(1)})
+    clock.forward(MINUTE)
+    assert ticking(journal)["heard"] == 1
+
+
+def test_the_first_night_is_missed_too(clinic, journal, clock):
+    """Counted from when somebody was enrolled; a run that found nothing to judge is one; nobody, none."""
+    enrolled = clinic.enrolment_path.read_text()
+    clinic.enrolment_path.write_text(ENROLMENT_HEADER)
+    ticking = Ticking(clinic, clock)
+    for _ in range(3):
+        clock.forward(20 * HOUR)
+        assert ticking(journal)["silent"] == 0
+    clinic.enrolment_path.write_text(enrolled)
+    clock.forward(HOUR)
+    ticking(journal)
+    clock.forward(29 * HOUR)
+    assert Ticking(clinic, clock)(journal)["silent"] == 0
+    # a run ended without a value of anybody
+    clinic.watermark_path.write_text(json.dumps({"utc": clock()}))
+    clock.forward(29 * HOUR)
+    assert ticking(journal)["silent"] == 0
+    clock.forward(2 * HOUR)
+    assert ticking(journal)["silent"] == 1
+    clock.forward(HOUR)
+    assert ticking(journal)["silent"] == 0
+    (late,) = [one for one in journal.active() if one.rule == "nightly-silent"]
+    owed = "no night was ever judged, and one is owed since 2026-03-05 06:00 UTC."
+    assert late.sentence == f"The nightly run has not finished: {owed}"
+    clinic.enrolment_path.write_text(ENROLMENT_HEADER)
+    clock.forward(HOUR)
+    assert ticking(journal)["not expected"] == 1
+    clinic.enrolment_path.write_text(enrolled)
+    clock.forward(HOUR)
+    ticking(journal)
+    clock.forward(31 * HOUR)
+    assert ticking(journal)["silent"] == 1
+    Judge(clinic, journal, clock).night(date(2026, 3, 1), {"patient_day": worn(0)})
     clock.forward(MINUTE)
     assert ticking(journal)["heard"] == 1
 
