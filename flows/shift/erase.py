@@ -33,8 +33,9 @@ from flows.object_store import open_objects
 from flows.shift.legal_holds import read_holds
 from ingest.errors import StoreUnreachableError
 from ingest.lake import erasing as lake_erasing
-from ingest.lake.enrolment import Enrolment, write_enrolment
+from ingest.lake.enrolment import Enrolment, EnrolmentRow, read_enrolment_leniently, write_enrolment
 from ingest.lake.erasing import Worn
+from ingest.lake.presence import forget_gateways
 from ingest.lake.records import read_records, write_records
 from ingest.lake.remote import RemoteLake
 
@@ -113,7 +114,10 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         restamp(ledger, before, stock, current, written=erased.written)
         restamp_scores(ledger, stock, scored)
         with Journal(clinic.alert_store, clock) as journal, journal.transaction() as con:
-            receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor)
+            own = _nobodys(gateways, others)
+            receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor, gateways=own)
+        if heard := forget_gateways(clinic.lake.root, own):
+            receipt.lake_rows["gateways"] = heard
         free_pages(clinic.alert_store)
         publish_snapshot(clinic, ledger, stock, clock)
         receipt.snapshots = expire(clinic.published, FOREVER)
@@ -150,6 +154,10 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
                 counts[where] = counts.get(where, 0) + rows
             if isinstance(clinic.lake, RemoteLake):
                 lake_erasing.erase_versions(clinic.lake.objects, devices, gateways)
+            # a box that is still on has told of itself again
+            forget_gateways(
+                clinic.lake.root, _nobodys(gateways, read_enrolment_leniently(clinic.enrolment_path)[0].rows)
+            )
     clinic.lake.forget_copies()
     return counts
 
@@ -201,6 +209,11 @@ def _check_hold(clinic: Clinic, patient: str) -> None:
     held = read_holds(clinic.home)
     if patient in held:
         raise UserError(f"{patient} is under a legal hold ({held[patient]}): nothing was erased")
+
+
+def _nobodys(gateways: Sequence[Worn], rows: Sequence[EnrolmentRow]) -> set[str]:
+    """Of an erased patient's gateways those that were never anybody else's."""
+    return {one.name for one in gateways} - {row.gateway for row in rows}
 
 
 def _with_rows(folder: Path, patient: str) -> list[str]:

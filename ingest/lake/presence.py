@@ -6,7 +6,7 @@ the collector stamps the arrival with its own, and the difference tells whose cl
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -89,6 +89,8 @@ class Presence:
         self._lock = threading.Lock()
         self._is_changed = False
         self._saved_utc = 0
+        #: Of whom there is news that the file does not have.
+        self._fresh: set[str] = set()
         try:
             self._gateways = _read(self._path)
         except (OSError, msgspec.DecodeError) as error:
@@ -109,6 +111,7 @@ class Presence:
             if not state.is_online and heard.is_online and state.boot != heard.boot:
                 return  # the last will of an earlier run, overtaken by this one
             self._is_changed = True
+            self._fresh.add(gateway)
             heard.is_online, heard.boot = state.is_online, state.boot
             if state.spool is not None:
                 heard.spool, heard.word = state.spool, state.word
@@ -122,6 +125,7 @@ class Presence:
         with self._lock:
             for gateway in gateways:
                 self._gateways.setdefault(gateway, Heard()).heard_utc = now
+                self._fresh.add(gateway)
                 self._is_changed = True
 
     def save(self, *, at_once: bool = False) -> None:
@@ -132,13 +136,41 @@ class Presence:
         with self._lock:
             if not self._is_changed:
                 return
-            text = msgspec.json.encode(self._gateways)
+            self._drop_forgotten()
+            text, told = msgspec.json.encode(self._gateways), set(self._fresh)
             self._is_changed, self._saved_utc = False, now
         self._saved_utc = 0
         try:
             replace_file(self._path, text)
+            with self._lock:
+                self._fresh -= told
         except OSError as error:
             logger.error("presence_not_written reason=%s", error)
+
+    def _drop_forgotten(self) -> None:
+        """What an erasure took out of the file meanwhile does not come back, unless it was heard since."""
+        try:
+            known = _read(self._path) if self._path.exists() else None
+        except (OSError, msgspec.DecodeError):
+            known = None
+        if known is not None:
+            for name in self._gateways.keys() - known.keys() - self._fresh:
+                del self._gateways[name]
+
+
+def forget_gateways(root: Path, gateways: Collection[str]) -> int:
+    """Take gateways out of what the collectors of a lake know; returns how often they stood there."""
+    count = 0
+    for path in sorted((root / "gateways").glob("*.json")):
+        try:
+            known = _read(path)
+        except msgspec.DecodeError:
+            continue  # written anew within a minute
+        kept = {name: heard for name, heard in known.items() if name not in gateways}
+        if len(kept) != len(known):
+            replace_file(path, msgspec.json.encode(kept))
+            count += len(known) - len(kept)
+    return count
 
 
 def read_presence(root: Path) -> dict[str, Heard]:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from alerts.engine.journal import Journal
+from alerts.engine.technical import beat
 from alerts.store import audit
+from alerts.store.schema import METADATA
 from devices.clock import DAY, HOUR
 from devices.tables import QUARANTINE, RAW
 from flows.cli import main
@@ -21,12 +24,15 @@ from flows.night.nightly import run
 from flows.shift import erase as erasing
 from flows.shift.erase import erase
 from ingest.lake import erasing as lake_erasing
+from ingest.lake.presence import Presence, read_presence
 from ingest.lake.records import PatientRecord, write_records
+from tests.fixtures_alerts import open_alert
 from tests.fixtures_night import (
     ARRIVED,
     DAYS,
     LAST,
     PEOPLE,
+    enrolment_row,
     land,
     make_clinic,
     now,
@@ -142,6 +148,50 @@ def test_the_audit_stays_and_says_nothing_of_whom(clinic: Clinic) -> None:
         assert all(entry.detail is None for entry in rows)
         assert journal.first_audit_fault() is None
         assert audit.read(con)[-1].action == "erase"
+
+
+def test_of_a_home_nobody_else_lives_in_the_gateway_is_forgotten_too(clinic: Clinic) -> None:
+    """Its name and when it was heard, and alerts of its silence; a gateway that others have stays."""
+    clinic.enrolment_path.write_text(
+        clinic.enrolment_path.read_text() + enrolment_row(9).replace("gw-9", "gw-4")
+    )
+    collector = Presence(clinic.lake.root, "collector-1", clock=now)
+    collector.brought(["gw-3", "gw-4"])
+    collector.save(at_once=True)
+    with Journal(clinic.journal_path, now) as journal:
+        with journal.transaction() as con:
+            for name in ("gw-3", "gw-4"):
+                beat(con, "gateway", name, now() - 30 * DAY, now() - 29 * DAY, site="north")
+        names = [
+            open_alert(journal, f"gw-{n}", scope="gateway", severity="low", night=None, zone=None)
+            for n in (3, 4)
+        ]
+    for day, who in enumerate((WHO, patient(4))):
+        receipt = erase(clinic, who, clock=lambda day=day: now() + day * DAY, actor="dr-1")
+        assert (receipt.left, receipt.is_chain_whole) == ([], True)
+        assert read_presence(clinic.lake.root).keys() == {"gw-4"}, "somebody else is behind it"
+        with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:
+            found = {
+                table.name: {row.subject for row in con.execute(sa.select(table)) if row.scope == "gateway"}
+                for table in METADATA.sorted_tables
+                if "scope" in table.c
+            }
+            assert found == {"alert": {"gw-4"}, "heartbeat": {"gw-4"}, "subject_key": {"gw-4"}}
+            assert [entry.detail is None for name in names for entry in audit.entries_of(con, name)] == [
+                True,
+                False,
+            ]
+    # the collector, which has it in mind, does not bring it back; a box that is still on does
+    collector.brought(["gw-4"])
+    collector.save(at_once=True)
+    assert read_presence(clinic.lake.root).keys() == {"gw-4"}
+    collector.brought(["gw-3"])
+    collector.save(at_once=True)
+    assert "gw-3" in read_presence(clinic.lake.root)
+    erasing.sweep_pending(clinic)
+    collector.brought(["gw-4"])
+    collector.save(at_once=True)
+    assert read_presence(clinic.lake.root).keys() == {"gw-4"}
 
 
 def test_a_legal_hold_refuses(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
