@@ -139,7 +139,6 @@ class Presence:
             self._drop_forgotten()
             text, told = msgspec.json.encode(self._gateways), set(self._fresh)
             self._is_changed, self._saved_utc = False, now
-        self._saved_utc = 0
         try:
             replace_file(self._path, text)
             with self._lock:

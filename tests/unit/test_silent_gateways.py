@@ -15,7 +15,7 @@ from flows.care.rules_in_force import faults_of
 from flows.care.ticking import Ticking
 from flows.clinic import Clinic
 from flows.night.judging import Judge
-from ingest.lake.presence import Presence
+from ingest.lake.presence import Presence, read_presence
 from ingest.lake.records import write_records
 from tests.fixtures_alerts import Hands, open_alert
 from tests.fixtures_ingest import ENROLMENT_HEADER
@@ -238,3 +238,17 @@ def test_lint_knows_how_long_silence_may_last(old, new, fault):
     assert text.count(old) == 1
     assert any(fault in one for one in faults_of(text.replace(old, new), "site.toml"))
     assert not faults_of(text, "site.toml")
+
+
+def test_what_is_heard_is_written_once_a_minute_and_at_the_end(clinic, clock):
+    """A collector looks for news after every message it stores."""
+    presence = Presence(clinic.lake.root, "collector-1", clock=clock)
+    written = []
+    for _ in range(130):
+        presence.brought(["gw-1"])
+        presence.save()
+        written.append(read_presence(clinic.lake.root)["gw-1"].heard_utc)
+        clock.forward(MINUTE // 60)
+    assert sorted({utc - START for utc in written}) == [0, MINUTE, 2 * MINUTE]
+    presence.save(at_once=True)
+    assert read_presence(clinic.lake.root)["gw-1"].heard_utc == START + 129 * MINUTE // 60
