@@ -4,12 +4,15 @@ import argparse
 import json
 import os
 import pwd
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
 
+from alerts.delivery.channels.settings import NAME as CHANNELS
+from alerts.delivery.channels.settings import read_channels
 from alerts.engine import alert as alerts
 from alerts.engine import people
 from alerts.engine.alert import IS_ACTIVE, Alert
@@ -32,7 +35,10 @@ from flows.care.ticking import Ticking
 from flows.care.words import moment, standing
 from flows.clinic import Clinic
 from flows.errors import UserError
+from ingest.lake.enrolment import Cells, read_enrolment_leniently
 
+#: The channel that FLARECAST_WEBHOOK_URL makes.
+WEBHOOK: Final = "webhook"
 #: Roles beside those that the routes name: who only looks, and who sees to devices.
 ROLES: Final = ACTING | {"analyst"}
 
@@ -159,6 +165,10 @@ class _Care:
             raise UserError(f"--rule: no rule {given.rule!r} is in force, nothing would be silenced")
         if given.subject and given.subject not in self._subjects():
             raise UserError(f"--subject: {given.subject!r} is no patient, gateway or site, and has no alert")
+        if given.severity and given.severity not in SEVERITIES:
+            raise UserError(f"--severity: {given.severity!r} is none of {', '.join(SEVERITIES)}")
+        if given.site and given.site not in self._sites():
+            raise UserError(f"--site: {given.site!r} is none, nothing would be silenced")
         expires = self._journal.now() + int(given.hours * HOUR)
         print(self._desk().silence(matcher, expires, given.reason))
         return 0
@@ -166,8 +176,17 @@ class _Care:
     def _subjects(self) -> set[str]:
         with self._journal.transaction() as con:
             known = {one.subject for one in alerts.select(con)}
-        enrolled = self._clinic.enrolment().rows if self._clinic.enrolment_path.exists() else ()
-        return known.union(*({row.patient, row.gateway, row.site} for row in enrolled))
+        return known.union(*({row.patient, row.gateway, row.site} for row in self._enrolled()))
+
+    def _sites(self) -> set[str | None]:
+        with self._journal.transaction() as con:
+            known = {one.site for one in alerts.select(con)}
+        return known | {row.site for row in self._enrolled()}
+
+    def _enrolled(self) -> list[Cells]:
+        # a mistyped line about one patient does not keep the others from being silenced
+        path = self._clinic.enrolment_path
+        return read_enrolment_leniently(path)[1] if path.exists() else []
 
     def _load(self, given: argparse.Namespace) -> int:
         del given
@@ -228,6 +247,7 @@ class _Care:
             # the first one registers themselves; after that only staff do
             by = self._actor().staff if directory.people else given.name
             if given.what == "add":
+                _check_channels(self._clinic.home / CHANNELS, given.channel or ())
                 _hire(con, self._pack, given, now)
             elif given.what == "leave":
                 is_row = (staff.c.staff == given.name, staff.c.left_utc.is_(None))
@@ -261,11 +281,25 @@ def _hire(con: sa.Connection, pack: RulePack, given: argparse.Namespace, now: in
         raise UserError(f"--quiet: {fault}") from None
     values = {"staff": given.name, "os_user": given.os_user, "zone": given.zone, "since_utc": now}
     values |= {"channels": given.channel, "quiet_from": quiet[0], "quiet_to": quiet[1]}
-    if con.scalar(sa.select(sa.exists().where(staff.c.staff == given.name))):
-        raise UserError(f"{given.name!r} is registered already")
+    known_as = con.execute(sa.select(staff.c.left_utc).where(staff.c.staff == given.name)).first()
+    if known_as is not None:
+        # what somebody did here stays theirs, whoever comes later
+        left = "worked here and left: add them by another name"
+        raise UserError(f"{given.name!r} {left if known_as.left_utc else 'is registered already'}")
+    is_user = staff.c.os_user == given.os_user
+    if given.os_user is not None and (other := con.scalar(sa.select(staff.c.staff).where(is_user))):
+        raise UserError(f"--os-user: {given.os_user!r} is {other} already")
     con.execute(staff.insert().values(**values))
     for role in dict.fromkeys(given.role):
         con.execute(staff_role.insert().values(staff=given.name, role=role))
+
+
+def _check_channels(path: Path, wanted: Sequence[str]) -> None:
+    known = {one.name for one in read_channels(path).channels} if path.exists() else set[str]()
+    for name in wanted:
+        if name not in known | {WEBHOOK}:
+            have = ", ".join(sorted(known)) or "none"
+            raise UserError(f"--channel: there is no channel {name!r} in {path.name}; there is {have}")
 
 
 def _load_schedule(con: sa.Connection, given: argparse.Namespace, now: int, by: str) -> None:

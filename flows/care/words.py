@@ -11,17 +11,17 @@ def standing(one: Alert) -> str:
 
 
 def _standing(one: Alert) -> str:
+    if not one.is_active:
+        return f"{one.status}: {one.closed_by}"
     if one.status == "acked":
         return f"acknowledged by {one.acked_by}"
     if one.held_by is not None:
         return f"silent: {one.held_by}"
     if one.snooze_until_utc is not None:
         return f"snoozed until {moment(one.snooze_until_utc)}"
-    return (
-        f"{one.status}, step {one.escalation_step + 1}" if one.is_active else f"{one.status}: {one.closed_by}"
-    )
+    return f"{one.status}, step {one.escalation_step + 1}"
 
 
 def moment(utc: int) -> str:
     """An instant in UTC, to the minute."""
-    return f"{from_utc(utc):%Y-%m-%d %H:%M}"
+    return f"{from_utc(utc):%Y-%m-%d %H:%M} UTC"

@@ -17,8 +17,10 @@ from flows.care.channels import from_settings
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night import nightly
+from flows.night.inventory import WEST
 from flows.night.problems import Problem
 from flows.progress import stages
+from ingest.lake.enrolment import read_enrolment_leniently
 
 
 def run_nightly(
@@ -47,6 +49,7 @@ def run_nightly(
     # a user's mistake is said before anything is started
     nightly.check_patients(Clinic(home, lake), patients or ())
     check_has_been(last, system_clock)
+    check_has_begun(Clinic(home, lake), first)
     started = time.monotonic()
     report = _run(home, lake, first, last, patients)
     report["seconds"] = round(time.monotonic() - started, 2)
@@ -58,6 +61,15 @@ def check_has_been(night: date, clock: Clock) -> None:
     """Raise :class:`UserError` for a night that is still to come: it would stand there without data."""
     if night > from_utc(clock()).date() + timedelta(days=1):
         raise UserError(f"the night of {night} has not been yet")
+
+
+def check_has_begun(clinic: Clinic, night: date) -> None:
+    """Raise :class:`UserError` for a night before all enrolment: each empty date since would be kept."""
+    _, rows = read_enrolment_leniently(clinic.enrolment_path)
+    starts = [row.interval[0] for row in rows if row.interval]
+    begin = from_utc(min(starts) - WEST).date() if starts else night
+    if night < begin:
+        raise UserError(f"nobody was enrolled on {night}: the first night there can be is {begin}")
 
 
 def _run(

@@ -7,7 +7,7 @@ from devices.clock import system_clock
 from flows import settings
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.night.command import check_has_been, in_words
+from flows.night.command import check_has_been, check_has_begun, in_words
 from flows.progress import stages
 from flows.shift import backup
 from flows.shift.backfill import backfill
@@ -49,6 +49,7 @@ def run_retention(home: Path) -> int:
 def run_backfill(home: Path, first: date, last: date) -> int:
     """Compute a range of nights by today's code and tell nobody; returns the exit code."""
     check_has_been(last, system_clock)
+    check_has_begun(_clinic(home), first)
     configured = settings.from_environment()
     with stages() as runner:
         clinic = Clinic(_clinic(home).home, None, configured.partitions)

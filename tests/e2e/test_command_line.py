@@ -37,6 +37,11 @@ def clinic(tmp_path: Path) -> Path:
         (["sql", "--home", "{home}", "select 1"], "nothing published yet"),
         (["nightly", "--home", "{home}", "--date", "2099-01-01"], "2099-01-01"),
         (["nightly", "--home", "{home}", "--date", "0001-01-01"], "0001-01-01"),
+        (["nightly", "--home", "{home}", "--date", "2014-02-01"], "nobody was enrolled on 2014-02-01"),
+        (
+            ["backfill", "--home", "{home}", "--from", "2014-02-01", "--to", "2024-02-01"],
+            "nobody was enrolled",
+        ),
         (["nightly", "--home", "{home}", "--lake", "{home}/elsewhere", "--date", "2024-02-01"], "elsewhere"),
         (["sql", "--snapshot", "{home}/enrolment.csv", "select 1"], "not a snapshot"),
         (["collector", "run", "--home", "{home}", "--name", "../x"], "../x"),

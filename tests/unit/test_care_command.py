@@ -114,6 +114,10 @@ def test_the_handover_names_each_alert_once_and_who_looked(home, capsys):
         (["staff", "add", "bad name!"], "name 'bad name!'"),
         (["staff", "add", "anna"], "'anna' is registered already"),
         (["staff", "add", "ben", "--quiet", "25:00", "07:00"], "--quiet: "),
+        (["staff", "add", "ben", "--os-user", USER], f"--os-user: {USER!r} is anna already"),
+        (["staff", "add", "ben", "--channel", "pigeon"], "there is no channel 'pigeon' in channels.toml"),
+        (["silence", "--severity", "purple", "--reason", "why"], "'purple' is none of low, medium"),
+        (["silence", "--site", "nowhere", "--reason", "why"], "--site: 'nowhere' is none"),
         (["silence", "--rule", "nosuch", "--reason", "why"], "no rule 'nosuch' is in force"),
         (["silence", "--subject", "p-9", "--reason", "why"], "'p-9' is no patient, gateway or site"),
         (["silence", "--reason", "why"], "a silence matches at least one of"),
@@ -132,3 +136,33 @@ def test_hours_are_a_week_at_most(home, capsys, hours):
     with pytest.raises(SystemExit):
         said(capsys, home, "silence", "--rule", "deviation-3d", "--reason", "why", f"--hours={hours}")
     assert "is not a number of hours of a week at most" in capsys.readouterr().err
+
+
+def test_who_left_does_not_come_back_as_somebody_else(home, capsys):
+    assert said(capsys, home, "staff", "add", "ben", "--role", "nurse")[0] == 0
+    assert said(capsys, home, "staff", "leave", "ben")[0] == 0
+    code, text = said(capsys, home, "staff", "add", "ben", "--role", "nurse")
+    assert (code, text) == (2, "flarecast: 'ben' worked here and left: add them by another name\n")
+
+
+def test_an_alert_closed_under_a_silence_is_said_to_be_closed(home, capsys):
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        name = open_alert(journal, "p-7")
+    assert said(capsys, home, "silence", "--subject", "p-7", "--reason", "in hospital")[0] == 0
+    assert said(capsys, home, "list")[1].startswith(f"{name}  v2  medium   silent: silence S-")
+    assert said(capsys, home, "resolve", name, "--reason", "called") == (
+        0,
+        f"{name}: resolved: anna: called\n",
+    )
+    (opened,) = [line for line in said(capsys, home, "show", name)[1].splitlines() if "engine: open" in line]
+    assert " UTC engine: open" in opened
+
+
+def test_a_mistyped_zone_of_one_patient_keeps_nobody_else_from_being_silenced(home, capsys):
+    (home / "enrolment.csv").write_text(
+        "patient,site,zone,gateway,device,valid_from_utc,valid_to_utc\n"
+        "p-7,north,Europe/Berlin,gw-1,band-1,2024-01-01T00:00:00Z,\n"
+        "p-8,north,Mars/Base,gw-2,band-2,2024-01-01T00:00:00Z,\n"
+    )
+    assert said(capsys, home, "silence", "--subject", "p-7", "--reason", "in hospital")[0] == 0
+    assert said(capsys, home, "silence", "--site", "north", "--reason", "moving house")[0] == 0
