@@ -4,7 +4,7 @@ Most patients are idle before and after a night. Only those of whom that cannot 
 alone are stepped, or folded anew where the night came late: the result is that of stepping everybody.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,6 +22,7 @@ from alerts.engine.evaluate import (
     bands_of,
     event_time,
     fold,
+    night_of,
     step,
 )
 from alerts.engine.journal import Journal
@@ -46,15 +47,15 @@ class Moved:
         Patients whose reading is not the one known before.
     after : dict
         Patient -> condition now, of those it may have moved.
-    late : collection of str
-        Of them, those who had readings of that night or of later ones.
+    late : dict
+        Of them, those who had readings of that night or of later ones, with the last night that is known.
     """
 
     bands: Bands
     values: Floats
     is_new: Marks
     after: dict[str, ConditionState]
-    late: Collection[str]
+    late: dict[str, date]
 
 
 class Conditions:
@@ -108,7 +109,8 @@ class Conditions:
             else:
                 after[patient] = step(rule, Band(bands[place]), at, before.get(patient, IDLE))[1]
         self._journal.keep_conditions(rule.id, after)
-        return Moved(bands, values, is_new, after, histories.keys())
+        late = {patient: night_of(max(history)) for patient, history in histories.items()}
+        return Moved(bands, values, is_new, after, late)
 
     def _bands(self, rule: StateRule) -> tuple[Bands, Floats]:
         columns = self._columns

@@ -182,8 +182,9 @@ class _Judge:
         active = {patient: self._active.get((patient, rule.id)) for patient in after}
         begun = [patient for patient, one in active.items() if one is None and after[patient].is_firing]
         for patient, one in active.items():
-            # one that arose live after this night is not its to end
-            if one is not None and (one.night is None or one.night <= self._day):
+            # one that arose live after the last night that is known is not a night's to end
+            known_until = moved.late.get(patient, self._day)
+            if one is not None and (one.night is None or one.night <= known_until):
                 self._go_on(one, after[patient], is_late=patient in moved.late)
         begun = [patient for patient in begun if not self._is_asked(rule, patient)]
         ends = last_ends(self._con, self._pack.episode_of(rule), begun)

@@ -12,8 +12,7 @@ from alerts.delivery.worker import deliver_due
 from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
 from alerts.engine.outbox import LEASE
-from alerts.rules.pack import load_pack
-from tests.fixtures_alerts import NIGHT, Hands, tables
+from tests.fixtures_alerts import NIGHT, PACK, Hands, tables
 from tests.unit.test_alert_delivery import SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +43,7 @@ WORKER = textwrap.dedent(
 def test_killed_between_sending_and_marking(tmp_path):
     clock, path = Hands(), tmp_path / "alerts.sqlite"
     with Journal(path, clock) as journal:
-        run_night(journal, load_pack(), NIGHT, tables(NIGHT, ("p-1", -2.0, 9, None)))
+        run_night(journal, PACK, NIGHT, tables(NIGHT, ("p-1", -2.0, 9, None)))
     with Receiver(SECRET, clock=clock) as receiver:
         worker = [sys.executable, "-c", WORKER, str(path), receiver.url, SECRET, str(clock())]
         died = subprocess.run(worker, cwd=ROOT, timeout=60, check=False)

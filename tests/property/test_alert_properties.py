@@ -5,7 +5,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerts.delivery.channels.channel import SENT, transient
@@ -64,6 +64,7 @@ class Unreliable:
 
 
 @settings(max_examples=60)
+@example([(1, "p-2", -1.5, None), (0, "p-2", -1.5, None), (1, "p-2", None, None), (0, "p-2", None, None)], 0)
 @given(st.lists(NIGHTS, max_size=25), st.integers(0, 2**32))
 def test_one_active_alert_exactly_while_the_condition_holds(nights, seed):
     histories = {"p-1": {}, "p-2": {}}

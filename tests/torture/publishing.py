@@ -132,14 +132,20 @@ def _row(column: str, generation: int, partition: Partition) -> dict[str, Any]:
 
 
 def _filled(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows with a zero or an empty text where a value must stand."""
+    """Rows with a zero, an empty text or an empty list where a value must stand."""
     columns: dict[str, pa.Array] = {}
     for field in schema:
         given = [row.get(field.name) for row in rows]
         if given == [None] * len(rows) and not field.nullable:
-            given = ["" if pa.types.is_string(field.type) else 0] * len(rows)
+            given = [_nothing(field.type)] * len(rows)
         columns[field.name] = pa.array(given, field.type)
     return pa.table(columns, schema=schema)
+
+
+def _nothing(kind: pa.DataType) -> Any:
+    if pa.types.is_string(kind):
+        return ""
+    return [] if pa.types.is_list(kind) else 0
 
 
 def compact_again(home: Path, keep_s: float, said: Connection, *, is_control: bool) -> None:
