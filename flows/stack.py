@@ -126,7 +126,8 @@ class PrefectServer:
         command += ["--port", str(self.port), *self._pages]
         with (self._folder / "server.log").open("ab") as log:
             env = settings.child_environment(self._base, prefect_home=self._folder)
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+            # Ctrl-C is for whoever started it: flows at work need it until they have ended
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env, process_group=0)
 
     def wait(self, timeout_s: float = PREFECT_START_S) -> None:
         """Wait until it answers.

@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from alerts.engine.journal import Journal
 from alerts.engine.letters import OPENINGS
 from alerts.engine.load import in_words
 from alerts.engine.tick import tick
+from alerts.rules.pack import RulePack
+from alerts.rules.rule import TechnicalRule
 from alerts.store.schema import alert as table
 from alerts.store.schema import outbox, staff, staff_role
 from devices.clock import DAY, system_clock
@@ -84,6 +87,11 @@ def _wait(clinic: Clinic, secret: str) -> list[str]:
         return system_clock() + LATER
 
     with Receiver(secret, clock=later) as receiver, Journal(clinic.alert_store, later) as journal:
-        tick(journal, rules_in_force(clinic, journal), later())
+        tick(journal, _of_patients(rules_in_force(clinic, journal)), later())
         deliver_due(journal, [Webhook(receiver.url, secret, ["127.0.0.1", "localhost"])], later)
         return [m.body["data"]["recipient"] for m in receiver.received if m.body["type"] == "alert.escalated"]
+
+
+def _of_patients(pack: RulePack) -> RulePack:
+    """Without what watches the machines: by a clock set ahead the night before is not late."""
+    return replace(pack, rule=tuple(rule for rule in pack.rule if not isinstance(rule, TechnicalRule)))

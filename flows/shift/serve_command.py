@@ -70,13 +70,17 @@ def _keep_running(
 
 
 def _start(command: Sequence[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(command, env=env)
+    # Ctrl-C is for this process alone: it ends its own in order
+    return subprocess.Popen(command, env=env, process_group=0)
 
 
 def end_in_order() -> None:
-    """SIGTERM ends it as Ctrl-C does."""
+    """SIGTERM ends it as Ctrl-C does, and so does a terminal that closes."""
 
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    # nohup has asked for it to be ignored
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)

@@ -1,6 +1,7 @@
 """Asks Prefect's server what is due and runs it: python -m flows.shift.serve_runner HOME ZONE."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ def main(home: Path, zone: str) -> None:
         )
         for name, line in cron.items()
     ]
+    # Prefect's own at every stop; it reads like a fault
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     # the default pauses every schedule at SIGTERM, and a restart would find them so
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 

@@ -113,6 +113,12 @@ def test_the_shadow_says_how_far_it_is_beside_the_model_that_was_fitted(demo: di
     assert lines[at + 1].startswith("model     SYNTHETIC year")
 
 
+def test_the_clock_set_ahead_leaves_no_alert_about_the_machines(demo: dict[str, Any]) -> None:
+    done = flarecast("alerts", "list", "--home", demo["home"], "--json")
+    assert done.returncode == 0, done.stderr
+    assert {one["scope"] for one in json.loads(done.stdout)} == {"patient"}
+
+
 def test_sql_runs_on_the_published_snapshot(demo: dict[str, Any]) -> None:
     done = flarecast(
         "sql", "--home", demo["home"], "--json", "select count(*) as n from observations_rr_interval"
