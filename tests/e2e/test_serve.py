@@ -43,7 +43,7 @@ def api(port: int, path: str) -> Any:
 OTHERS = """
 import json, sys
 from datetime import date
-from flows import scheduled
+from flows.shift import scheduled
 from flows.shift.serve_runner import FLOWS
 given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
          "quality_review": {"month": sys.argv[2]}}
