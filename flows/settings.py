@@ -187,6 +187,9 @@ def child_environment(settings: Settings, *, prefect_home: Path | None = None) -
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_CLI_PROMPT": "false",
+        # in memory (the default) a lease dies with the server and its slot stays taken: after a crash in
+        # the middle of a night no night would ever run again
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # what a run says is in the log when it says it
         "PYTHONUNBUFFERED": "1",
     }

@@ -72,6 +72,10 @@ def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[s
     }
 
 
+def _alerts(count: int) -> str:
+    return f"{count:,} alert" + "s" * (count != 1)
+
+
 def _last_alert(alert: Mapping[str, Any] | None) -> list[str]:
     if alert is None:
         return []
@@ -99,7 +103,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"{verdict}; {summary['quarantined']:,} quarantined",
-        f"{summary['nights']:,} nights computed; {summary['alerts_opened']} alerts opened, "
+        f"{summary['nights']:,} nights computed; {_alerts(summary['alerts_opened'])} opened, "
         f"{summary['alerts_delivered']} delivered"
         + "".join(f"; {count} not told: {why}" for why, count in summary["alerts_untold"].items()),
         *_last_alert(summary["last_alert"]),
