@@ -28,7 +28,8 @@ def test_another_word_is_refused(word: str) -> None:
 
 def test_one_machine_needs_no_dask_and_no_object_storage() -> None:
     """Whoever has one machine does not pay for a cluster: the extra `scale` need not be installed."""
-    code = "import sys; sys.modules['obstore'] = None; from flows import task_runner as t, erase, nightly"
+    code = "import sys; sys.modules['obstore'] = None; from flows.night import nightly, task_runner as t"
+    code += "; from flows.shift import erase"
     code += "; t.task_runner('threads'); print('distributed' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
