@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "a live report is ended by the night before it",
         "alerts/engine/night.py",
-        " and (one.night is None or one.night <= self._day):",
+        " and (one.night is None or one.night <= known_until):",
         ":",
     ),
     Mutant(
