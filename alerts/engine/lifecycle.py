@@ -23,7 +23,8 @@ LONG_SNOOZE_LIMIT: Final = 72 * HOUR
 LONG_SNOOZE_ROLES: Final = frozenset({"clinician", "lead"})
 #: An outcome is due so many service levels after the acknowledgement.
 OUTCOME_FACTOR: Final = 2
-OUTCOMES: Final = ("true-flare", "other-cause", "not-useful")
+FLARE: Final = "true-flare"
+OUTCOMES: Final = (FLARE, "other-cause", "not-useful")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,8 @@ def set_outcome(alert: Alert, label: str) -> Change:
     """What it turned out to be."""
     if label not in OUTCOMES:
         raise JournalError(f"an outcome is one of {', '.join(OUTCOMES)}")
+    if label == FLARE and alert.scope != "patient":
+        raise JournalError(f"{alert.alert} is about a {alert.scope}, not a patient: it can be no {FLARE}")
     after = replace(alert, outcome=label, outcome_due_utc=None, version=alert.version + 1)
     return Change(after, "outcome", {"label": label})
 

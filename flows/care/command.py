@@ -35,6 +35,7 @@ from flows.care.ticking import Ticking
 from flows.care.words import moment, standing
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.words import counted
 from ingest.lake.enrolment import Cells, read_enrolment_leniently
 
 #: The channel that FLARECAST_WEBHOOK_URL makes.
@@ -224,6 +225,8 @@ class _Care:
                 rows = con.execute(sa.select(rule_change).where(rule_change.c.approved_utc.is_(None))).all()
             for row in rows:
                 print(f"{row.change}  {moment(row.proposed_utc)} {row.proposed_by}: {row.summary}")
+            if not rows:
+                print("nothing waits")
         elif given.value is None:
             raise UserError(f"alerts rules {given.what} needs a file or a change")
         elif given.what == "propose":
@@ -249,11 +252,14 @@ class _Care:
             if given.what == "add":
                 _check_channels(self._clinic.home / CHANNELS, given.channel or ())
                 _hire(con, self._pack, given, now)
+                roles = ", ".join(dict.fromkeys(given.role)) or "no role: may look, not act"
+                user = f", operating-system user {given.os_user}" if given.os_user else ""
+                print(f"{given.name} is registered: {roles}{user}")
             elif given.what == "leave":
                 is_row = (staff.c.staff == given.name, staff.c.left_utc.is_(None))
                 if not con.execute(staff.update().where(*is_row).values(left_utc=now, os_user=None)).rowcount:
                     raise UserError(f"{given.name!r} is not a member of staff")
-                print(f"{hand_over(con, self._pack, given.name, now)} alerts handed over")
+                print(f"{counted(hand_over(con, self._pack, given.name, now), 'alert')} handed over")
             else:
                 _load_schedule(con, given, now, by)
             audit.append(con, now, by, f"staff {given.what}", name=given.name)

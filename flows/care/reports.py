@@ -26,6 +26,7 @@ from flows.care.page import write_page
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.patient_states import surroundings_by_night
+from flows.words import counted
 
 #: Four weeks: long enough for a share, short enough to still be about the rules in force.
 DAYS_OF_LOAD: Final = 28
@@ -109,7 +110,7 @@ def print_digest(journal: Journal, by: str) -> int:
         print("all quiet" + ("" if nudges else ", data complete"))
     if counts:
         print(", ".join(counts))
-    print(f"{nudges} patients to be asked about their device")
+    print(f"{counted(nudges, 'patient')} to be asked about their device")
     return 0
 
 

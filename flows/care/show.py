@@ -27,6 +27,7 @@ from flows.care.page import SHOWN, patient_series
 from flows.care.record_notes import notes_of
 from flows.care.words import moment, standing
 from flows.clinic import Clinic
+from flows.words import counted
 
 #: Days of wear, pain and notes that bear on an alert.
 RECENT_DAYS: Final = 28
@@ -188,7 +189,8 @@ def _before(journal: Journal, one: Alert) -> Iterator[str]:
         yield f"{other.night or from_utc(other.opened_utc).date()} {other.rule}: {told}"
     helped = Counter(row.helped for row in said.values() if row.helped)
     if helped:
-        yield "helped: " + ", ".join(f"{what} ({count} times)" for what, count in helped.most_common())
+        often = (f"{what} ({counted(count, 'time')})" for what, count in helped.most_common())
+        yield "helped: " + ", ".join(often)
 
 
 def _steps(clinic: Clinic, journal: Journal, one: Alert) -> Iterator[str]:

@@ -24,8 +24,10 @@ from flows.doctor.access import certificates, gateways
 from flows.doctor.delivery import delivery
 from flows.doctor.gateway import report
 from flows.errors import UserError
+from flows.night.inventory import damage
 from flows.risk.model_registry import ModelRegistry
 from flows.shift import watch
+from flows.words import counted
 from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
@@ -116,11 +118,12 @@ def _totals(clinic: Clinic, now: int) -> Findings:
         return
     own = rows.filter(rows["vendor_difference_steps"].is_valid())
     if own.num_rows:
+        whose = counted(len(own["patient"].unique()), "patient")
         most = max(own["vendor_difference_steps"].to_pylist(), key=abs)
         yield (
             "steps",
-            f"the device's own daily total is over 1 % off its minutes on {own.num_rows} days of "
-            f"{len(own['patient'].unique())} patients since {last - timedelta(days=TOTALS_DAYS)}, by up to "
+            f"the device's own daily total is over 1 % off its minutes on {counted(own.num_rows, 'day')} of "
+            f"{whose} since {last - timedelta(days=TOTALS_DAYS)}, by up to "
             f"{most:+,.0f} steps: minutes are counted; are some missing where the total is larger? "
             "(patient_day.vendor_difference_steps says whose)",
         )
@@ -214,9 +217,12 @@ def _lake(clinic: Clinic, now: int) -> Findings:
         orphans = orphan_parts(lake, manifest)
         if orphans:
             yield "lake", f"{len(orphans)} files of {kind} are in no manifest: run `flarecast lake compact`"
-        waiting = len(lake.landed(kind, manifest))
-        if waiting > MANY_FILES:
-            yield "lake", f"{waiting} small files of {kind}: run `flarecast lake compact` every night"
+        landed = lake.landed(kind, manifest)
+        for path in landed:
+            if path.exists() and (fault := damage(path)):
+                yield "lake", f"{path} cannot be read ({fault}): its samples count as not arrived; restore it"
+        if len(landed) > MANY_FILES:
+            yield "lake", f"{len(landed)} small files of {kind}: run `flarecast lake compact` every night"
     disk = shutil.disk_usage(clinic.home)
     if disk.free < LEAST_FREE * disk.total:
         yield (
@@ -301,8 +307,8 @@ def _lags(clinic: Clinic, kind: str, now: int) -> dict[str, int]:
         try:
             with pq.ParquetFile(path) as file:
                 rows = file.read(columns=["device", "start_utc", "received_utc"])
-        except pa.ArrowInvalid:
-            continue  # `flarecast lake verify` names it
+        except (pa.ArrowInvalid, OSError):
+            continue  # named by the lake's own findings, or by `flarecast lake verify`
         received, start = (rows[name].cast(pa.int64()).to_numpy() for name in ("received_utc", "start_utc"))
         rows = rows.append_column("lag", pa.array(received - start))
         found = rows.group_by("device").aggregate([("lag", "min")]).to_pydict()

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from devices.clock import system_clock
 from flows.clinic import Clinic
+from flows.errors import UserError
+from flows.shift.erase import pending_devices
+from flows.words import counted
 from ingest.lake.compaction_release import release
 from ingest.lake.enrolment import (
     Enrolment,
     read_enrolment,
+    read_enrolment_leniently,
     read_instant,
     read_row,
     write_enrolment,
@@ -23,8 +27,8 @@ def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
     """Run one action of `flarecast enrol`; returns the exit code."""
     clinic = Clinic(home)
     if arguments.action == "list":
-        _show(clinic.enrolment(), arguments.device, arguments.patient)
-    elif getattr(arguments, "records", False):
+        return _show(clinic, arguments.device, arguments.patient)
+    if getattr(arguments, "records", False):
         _records(clinic, arguments)
     elif arguments.action == "export":
         _export(clinic.enrolment(), arguments.path)
@@ -41,7 +45,7 @@ def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
             after = merge(before, read_records(arguments.path))
             if len(after) > len(before):
                 write_records(path, after)
-            print(f"{len(after)} records, {len(after) - len(before)} added")
+            print(f"{counted(len(after), 'record')}, {len(after) - len(before)} added")
         elif arguments.path is None:
             write_record_rows(sys.stdout, before)
         else:
@@ -57,14 +61,29 @@ def _change(clinic: Clinic, arguments: argparse.Namespace) -> None:
         elif arguments.action == "end":
             after = before.end(arguments.device, read_instant(arguments.at, "--at"))
         else:
-            after = before
-            for row in read_enrolment(arguments.path).rows:
+            after, asked = before, read_enrolment(arguments.path).rows
+            if not arguments.again:
+                _check_not_erased(clinic, arguments.path)
+            for row in asked:
                 after = after.add(row)
         if after is not before:
             write_enrolment(path, after)
-    print(f"{len(after.rows)} rows, {len(after.rows) - len(before.rows)} added")
+    print(f"{counted(len(after.rows), 'row')}, {len(after.rows) - len(before.rows)} added")
     if clinic.has_lake() and len(after.rows) > len(before.rows):
-        print(f"{release(clinic.lake, after, clock=system_clock)} samples released from quarantine")
+        released = release(clinic.lake, after, clock=system_clock)
+        print(f"{counted(released, 'sample')} released from quarantine")
+
+
+def _check_not_erased(clinic: Clinic, path: Path) -> None:
+    """Refuse rows of erased patients, whom an old export would bring back: known by their devices alone."""
+    erased = {(one.name, one.from_utc) for one in pending_devices(clinic)}
+    _, rows = read_enrolment_leniently(path)
+    found = [one.place for one in rows if one.interval and (one.device, one.interval[0]) in erased]
+    if found:
+        raise UserError(
+            f"{', '.join(found)}: of an erased patient: take it out of the file, or give --again "
+            "(what these devices send is taken out until `flarecast erase --confirm`)"
+        )
 
 
 def _add(before: Enrolment, arguments: argparse.Namespace) -> Enrolment:
@@ -76,17 +95,25 @@ def _add(before: Enrolment, arguments: argparse.Namespace) -> Enrolment:
     return before.add(row)
 
 
-def _show(enrolment: Enrolment, device: str | None, patient: str | None) -> None:
-    """Every row of a device or patient; without one, what holds now."""
+def _show(clinic: Clinic, device: str | None, patient: str | None) -> int:
+    """Every row of a device or patient; without one, what holds now. Rows with a mistake are named after."""
+    if not clinic.enrolment_path.exists():
+        raise UserError(f"no enrolment file at {clinic.enrolment_path}: whose device is whose?")
     now = system_clock()
+    _, written = read_enrolment_leniently(clinic.enrolment_path)
     rows = [
         row
-        for row in enrolment.rows
+        for row in (cells.row() for cells in written if cells.mistake is None)
         if (row.holds(now) if device is None and patient is None else True)
         and device in (None, row.device)
         and patient in (None, row.patient)
     ]
     write_rows(sys.stdout, sorted(rows, key=lambda row: (row.device, row.valid_from_utc)))
+    sys.stdout.flush()
+    wrong = [cells for cells in written if cells.mistake]
+    for cells in wrong:
+        print(f"flarecast: not shown, {cells.patient}: {cells.mistake}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def _export(enrolment: Enrolment, path: Path | None) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from devices.clock import system_clock
 from flows.clinic import Clinic
+from flows.words import counted
 from ingest.lake.importing import import_file
 
 
 def run_import(home: Path, path: Path, *, kind: str, as_json: bool) -> int:
-    """Import one file and print what became of it; returns the exit code."""
+    """Import one file and print what became of it; returns the exit code: 1 when every row was refused."""
     clinic = Clinic(home)
     done = import_file(clinic.lake, clinic.enrolment(), path, kind, clock=system_clock)
     if as_json:
@@ -18,7 +19,8 @@ def run_import(home: Path, path: Path, *, kind: str, as_json: bool) -> int:
     elif done.is_repeated:
         print(f"{path} was imported before: nothing to do; what became of it then:")
     if not as_json:
-        print(f"{done.rows} rows: {done.samples} samples stored, {done.refused} in quarantine")
+        stored = counted(done.samples, "sample")
+        print(f"{counted(done.rows, 'row')}: {stored} stored, {done.refused} in quarantine")
     if done.reason and not as_json:
         print(f"the first in quarantine: {done.reason}")
-    return 0
+    return 1 if done.rows and done.refused == done.rows else 0

@@ -73,6 +73,7 @@ def _add_enrol(commands: Any) -> None:
     many = actions.add_parser("import", help="add the rows of a CSV file, all or none")
     out = actions.add_parser("export", help="every row as CSV, to standard output or a file")
     many.add_argument("path", type=Path)
+    many.add_argument("--again", action="store_true", help="rows of erased patients too")
     out.add_argument("path", type=Path, nargs="?")
     for action in (many, out):
         action.add_argument("--records", action="store_true", help="patient records instead of devices")

@@ -58,6 +58,11 @@ def run_record(home: Path, arguments: argparse.Namespace) -> int:
 def _observe(
     clinic: Clinic, arguments: argparse.Namespace, at: int, rows: list[EnrolmentRow], now: int
 ) -> None:
+    if arguments.what == "practice":
+        try:
+            check_id(arguments.practice, "practice")
+        except IdError as error:
+            raise UserError(f"{error}: write it like cold-pack") from None
     if at > now:
         raise UserError(f"{from_utc(at).isoformat()} has not been yet")
     device = arguments.device or _diary(rows, at)

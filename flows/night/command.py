@@ -20,6 +20,7 @@ from flows.night import nightly
 from flows.night.inventory import WEST
 from flows.night.problems import Problem
 from flows.progress import stages
+from flows.words import counted
 from ingest.lake.enrolment import read_enrolment_leniently
 
 
@@ -144,8 +145,8 @@ def server_fault(api_url: str) -> str | None:
 def in_words(report: dict[str, Any]) -> str:
     """What a run did and what went wrong, for the terminal."""
     lines = [
-        f"nights {report['first']} to {report['last']}: {report['nights']} patient nights, "
-        f"{report['patients']} patients",
+        f"nights {report['first']} to {report['last']}: {counted(report['nights'], 'patient night')}, "
+        f"{counted(report['patients'], 'patient')}",
         f"  days of features computed  {report['feature_days']}",
         f"  days scored                {report['score_days']}",
         f"  files written              {report['written']}",
@@ -156,9 +157,9 @@ def in_words(report: dict[str, Any]) -> str:
     ]
     if report["vendor_difference_days"]:
         lines.append(
-            f"  daily totals in doubt      {report['vendor_difference_days']} days of "
-            f"{report['vendor_difference_patients']} patients: the device's own total is over 1 % off its "
-            "minutes, which are counted (patient_day.vendor_difference_steps)"
+            f"  daily totals in doubt      {counted(report['vendor_difference_days'], 'day')} of "
+            f"{counted(report['vendor_difference_patients'], 'patient')}: the device's own total is over 1 % "
+            "off its minutes, which are counted (patient_day.vendor_difference_steps)"
         )
     for problem in report["problems"]:
         whom = f" ({', '.join(problem['patients'])})" if problem["patients"] else ""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from analytics.risk.progress import Progress, progress
 from analytics.store import query
+from flows.words import counted
 
 ALERT_DAYS: Final = 28
 _SPAN: Final = f"""
@@ -40,7 +41,7 @@ class Shadow:
             needed = f"{own.needed} needed for the next stage of fitting{when}"
         return [
             f"{own.onsets} onsets so far ({own.per_week:.1f} a week); {needed}.",
-            f"The risk model would have alerted {self.alerts} times in {ALERT_DAYS} days: "
+            f"The risk model would have alerted {counted(self.alerts, 'time')} in {ALERT_DAYS} days: "
             "not sent, unless a person has approved it.",
         ]
 

@@ -46,12 +46,15 @@ class Replayed:
         What was judged (NaN: nothing could be).
     alerts : matrix of bool
         Nights on which an alert would have opened.
+    blind : int
+        Nights by which nothing of anybody had arrived.
     """
 
     patients: list[str]
     first: date
     score: Floats
     alerts: Marks
+    blind: int
 
 
 def replay(
@@ -69,8 +72,16 @@ def replay(
     Raises
     ------
     UserError
-        Nothing is in the lake.
+        Nothing is in the lake, or it had not arrived by any of the nights.
     """
+    files = {kind: clinic.lake.files(kind) for kind in KINDS}
+    arrived = _least(files, clinic.enrolment().table, "received_utc") or 0
+    blind = sum(cut(first + timedelta(days=n)) <= arrived for n in range((last - first).days + 1))
+    if blind > (last - first).days:
+        raise UserError(
+            f"nothing had arrived by the nights {first} to {last}: there is nothing that could have alerted "
+            "(an import counts as arrived on the day it was made)"
+        )
     patients = sorted(clinic.patients())
     place = {patient: row for row, patient in enumerate(patients)}
     shape = len(patients), (last - first).days + 1
@@ -92,7 +103,7 @@ def replay(
                 alerts[row, number] = outcome is Outcome.ENTER
     if rule is None:
         alerts = fire(score, np.inf if theta is None else theta)
-    return Replayed(patients, first, score, alerts)
+    return Replayed(patients, first, score, alerts, blind)
 
 
 def cut(day: date) -> int:
@@ -121,10 +132,16 @@ def nights(clinic: Clinic, first: date, last: date) -> Iterator[tuple[date, pa.T
 
 
 def _begin(files: dict[str, Any], enrolment: pa.Table) -> date | None:
-    with warehouse.connect(files, enrolment) as con:
-        parts = " union all ".join(f"select min(start_utc) as t from observations_{kind}" for kind in KINDS)
-        (found,) = con.execute(f"select epoch_us(min(t)) from ({parts})").fetchone() or (None,)
+    found = _least(files, enrolment, "start_utc")
     return None if found is None else (from_utc(found) - timedelta(days=1)).date()
+
+
+def _least(files: dict[str, Any], enrolment: pa.Table, column: str) -> int | None:
+    """The earliest instant of a column in all of the lake, microseconds UTC."""
+    with warehouse.connect(files, enrolment) as con:
+        parts = " union all ".join(f"select min({column}) as t from observations_{kind}" for kind in KINDS)
+        (found,) = con.execute(f"select epoch_us(min(t)) from ({parts})").fetchone() or (None,)
+    return found
 
 
 def _touched(con: Any, since: int, day: date) -> date:

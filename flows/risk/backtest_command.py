@@ -32,6 +32,7 @@ from flows.errors import UserError
 from flows.night.patient_context import patient_context
 from flows.risk.backtest import Replayed, TestableRule, replay
 from flows.risk.model_registry import ModelRegistry
+from flows.words import counted
 
 
 def run_backtest(home: Path, arguments: argparse.Namespace) -> int:
@@ -106,6 +107,7 @@ def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[st
     chance = by_chance(cohort, eligible, first_column, last_column, load) if load else (0.0, float("nan"))
     return {
         "patients": len(found.patients),
+        "nights_with_nothing_arrived": found.blind,
         "rule": _plain(own),
         "own_past_rate": _plain(rate),
         "random": {"sensitivity": _number(chance[0]), "ppv": _number(chance[1])},
@@ -143,12 +145,17 @@ def _in_words(rule: str, first: date, last: date, answer: dict[str, Any]) -> str
     def plain(value: float | None) -> str:
         return "too little to say" if value is None else f"{value:.2f}"
 
+    blind = answer["nights_with_nothing_arrived"]
+    unseen = (
+        [f"  nothing had arrived by {counted(blind, 'night')} of these: none could alert"] if blind else []
+    )
     lead = "no onset caught" if own["lead_days"] is None else f"lead {own['lead_days']:.0f} days (median)"
     return "\n".join(
         [
-            f"{rule}, nights {first} to {last}, {answer['patients']} patients; "
+            f"{rule}, nights {first} to {last}, {counted(answer['patients'], 'patient')}; "
             "every night by what had arrived before it",
-            f"  {own['alerts']} alerts, {own['onsets']} onsets reported; "
+            *unseen,
+            f"  {counted(own['alerts'], 'alert')}, {counted(own['onsets'], 'onset')} reported; "
             f"{said(own['per_100_weeks'])} alerts per 100 patients and week",
             f"  {'':16}{'PPV':24}sensitivity",
             f"  {'this rule':16}{said(own['ppv']):24}{said(own['sensitivity'])}",

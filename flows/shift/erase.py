@@ -162,6 +162,12 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
     return counts
 
 
+def pending_devices(clinic: Clinic) -> list[Worn]:
+    """Devices of erased patients, as they were enrolled, until every gateway of theirs is confirmed."""
+    paths = sorted((clinic.home / "erasures").glob("*.pending.json"))
+    return [one for path in paths for one in _read_pending(path)[0]]
+
+
 def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
     """The spool of a gateway was emptied or destroyed; returns the gateways still pending.
 

@@ -54,7 +54,10 @@ class EnrolmentRow:
 
 @dataclass(frozen=True)
 class Cells:
-    """One row as written, with what is wrong with it; `interval` is None where it cannot be read."""
+    """One row as written, with what is wrong with it; `interval` is None where it cannot be read.
+
+    `place` is its file and line.
+    """
 
     patient: str
     site: str
@@ -65,6 +68,20 @@ class Cells:
     valid_to_utc: str
     interval: tuple[int, int | None] | None
     mistake: str | None = None
+    place: str = ""
+
+    def row(self) -> EnrolmentRow:
+        """The row that is written here.
+
+        Raises
+        ------
+        EnrolmentError
+            When it has a mistake.
+        """
+        if self.mistake or self.interval is None:
+            raise EnrolmentError(self.mistake or "no interval")
+        who = PatientId(self.patient), SiteId(self.site), self.zone
+        return EnrolmentRow(*who, GatewayId(self.gateway), DeviceId(self.device), *self.interval)
 
 
 class Enrolment:
@@ -178,7 +195,7 @@ def read_enrolment_leniently(path: Path) -> tuple[Enrolment, list[Cells]]:
         if row is not None and not clash:
             taken.setdefault(row.device, []).append(row)
         rows.append(
-            replace(cells, mistake=f"device {cells.device} is enrolled twice at the same time")
+            replace(cells, mistake=f"{cells.place}: device {cells.device} is enrolled twice at the same time")
             if clash
             else cells
         )
@@ -191,8 +208,8 @@ def _lenient(place: str, cells: dict[str, str]) -> tuple[Cells, EnrolmentRow | N
     try:
         row = _row(place, cells)
     except EnrolmentError as error:
-        return Cells(**cells, interval=None, mistake=str(error)), None
-    return Cells(**cells, interval=(row.valid_from_utc, row.valid_to_utc)), row
+        return Cells(**cells, interval=None, mistake=str(error), place=place), None
+    return Cells(**cells, interval=(row.valid_from_utc, row.valid_to_utc), place=place), row
 
 
 def write_enrolment(path: Path, enrolment: Enrolment) -> None:

@@ -93,6 +93,22 @@ def test_a_night_knows_the_history_that_had_arrived_and_no_more(tmp_path):
         assert not tapped
 
 
+def test_nights_by_which_nothing_had_arrived_are_said_and_not_counted_as_silent(tmp_path, capsys):
+    clinic = clinic_of(tmp_path / "home", 5)
+    place = ["--home", str(clinic.home), "--draws", "20"]
+    words = ["backtest", "--rule", "flare-reported", *place, "--from", str(day(0)), "--to"]
+    assert main([*words, str(day(4))]) == 2
+    found = capsys.readouterr()
+    assert "nothing had arrived by the nights 2026-05-01 to 2026-05-05" in found.err
+    assert (found.out, found.err.count("\n")) == ("", 1)
+    assert main(["nightly", "--from", str(day(0)), "--to", str(day(8)), "--home", str(clinic.home)]) == 0
+    capsys.readouterr()
+    assert main([*words, str(day(8))]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "1 patient; every night" in said[0]
+    assert said[1] == "  nothing had arrived by 5 nights of these: none could alert"
+
+
 def test_late_history_is_in_the_nights_after_its_arrival(tmp_path):
     clinic = clinic_of(tmp_path / "home", 5)
     *_, (_, known) = nights(clinic, day(33), day(36))

@@ -131,6 +131,25 @@ def test_a_mistake_is_one_line(home, capsys, words, says):
     assert says in text
 
 
+def test_who_is_registered_and_that_nothing_waits_is_said(home, capsys):
+    assert said(capsys, home, "staff", "add", "ben") == (0, "ben is registered: no role: may look, not act\n")
+    words = ("staff", "add", "eve", "--role", "nurse", "--role", "clinician", "--os-user", "eve-u")
+    assert (
+        said(capsys, home, *words)[1] == "eve is registered: nurse, clinician, operating-system user eve-u\n"
+    )
+    assert said(capsys, home, "rules", "pending") == (0, "nothing waits\n")
+
+
+@pytest.mark.parametrize("scope", ["gateway", "site", "system"])
+def test_a_technical_alert_is_no_flare(home, capsys, scope):
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        name = open_alert(journal, "gw-7", scope=scope, night=None, zone=None)
+    code, text = said(capsys, home, "outcome", name, "true-flare")
+    assert code == 2
+    assert text == f"flarecast: {name} is about a {scope}, not a patient: it can be no true-flare\n"
+    assert said(capsys, home, "outcome", name, "other-cause")[0] == 0
+
+
 @pytest.mark.parametrize("hours", ["nan", "inf", "0", "-1", "1000", "soon"])
 def test_hours_are_a_week_at_most(home, capsys, hours):
     with pytest.raises(SystemExit):

@@ -156,6 +156,14 @@ def many(clinic, monkeypatch):
     land(clinic, [steps(T0, [1])], now=T0 + 51 * MINUTE)
 
 
+def torn(clinic, _):
+    """The footer is whole, the rows are not."""
+    (path,) = clinic.lake.files("wear")
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"?" * 56
+    path.write_bytes(content)
+
+
 def drifted(clinic):
     registry = ModelRegistry(clinic.home, lambda: NOW)
     fit = {"verdict": "pass"}
@@ -199,6 +207,11 @@ CASES = {
         lambda c, _: compacted(c).with_name("part-x.parquet").write_bytes(b""),
         "1 files of wear are in no manifest",
     ),
+    "corrupt": (
+        lambda c, _: c.lake.files("wear")[0].write_bytes(b"PAR1?"),
+        ".parquet cannot be read (Parquet file size is 5 bytes",
+    ),
+    "corrupt within": (torn, ".parquet cannot be read ("),
     "small files": (many, "2 small files of step_count"),
     "full disk": (full, "the disk has"),
     "no enrolment": (lambda c, _: c.enrolment_path.unlink(), "no enrolment file"),

@@ -107,6 +107,24 @@ def test_the_list_shows_what_holds_now_or_all_of_one_device(clinic, capsys):
     assert [line.split(",")[4] for line in capsys.readouterr().out.splitlines()] == ["device", "ring-1"]
 
 
+def test_one_row_with_a_mistake_is_named_and_the_others_are_listed(clinic, capsys):
+    add(clinic)
+    add(clinic, device="ring-2")
+    add(clinic, device="ring-3", patient="p-2")
+    text = clinic.enrolment_path.read_text().splitlines()
+    text[2] = text[2].replace("Europe/Berlin", "Mars")
+    clinic.enrolment_path.write_text("\n".join(text))
+    capsys.readouterr()
+    assert enrol(clinic, "list") == 1
+    found = capsys.readouterr()
+    assert [line.split(",")[4] for line in found.out.splitlines()] == ["device", "ring-1", "ring-3"]
+    place = f"{clinic.enrolment_path}:3: zone"
+    assert found.err == f"flarecast: not shown, p-1: {place}: 'Mars' is not an IANA time zone\n"
+    clinic.enrolment_path.write_text("\n".join([text[0], text[1], text[3], text[1]]))
+    assert enrol(clinic, "list") == 1
+    assert f"{clinic.enrolment_path}:4: device ring-1 is enrolled twice" in capsys.readouterr().err
+
+
 def test_enrolling_a_device_stores_what_waited_for_it(clinic, capsys):
     add(clinic)
     refuse(clinic, [steps(T0, [1, 2], device="ring-7")])

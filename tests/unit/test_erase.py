@@ -136,6 +136,26 @@ def test_a_run_that_was_killed_goes_on_by_the_same_command(
         erase(clinic, WHO, clock=now, actor="dr-1")
 
 
+def test_an_old_export_does_not_bring_an_erased_patient_back_without_a_word(
+    clinic: Clinic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old.csv"
+    assert main(["enrol", "export", str(old), "--home", str(clinic.home)]) == 0
+    erase(clinic, WHO, clock=now, actor="dr-1")
+    before = clinic.enrolment_path.read_text()
+    words = ["enrol", "import", str(old), "--home", str(clinic.home)]
+    capsys.readouterr()
+    assert main(words) == 2
+    line = 1 + next(n for n, text in enumerate(old.read_text().splitlines()) if text.startswith(f"{WHO},"))
+    said = capsys.readouterr().err
+    assert f"{old}:{line}" in said
+    assert "of an erased patient" in said
+    assert said.count("\n") == 1
+    assert clinic.enrolment_path.read_text() == before
+    assert main([*words, "--again"]) == 0
+    assert WHO in clinic.enrolment_path.read_text()
+
+
 def test_the_audit_stays_and_says_nothing_of_whom(clinic: Clinic) -> None:
     names = [alert["alert"] for alert in alerts_of(clinic) if alert["patient"] == WHO]
     with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:

@@ -146,7 +146,7 @@ def test_a_second_import_writes_nothing(clinic, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "imported before" in said, "and what was refused then is not hidden"
-    assert "2 rows: 1 samples stored, 1 in quarantine" in said
+    assert "2 rows: 1 sample stored, 1 in quarantine" in said
     assert "the first in quarantine: device is not enrolled at that time" in said
     assert sorted(clinic.lake.root.rglob("*")) == before
 
@@ -168,11 +168,23 @@ def test_the_same_history_in_other_files_is_the_same_samples(clinic, tmp_path):
 
 def test_refused_rows_are_released_by_enrolling(clinic, tmp_path):
     (tmp_path / "in.csv").write_text(f"{STEPS}ring-9,{MINUTE},30\n")
-    run(clinic, tmp_path / "in.csv", "step_count")
+    assert run(clinic, tmp_path / "in.csv", "step_count") == 1, "nothing of it was stored"
     clinic.enrolment_path.write_text(ENROLMENT_HEADER + ROW.format("ring-9"))
     assert main(["lake", "release", "--home", str(clinic.home)]) == 0
     assert clinic.lake.quarantined() == {}
     assert len(clinic.lake.files("step_count")) == 1
+
+
+def test_an_import_of_which_nothing_was_stored_is_no_success(clinic, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text(f"{STEPS}ring-9,{MINUTE},30\n")
+    arguments = ["import", str(tmp_path / "in.csv"), "--kind", "step_count", "--home", str(clinic.home)]
+    for _ in ("first", "again"):
+        assert main(arguments) == 1
+        said = capsys.readouterr().out
+        assert "1 row: 0 samples stored, 1 in quarantine" in said
+        assert "device is not enrolled at that time" in said
+    (tmp_path / "none.csv").write_text(STEPS)
+    assert run(clinic, tmp_path / "none.csv", "step_count") == 0, "nothing was refused either"
 
 
 def test_a_file_that_is_none_is_one_line(clinic, tmp_path, capsys):

@@ -63,7 +63,11 @@ def test_flare_mood_and_practice(home):
         (("pain", "5", "--at", "2025-06-01"), "enrol a diary first"),
         (("pain", "5", "--at", "2126-06-01"), "has not been yet"),
         (("pain", "5", "--at", "yesterday"), "is not ISO 8601"),
-        (("practice", "a walk", "--minutes", "5", "--at", "2026-03-01"), "kept in quarantine"),
+        (
+            ("practice", "a walk", "--minutes", "5", "--at", "2026-03-01"),
+            "'a walk' is not 1-64 characters of a-z, 0-9",
+        ),
+        (("pain", "5", "--at", "2026-03-01", "--device", "band-9"), "kept in quarantine"),
         (("context", "--about", "medication"), "needs its --class"),
         (
             ("context", "--about", "travel", "--from", "2026-03-02", "--to", "2026-03-01"),
