@@ -200,7 +200,7 @@ def _lake(clinic: Clinic, now: int) -> Findings:
     lake = clinic.lake
     for reason, samples in sorted(lake.quarantined().items()):
         advice = _ADVICE.get(reason, "look at quarantine/ for the gateway that sends them")
-        yield "quarantine", f"{samples} samples: {reason}: {advice}"
+        yield "quarantine", f"{counted(samples, 'sample')}: {reason}: {advice}"
     left = [path for path in lake.root.glob("staging/*/*") if now - _changed_us(path) > HOUR]
     if left:
         names = ", ".join(sorted({path.parent.name for path in left}))

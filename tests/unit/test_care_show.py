@@ -87,7 +87,7 @@ def test_what_it_was_before_and_what_helped(home, show):
         now = open_alert(journal, "p-004")
     shown = show("show", now)
     assert "deviation-3d: true-flare; helped: pacing" in shown
-    assert "helped: pacing (1 times)" in shown
+    assert "helped: pacing (1 time)" in shown
     assert "when flare_risk.deviation is > " in shown
 
 
