@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from analytics.store.ledger import Ledger
 from analytics.store.parts import of_patients
 from analytics.store.snapshots import FOREVER, expire
 from analytics.tables import TABLES
-from devices.clock import Clock, from_utc
+from devices.clock import Clock, from_utc, to_utc
 from devices.durable import replace_file
 from flows import settings
 from flows.clinic import Clinic
@@ -97,7 +98,7 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         if begun is None:
             # written first: a run that is killed goes on by it, and late arrivals are known by it
             devices, gateways = lake_erasing.devices_of(rows), lake_erasing.gateways_of(rows, everybody)
-            _keep_pending(clinic, reference, patient, devices, gateways)
+            _keep_pending(clinic, receipt, patient, devices, gateways)
         else:
             devices, gateways = _read_pending(_pending_path(clinic, reference))
         before = night_plan.take_stock(clinic, ledger)
@@ -137,7 +138,7 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         mode=0o600,
     )
     if not receipt.left:
-        _keep_pending(clinic, reference, None, devices, gateways)
+        _keep_pending(clinic, receipt, None, devices, gateways)
     return receipt
 
 
@@ -148,16 +149,15 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
     """
     counts: dict[str, int] = {}
     for path in sorted((clinic.home / "erasures").glob("*.pending.json")):
-        devices, gateways = _read_pending(path)
+        others = read_enrolment_leniently(clinic.enrolment_path)[0].rows
+        devices, gateways = _read_pending(path, others)
         with clinic.lake.alone("an erasure"):
             for where, rows in lake_erasing.erase(clinic.lake, devices, gateways).rows.items():
                 counts[where] = counts.get(where, 0) + rows
             if isinstance(clinic.lake, RemoteLake):
                 lake_erasing.erase_versions(clinic.lake.objects, devices, gateways)
             # a box that is still on has told of itself again
-            forget_gateways(
-                clinic.lake.root, _nobodys(gateways, read_enrolment_leniently(clinic.enrolment_path)[0].rows)
-            )
+            forget_gateways(clinic.lake.root, _nobodys(gateways, others))
     clinic.lake.forget_copies()
     return counts
 
@@ -339,10 +339,16 @@ def _pending_path(clinic: Clinic, reference: str) -> Path:
 
 
 def _keep_pending(
-    clinic: Clinic, reference: str, patient: str | None, devices: Sequence[Worn], gateways: Sequence[Worn]
+    clinic: Clinic,
+    receipt: Receipt,
+    patient: str | None,
+    devices: Sequence[Worn],
+    gateways: Sequence[Worn],
 ) -> None:
     """What is still to come from the homes; whose it is, as a digest, until the erasure is done."""
+    reference = receipt.reference
     stored: Mapping[str, Any] = {
+        "erased_utc": receipt.erased_utc,
         "devices": [asdict(one) for one in devices],
         "gateways": [asdict(one) for one in gateways],
         "subject": None if patient is None else _digest(reference, patient),
@@ -363,7 +369,14 @@ def _digest(reference: str, patient: str) -> str:
     return hashlib.sha256(f"{reference} {patient}".encode()).hexdigest()
 
 
-def _read_pending(path: Path) -> tuple[list[Worn], list[Worn]]:
+def _read_pending(path: Path, others: Sequence[EnrolmentRow] = ()) -> tuple[list[Worn], list[Worn]]:
+    """Devices and gateways, each until it was given to one of the others after the erasure."""
     stored = json.loads(path.read_text())
     devices, gateways = ([Worn(**one) for one in stored[name]] for name in ("devices", "gateways"))
-    return devices, gateways
+    since = to_utc(datetime.fromisoformat(stored["erased_utc"]))
+    return (
+        lake_erasing.until_given(devices, [(row.device, row.valid_from_utc) for row in others]),
+        lake_erasing.until_given(
+            gateways, [(row.gateway, row.valid_from_utc) for row in others], after_utc=since
+        ),
+    )

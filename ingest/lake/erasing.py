@@ -8,7 +8,7 @@ patient: those of the patient's gateways go, of the time the patient had them.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +61,25 @@ def gateways_of(rows: Iterable[EnrolmentRow], everybody: Sequence[EnrolmentRow])
             and other.valid_from_utc >= (row.valid_to_utc or FOREVER)
         ]
         found.append(Worn(row.gateway, row.valid_from_utc, min(later, default=FOREVER)))
+    return found
+
+
+def until_given(worn: Iterable[Worn], given: Iterable[tuple[str, int]], *, after_utc: int = 0) -> list[Worn]:
+    """Each until somebody else got it: what it sends from then on is theirs.
+
+    Parameters
+    ----------
+    given : iterable of (str, int)
+        Names as they are enrolled now, and from when (microseconds UTC).
+    after_utc : int
+        Enrolled before, it was shared with the patient.
+    """
+    starts = list(given)
+    found: list[Worn] = []
+    for one in worn:
+        first = max(one.from_utc, after_utc)
+        ends = [at for name, at in starts if name == one.name and at >= first]
+        found.append(replace(one, to_utc=min([*ends, one.to_utc])))
     return found
 
 

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -24,6 +27,7 @@ from flows.night.nightly import run
 from flows.shift import erase as erasing
 from flows.shift.erase import erase
 from ingest.lake import erasing as lake_erasing
+from ingest.lake.enrolment import write_enrolment
 from ingest.lake.presence import Presence, read_presence
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_alerts import open_alert
@@ -242,6 +246,27 @@ def test_what_a_spool_sends_later_is_swept_until_it_is_confirmed(clinic: Clinic)
         erasing.confirm(clinic, receipt.reference, "gw-3")
 
 
+def test_what_somebody_else_sends_with_the_same_device_stays(clinic: Clinic) -> None:
+    erase(clinic, WHO, clock=now, actor="dr-1")
+    land(clinic, observations(3, 2), ARRIVED + 2 * DAY)
+    enrolled = clinic.enrolment()
+    given = replace(
+        enrolled.rows[0], patient="p-new", device="band-3", gateway="gw-3", valid_from_utc=ARRIVED + 10 * DAY
+    )
+    write_enrolment(clinic.enrolment_path, enrolled.add(given))
+    theirs = [msgspec.structs.replace(one, start_utc=ARRIVED + 11 * DAY) for one in observations(3, 3)]
+    land(clinic, theirs, ARRIVED + 12 * DAY)
+    samples = sum(one.sample_count for one in theirs)
+    assert sum(erasing.sweep_pending(clinic).values()) == 14 * 60 + 1, "the first's late ones alone"
+    kept = [
+        row
+        for kind in ("step_count", "pro_answer")
+        for path in clinic.lake.files(kind)
+        for row in _starts(path, "band-3")
+    ]
+    assert len(kept) == samples > 0
+
+
 def test_the_search_finds_a_name_and_no_longer_name(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path)
     (tmp_path / "lake").mkdir()
@@ -251,7 +276,10 @@ def test_the_search_finds_a_name_and_no_longer_name(tmp_path: Path) -> None:
     assert PEOPLE > 4
 
 
-def _gateways(path: Path) -> set[str]:
-    import pyarrow.parquet as pq
+def _starts(path: Path, device: str) -> list[Any]:
+    rows = pq.read_table(path, columns=["device", "start_utc"]).to_pylist()
+    return [row["start_utc"] for row in rows if row["device"] == device]
 
+
+def _gateways(path: Path) -> set[str]:
     return set(pq.read_table(path, columns=["gateway"])["gateway"].to_pylist())
