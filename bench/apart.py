@@ -38,7 +38,7 @@ def apart(
     return Measured(**json.loads(done.stdout))
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Highest resident memory since the program began: getrusage would count the parent's, too."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
@@ -51,7 +51,7 @@ def main(module: str, name: str, *arguments: str) -> int:
     function = getattr(importlib.import_module(module), name)
     wall, cpu = time.perf_counter(), time.process_time()
     answer = function(*arguments)
-    measured = Measured(answer, time.process_time() - cpu, time.perf_counter() - wall, _peak_mib())
+    measured = Measured(answer, time.process_time() - cpu, time.perf_counter() - wall, peak_mib())
     print(json.dumps(vars(measured)))
     return 0
 

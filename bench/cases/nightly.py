@@ -17,6 +17,7 @@ from analytics.risk.panel import COLUMNS
 from analytics.store.ledger import Done
 from analytics.store.partitions import by_partition, count_for
 from analytics.tables import PATIENT_DAY
+from bench.apart import peak_mib
 from bench.cases.risk import patient_days
 from bench.harness import Bench, Result, case
 from devices.clock import system_clock
@@ -86,7 +87,6 @@ def _in_own_process(home: Path, night: date) -> dict[str, float]:
 
 
 def _night(home: Path, night: date) -> dict[str, float]:
-    import resource
 
     clinic = Clinic(home)
     began, cpu = time.perf_counter(), time.process_time()
@@ -94,7 +94,7 @@ def _night(home: Path, night: date) -> dict[str, float]:
     wall, used = time.perf_counter() - began, time.process_time() - cpu
     if report.problems or report.feature_days or not report.snapshot:
         raise AssertionError(f"{report.feature_days} days of features, problems {report.problems[:2]}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     with clinic.derived.ledger() as ledger:
         parts = ledger.parts("patient_day", night - timedelta(days=DAYS - 1), night)
     began, scanned = time.perf_counter(), time.process_time()
