@@ -12,6 +12,7 @@ from devices.observations import KINDS, RrInterval
 from flows.clinic import Clinic
 from flows.demo import model as demo_model
 from flows.demo.homes import Homes
+from flows.words import counted
 
 
 def stored_by_kind(clinic: Clinic) -> dict[str, int]:
@@ -72,10 +73,6 @@ def summarise(clinic: Clinic, homes: Homes, report: Mapping[str, Any]) -> dict[s
     }
 
 
-def _alerts(count: int) -> str:
-    return f"{count:,} alert" + "s" * (count != 1)
-
-
 def _last_alert(alert: Mapping[str, Any] | None) -> list[str]:
     if alert is None:
         return []
@@ -103,7 +100,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"{verdict}; {summary['quarantined']:,} quarantined",
-        f"{summary['nights']:,} nights computed; {_alerts(summary['alerts_opened'])} opened, "
+        f"{summary['nights']:,} nights computed; {counted(summary['alerts_opened'], 'alert')} opened, "
         f"{summary['alerts_delivered']} delivered"
         + "".join(f"; {count} not told: {why}" for why, count in summary["alerts_untold"].items()),
         *_last_alert(summary["last_alert"]),

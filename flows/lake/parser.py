@@ -4,11 +4,10 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import home_of
+from flows.arguments import any_date, home_of
 
 
 def _add_lake(commands: Any) -> None:
@@ -25,19 +24,12 @@ def _add_lake(commands: Any) -> None:
     )
     replay = actions.add_parser("replay", help="read kept messages again, with today's codecs and enrolment")
     for name, meaning in (("from", "first"), ("to", "last")):
-        replay.add_argument(f"--{name}", dest=meaning, type=_date, help=f"{meaning} day of arrival (UTC)")
+        replay.add_argument(f"--{name}", dest=meaning, type=any_date, help=f"{meaning} day of arrival (UTC)")
     replay.add_argument("--gateway", help="only messages of this one")
     for action in (compact, verify, release, replay):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
         action.add_argument("--json", action="store_true")
         action.set_defaults(run=_lake)
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-24") from None
 
 
 def _lake(arguments: argparse.Namespace) -> int:

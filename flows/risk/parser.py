@@ -4,11 +4,10 @@ Imports stay inside the commands, as in :mod:`flows.cli`.
 """
 
 import argparse
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import home_of
+from flows.arguments import any_date, home_of
 
 
 def _add_risk(commands: Any) -> None:
@@ -19,7 +18,7 @@ def _add_risk(commands: Any) -> None:
     explain.add_argument("--language", default="en", help="of the sentence: en, de")
     check = actions.add_parser("check", help="a published night again, in SQL; exit code 1 if it differs")
     for action in (explain, check):
-        action.add_argument("--date", type=_date, required=True)
+        action.add_argument("--date", type=any_date, required=True)
     progress = actions.add_parser("progress", help="onsets so far; when the site's own model is in reach")
     scales = actions.add_parser("scales", help="estimate the usual within-person spreads of this site")
     scales.add_argument("version", help="name of the new version, never changed afterwards")
@@ -30,13 +29,6 @@ def _add_risk(commands: Any) -> None:
     errors = actions.add_parser("type-one", help="how often trend and shift are found where nothing is")
     errors.add_argument("--series", type=int, default=2000, help="simulated series per row (2000)")
     errors.set_defaults(run=_type_one)
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-24") from None
 
 
 def _risk(arguments: argparse.Namespace) -> int:

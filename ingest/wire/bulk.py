@@ -15,7 +15,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 
 from devices.clock import Clock
 
@@ -174,16 +174,6 @@ def read_publishes(read: bytes, at: int, arrived_utc: int, found: list[Arrival])
     return at
 
 
-def _variable(size: int) -> bytes:
-    """A length as MQTT writes it: seven bits a byte, the least first."""
-    encoded = bytearray()
-    while size > 127:
-        encoded.append(size & 127 | 128)
-        size >>= 7
-    encoded.append(size)
-    return bytes(encoded)
-
-
 def _content_type(read: bytes) -> tuple[str | None, int] | None:
     """Content type of a PUBLISH's properties, and their size; ``None`` when they are malformed."""
     properties: Any = Properties(PacketTypes.PUBLISH)
@@ -248,7 +238,7 @@ class BulkClient(Client):
         for topic, payload in messages:
             name = topic.encode()
             packets.append(_PUBLISH)
-            packets += _variable(len(name) + len(payload) + 3)
+            packets += VariableByteIntegers.encode(len(name) + len(payload) + 3)
             packets += len(name).to_bytes(2, "big") + name + b"\x00" + payload
         if packets:
             # as a PUBACK: after a PUBLISH of quality 0 paho would report it by its own object
