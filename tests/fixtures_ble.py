@@ -16,7 +16,8 @@ from devices.sim.strap import Strap, plan_stream
 from devices.sim.wearable import Wearable
 from ingest.edge.gateway import Gateway, PairedDevice
 from ingest.edge.session import Timing
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 from ingest.edge.virtual_radio_quirks import Quirks
 
@@ -95,7 +96,7 @@ class Home:
         max_links: int = 5,
     ) -> Gateway:
         self.adapter = await self._stack.enter_async_context(VirtualAdapter.open(self.air, quirks=quirks))
-        self.radio = self.adapter.radio(max_links, deaf_s=deaf_s)
+        self.radio = virtual_radio(self.adapter, max_links, deaf_s=deaf_s)
         self.gateway = Gateway(
             GatewayId("gw-1"),
             self.radio,

@@ -23,6 +23,7 @@ from devices.ids import GatewayId
 from devices.observations import Observation, RrInterval, StepCount
 from ingest.edge.gateway import Gateway
 from ingest.edge.spool import Spool
+from ingest.edge.virtual_radio import virtual_radio
 from ingest.edge.virtual_radio_quirks import BLUEZ
 from ingest.wire.messages import decode_batch
 from tests.fixtures_ble import (
@@ -70,7 +71,7 @@ class Soak:
     async def start_gateway(self) -> None:
         self.gateway = Gateway(
             GatewayId("gw-1"),
-            self.home.adapter.radio(deaf_s=1.0),
+            virtual_radio(self.home.adapter, deaf_s=1.0),
             self.spool,
             clock=self.home.clock,
             devices=[self._strap_pair, self._ring_pair],

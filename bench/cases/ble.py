@@ -12,7 +12,8 @@ from devices.ids import DeviceId, GatewayId
 from devices.observations import Observation, RrInterval
 from devices.sim.strap import Strap
 from ingest.edge.gateway import Gateway, PairedDevice
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 
 WEARABLES, ADAPTERS, SECONDS = 100, 20, 20
@@ -70,7 +71,11 @@ class _Ward:
             share = self.straps[number :: self._adapters]
             devices = [PairedDevice(DeviceId(strap.name), strap.address, "hr_strap") for strap in share]
             gateway = Gateway(
-                GatewayId(f"gw-{number}"), radio.radio(), self.spool, clock=lambda: self.now, devices=devices
+                GatewayId(f"gw-{number}"),
+                virtual_radio(radio),
+                self.spool,
+                clock=lambda: self.now,
+                devices=devices,
             )
             self.gateways.append(gateway)
             self._streams.append(asyncio.create_task(gateway.stream_live(self._until)))
@@ -131,7 +136,7 @@ async def _flood(*, is_bare: bool) -> None:
 
 
 async def _flood_bare(ward: _Ward, strap: Strap) -> None:
-    radio = ward.radios[0].radio()
+    radio = virtual_radio(ward.radios[0])
     device = await radio.find(strap.address, _LOOK_S)
     assert device is not None
     client = radio.client(device, lambda: None, _LOOK_S)

@@ -19,7 +19,8 @@ from devices.sim.wearable import Wearable
 from flows.errors import UserError
 from ingest.edge.gateway import Gateway, PairedDevice, RejectedCallback
 from ingest.edge.spool import Spool
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 
 #: A notification that has not arrived by then never will: better an error than a demo that hangs.
@@ -125,4 +126,6 @@ async def _home(
         await hosted.start()
     adapter = await stack.enter_async_context(VirtualAdapter.open(air))
     devices = list(wearables)
-    return Gateway(gateway, adapter.radio(), spool, clock=clock, devices=devices, on_rejected=on_rejected)
+    return Gateway(
+        gateway, virtual_radio(adapter), spool, clock=clock, devices=devices, on_rejected=on_rejected
+    )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bleak.assigned_numbers import gatt_char_props_to_strs
 from bleak.backends.characteristic import BleakGATTCharacteristic
@@ -19,9 +19,7 @@ from bumble.core import UUID
 from bumble.device import Connection, Peer
 from bumble.keys import PairingKeys
 
-if TYPE_CHECKING:
-    # the adapter makes the clients
-    from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 
 _MTU = 517
 #: ATT: what BlueZ says when the wearable has gone.
@@ -35,7 +33,7 @@ def uuid_text(uuid: UUID) -> str:
 
 
 class VirtualClient(BaseBleakClient):
-    """Client backend for devices found by :class:`VirtualScanner`."""
+    """Client backend for devices found on the air."""
 
     def __init__(
         self,
@@ -43,7 +41,7 @@ class VirtualClient(BaseBleakClient):
         *,
         disconnected_callback: Callable[[], None] | None,
         timeout: float,
-        virtual_adapter: "VirtualAdapter",
+        virtual_adapter: VirtualAdapter,
         **_: Any,
     ) -> None:
         super().__init__(address_or_ble_device, disconnected_callback=disconnected_callback, timeout=timeout)

@@ -14,7 +14,8 @@ from devices.codec import device_information
 from devices.drivers import bangle, colmi_ring, infinitime_watch, polar_ppi
 from devices.drivers.registry import DRIVERS, find_driver
 from devices.observations import Observation, RrInterval
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import ReadFault
 from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from ingest.wire.messages import decode_observation, encode_observation
@@ -129,7 +130,7 @@ async def test_held_by_another_gateway(wearer: Wearer, home: Home) -> None:
     await wearer.put_on_air()
     await home.open_gateway(wearer.paired)
     async with VirtualAdapter.open(home.air, "C0:FF:EE:00:00:02") as other:
-        radio = other.radio()
+        radio = virtual_radio(other)
         device = await radio.find(ADDRESS, 1)
         assert device is not None
         client = radio.client(device, lambda: None, 1)

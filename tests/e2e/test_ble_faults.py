@@ -19,7 +19,8 @@ from ingest.edge.gateway import NO_LINK_FREE, PairedDevice
 from ingest.edge.ledger import Ledger
 from ingest.edge.radio import MAX_LINKS
 from ingest.edge.spool import Spool
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import HostedWearable, ReadFault
 from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import (
@@ -142,7 +143,7 @@ async def test_held_by_another_gateway(home: Home) -> None:
     hosted = await home.put_on_air(strap)
     await home.open_gateway(paired)
     async with VirtualAdapter.open(home.air, "C0:FF:EE:00:00:02") as other:
-        radio = other.radio()
+        radio = virtual_radio(other)
         device = await radio.find(strap.address, 1)
         assert device is not None
         client = radio.client(device, lambda: None, 1)

@@ -24,7 +24,8 @@ from flows.gateway.pairing import pair
 from ingest.edge.radio import Radio
 from ingest.edge.spool import Spool
 from ingest.edge.spool_cipher import load_key
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 from ingest.wire.messages import decode_batch, encode_observation
 from tests.fixtures_ingest import beats
@@ -52,7 +53,7 @@ class House:
                 stack.push_async_callback(hosted.aclose)
             adapter = await stack.enter_async_context(VirtualAdapter.open(air))
             beating = asyncio.create_task(self._beat())
-            yield adapter.radio(config.max_links)
+            yield virtual_radio(adapter, config.max_links)
             beating.cancel()
 
     async def _beat(self) -> None:

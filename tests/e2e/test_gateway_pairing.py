@@ -18,7 +18,8 @@ from flows.gateway.pairing import pair
 from ingest.edge.errors import PairingError
 from ingest.edge.gateway import PairedDevice
 from ingest.edge.radio import Radio
-from ingest.edge.virtual_radio import VirtualAdapter
+from ingest.edge.virtual_radio import virtual_radio
+from ingest.edge.virtual_radio_adapter import VirtualAdapter
 from ingest.edge.virtual_radio_air import Air, HostedWearable
 from ingest.edge.virtual_radio_quirks import BLUEZ
 from ingest.wire.address import BrokerAddress
@@ -55,7 +56,7 @@ class House:
             if self.agrees_to_nobody:
                 self._adapter.expected = []
             self.expected.append(config.bonded)
-            yield self._adapter.radio(config.max_links)
+            yield virtual_radio(self._adapter, config.max_links)
             self._adapter.expected = before
             if is_first:
                 keys = self._adapter.device.keystore
