@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,14 @@ import sqlalchemy as sa
 from alerts.engine import alert as alerts
 from alerts.engine.alert import Alert
 from alerts.engine.desk import Actor, Desk
-from alerts.engine.evaluate import event_time
+from alerts.engine.evaluate import Band, Marks, event_time
 from alerts.engine.journal import Journal
 from alerts.engine.load import FOUND_FROM, FOUND_TO, Labels, Load, load_of
 from alerts.engine.night import Surroundings, run_night
 from alerts.rules.pack import RulePack
+from alerts.store import readings
 from analytics.risk import scores
+from analytics.risk.arrays import EPOCH
 from analytics.tables import PATIENT_DAY
 from devices.clock import DAY
 from devices.sim.flares import simulate_flares
@@ -33,6 +35,55 @@ ANSWERED_DAYS: Final = 3
 _TEAM: Final = Actor("rehearsal", frozenset({"lead"}))
 #: What a recorded day must have one of for somebody to have been there.
 _SIGNS: Final = ("steps", "rmssd", "resting_hr", "minutesAsleep", "TIRED")
+
+
+class Rehearsal:
+    """A pack at work in a store of its own, by a clock that is set for each night. Nobody is told.
+
+    Parameters
+    ----------
+    pack : RulePack
+        The rules.
+    answered_days : int, optional
+        The team closes an alert so many days after it was opened; without it nobody closes any.
+    """
+
+    def __init__(self, pack: RulePack, answered_days: int | None = None) -> None:
+        self._pack, self._answered_days, self._now = pack, answered_days, 0
+        self._folder = tempfile.TemporaryDirectory()
+        self._journal = Journal(Path(self._folder.name) / "rehearsal", lambda: self._now)
+        self._desk = Desk(self._journal, pack, _TEAM)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
+        self._folder.cleanup()
+
+    def night(self, day: date, tables: Mapping[str, pa.Table], around: Surroundings, now: int) -> None:
+        """Judge a night, or judge it again, at an instant (microseconds UTC)."""
+        self._now = now
+        run_night(self._journal, self._pack, day, tables, around)
+        if self._answered_days is not None:
+            self._answer(self._answered_days)
+
+    def alerts(self, *where: sa.ColumnElement[bool]) -> list[Alert]:
+        """Alerts in the order in which they were opened."""
+        with self._journal.transaction() as con:
+            return alerts.select(con, *where)
+
+    def judged(self, rule: str, day: date, patients: Sequence[str]) -> Marks:
+        """Of which patients the rule could say something on a night."""
+        with self._journal.transaction() as con:
+            codes = readings.nights(con, rule, readings.numbers_of(con, patients), first=event_time(day))
+            found = codes.of(event_time(day))
+        return (found != 0) & (found != Band.ABSENT)
+
+    def _answer(self, days: int) -> None:
+        """Close what has been open for long: an episode that goes on for weeks was answered long ago."""
+        for one in self.alerts(alerts.IS_ACTIVE, sa.column("opened_utc") <= self._now - days * DAY):
+            self._desk.resolve(one.alert, one.version, "answered")
 
 
 def rehearse(
@@ -49,30 +100,13 @@ def rehearse(
     around : callable
         Night -> who is a patient then, and in which state; nothing is expected of the others.
     """
-    now = event_time(first)
-
-    def clock() -> int:
-        return now
-
-    by_day = {name: _by_day(table, first) for name, table in tables.items()}
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "rehearsal", clock) as journal:
-        desk = Desk(journal, pack, _TEAM)
+    by_day = {name: nights_of(table) for name, table in tables.items()}
+    with Rehearsal(pack, ANSWERED_DAYS) as rehearsal:
         for offset in range((last - first).days + 1):
             day = first + timedelta(days=offset)
-            now = event_time(day) + DAY // 2
-            night = {name: of[offset] for name, of in by_day.items() if offset in of}
-            run_night(journal, pack, day, night, around(day))
-            _answer(journal, desk, now)
-        with journal.transaction() as con:
-            return alerts.select(con)
-
-
-def _answer(journal: Journal, desk: Desk, now: int) -> None:
-    """Close what has been open for long: an episode that goes on for weeks was answered long ago."""
-    with journal.transaction() as con:
-        waiting = alerts.select(con, alerts.IS_ACTIVE, sa.column("opened_utc") <= now - ANSWERED_DAYS * DAY)
-    for one in waiting:
-        desk.resolve(one.alert, one.version, "answered")
+            night = {name: of[day] for name, of in by_day.items() if day in of}
+            rehearsal.night(day, night, around(day), event_time(day) + DAY // 2)
+        return rehearsal.alerts()
 
 
 def staying(stays: Mapping[str, tuple[date, date]]) -> Callable[[date], Surroundings]:
@@ -192,10 +226,13 @@ def _scored(days: pa.Table, first: date, last: date) -> dict[str, pa.Table]:
     return {"patient_day": full, **scores.compute(full, first, last)}
 
 
-def _by_day(table: pa.Table, first: date) -> dict[int, pa.Table]:
-    """Days since `first` -> its rows."""
+def nights_of(table: pa.Table) -> dict[date, pa.Table]:
+    """Local date -> its rows."""
     ordered = table.sort_by("local_date")
-    days = np.asarray(ordered["local_date"].cast(pa.int32())) - (first - date(1970, 1, 1)).days
+    days = np.asarray(ordered["local_date"].cast(pa.int32()))
     starts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1)) if len(days) else []
     ends = [*starts[1:], len(days)]
-    return {int(days[a]): ordered.slice(a, b - a) for a, b in zip(starts, ends, strict=True)}
+    return {
+        EPOCH + timedelta(days=int(days[a])): ordered.slice(a, b - a)
+        for a, b in zip(starts, ends, strict=True)
+    }

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from alerts.rules.pack import load_pack
-from alerts.rules.rule import RiskRule
+from alerts.rules.pack import RulePack, load_pack
+from alerts.rules.rule import ReportedRule, RiskRule
 from analytics.risk.alert_measures import (
     AlertMeasures,
     by_chance,
@@ -30,7 +30,7 @@ from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.patient_context import patient_context
-from flows.risk.backtest import Replayed, TestableRule, replay
+from flows.risk.backtest import Replayed, TestableRule, replay_model, replay_rule
 from flows.risk.model_registry import ModelRegistry
 from flows.words import counted
 
@@ -48,13 +48,14 @@ def run_backtest(home: Path, arguments: argparse.Namespace) -> int:
         theta = arguments.theta if arguments.theta is not None else model.theta
         if theta is None:
             raise UserError(f"{model.version} has no threshold: give one with --theta")
-        found = replay(clinic, first, last, model=model, scales=scales, theta=theta)
+        found = replay_model(clinic, first, last, replace(model, theta=theta), scales)
     else:
-        rule = _rule(clinic, arguments.pack, arguments.rule)
+        pack, rule = _rule(clinic, arguments.pack, arguments.rule)
         model, scales = ModelRegistry(home, system_clock).active()
         if isinstance(rule, RiskRule) and model.standing != "approved":
             raise UserError(f"rule {rule.id} needs an active approved model: --rule model:{model.version}")
-        found = replay(clinic, first, last, rule=rule, model=model, scales=scales)
+        after = arguments.closed_after
+        found = replay_rule(clinic, first, last, rule, pack, model=model, scales=scales, closed_after=after)
     answer = judge(clinic, found, last, draws=arguments.draws)
     print(json.dumps(answer) if arguments.json else _in_words(arguments.rule, first, last, answer))
     return 0
@@ -70,14 +71,16 @@ def _model(home: Path, version: str) -> tuple[Model, Scales]:
     return own.model, own.scales
 
 
-def _rule(clinic: Clinic, path: Path | None, name: str) -> TestableRule:
+def _rule(clinic: Clinic, path: Path | None, name: str) -> tuple[RulePack, TestableRule]:
     pack = load_pack(path) if path is not None else rules_now(clinic)
     found = next((rule for rule in pack.rule if rule.id == name), None)
     if found is None:
         raise UserError(f"no rule {name}; there are {', '.join(rule.id for rule in pack.rule)}")
     if not isinstance(found, TestableRule):
         raise UserError(f"rule {name} is not judged by nights: it cannot be tested back")
-    return found
+    if found.cadence == "live" and not isinstance(found, ReportedRule):
+        raise UserError(f"rule {name} is judged as values arrive, not by nights: it cannot be tested back")
+    return pack, found
 
 
 def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[st
         if patient in place and column >= 0:
             part = slice(column, column + width)
             alerts[place[patient], part] = found.alerts[number]
-            eligible[place[patient], part] = ~np.isnan(found.score[number])
+            eligible[place[patient], part] = found.is_judged[number]
     resampling = Resampling(len(panel.patients), draws=draws)
     first_column, last_column = column, column + width - 1
     own = measure_alerts(cohort, alerts, eligible, first_column, last_column, resampling)
@@ -108,6 +111,7 @@ def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[st
     return {
         "patients": len(found.patients),
         "nights_with_nothing_arrived": found.blind,
+        "silent": found.silent,
         "rule": _plain(own),
         "own_past_rate": _plain(rate),
         "random": {"sensitivity": _number(chance[0]), "ppv": _number(chance[1])},
@@ -149,6 +153,8 @@ def _in_words(rule: str, first: date, last: date, answer: dict[str, Any]) -> str
     unseen = (
         [f"  nothing had arrived by {counted(blind, 'night')} of these: none could alert"] if blind else []
     )
+    if answer["silent"]:
+        unseen.append(f"  {answer['silent']} of the alerts were held back: open, and nobody told")
     lead = "no onset caught" if own["lead_days"] is None else f"lead {own['lead_days']:.0f} days (median)"
     return "\n".join(
         [

@@ -77,6 +77,12 @@ def _add_backtest(commands: Any) -> None:
     backtest.add_argument("--to", dest="last", type=any_date, required=True)
     backtest.add_argument("--pack", type=Path, metavar="FILE.toml", help="rules (default: those in force)")
     backtest.add_argument("--theta", type=_chance, help="another threshold for a model")
+    backtest.add_argument(
+        "--closed-after",
+        type=_count,
+        metavar="NIGHTS",
+        help="as if the team closed every alert so many nights later (default: nobody closes any)",
+    )
     backtest.add_argument("--draws", type=_count, default=500)
     backtest.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     backtest.add_argument("--json", action="store_true")

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
+from alerts.rules.pack import read_text
 from analytics.risk import scores
 from analytics.risk.model import SHIPPED
 from devices.clock import to_utc
@@ -14,9 +15,10 @@ from devices.tables import ENROLMENT
 from flows.care.rules_in_force import rules_now
 from flows.cli import main
 from flows.clinic import Clinic
-from flows.risk.backtest import nights, replay
+from flows.risk.backtest import nights, replay_model, replay_rule
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_analytics import utc, write
+from tests.unit.test_backtest_as_run import OWN
 
 FIRST = date(2026, 5, 1)
 DAYS = 40
@@ -66,26 +68,33 @@ def clinic_of(folder, late_days, outage=()):
     return Clinic(folder)
 
 
-def rule(clinic):
-    return next(one for one in rules_now(clinic).rule if one.id == "flare-reported")
+def alerts_of(clinic, first, last, name, pack=None, **how):
+    """Nights in whose run the rule opened an alert of the one patient."""
+    pack = pack or rules_now(clinic)
+    rule = next(one for one in pack.rule if one.id == name)
+    found = replay_rule(clinic, day(first), day(last), rule, pack, **how)
+    return [first + int(column) for column in found.alerts[0].nonzero()[0]]
 
 
 def day(number):
     return FIRST + timedelta(days=number)
 
 
-@pytest.mark.parametrize(("late_days", "alerts"), [(0, [FLARE]), (5, [])])
-def test_a_tap_alerts_on_its_night_when_it_was_there_and_not_when_it_came_five_days_late(
-    tmp_path, late_days, alerts
-):
+@pytest.mark.parametrize(("late_days", "alerts"), [(0, [FLARE]), (5, [FLARE + 5])])
+def test_a_tap_alerts_in_the_run_that_first_knows_it_also_five_days_late(tmp_path, late_days, alerts):
     clinic = clinic_of(tmp_path / "home", late_days)
-    found = replay(clinic, day(25), day(38), rule=rule(clinic))
-    assert [25 + column for column in found.alerts[0].nonzero()[0]] == alerts
+    assert alerts_of(clinic, 29, 36, "flare-reported") == alerts
+
+
+def test_what_held_before_the_first_night_is_no_new_alert(tmp_path):
+    clinic = clinic_of(tmp_path / "home", 0)
+    assert alerts_of(clinic, FLARE, FLARE + 1, "flare-reported") == [FLARE]
+    assert alerts_of(clinic, FLARE + 1, FLARE + 2, "flare-reported") == []
 
 
 def test_a_night_knows_the_history_that_had_arrived_and_no_more(tmp_path):
     clinic = clinic_of(tmp_path / "home", 5)
-    for night, known in nights(clinic, day(20), day(34)):
+    for night, _, known in nights(clinic, day(20), day(34)):
         said = [row["local_date"] for row in known.to_pylist() if row["nrs"] is not None]
         assert max(said) == night - timedelta(days=5)
         assert len(said) == (night - FIRST).days - 4
@@ -111,13 +120,13 @@ def test_nights_by_which_nothing_had_arrived_are_said_and_not_counted_as_silent(
 
 def test_late_history_is_in_the_nights_after_its_arrival(tmp_path):
     clinic = clinic_of(tmp_path / "home", 5)
-    *_, (_, known) = nights(clinic, day(33), day(36))
+    *_, (_, _, known) = nights(clinic, day(33), day(36))
     assert [row["local_date"] for row in known.to_pylist() if row["is_flare_reported"]] == [day(FLARE)]
 
 
 def risks(clinic, first, last, theta=0.0):
-    found = replay(clinic, day(first), day(last), model=SHIPPED, theta=theta)
-    return found.score[0], [first + int(column) for column in found.alerts[0].nonzero()[0]]
+    found = replay_model(clinic, day(first), day(last), replace(SHIPPED, theta=theta))
+    return found.risk[0], [first + int(column) for column in found.alerts[0].nonzero()[0]]
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +137,15 @@ def prompt(tmp_path_factory):
 
 def test_a_model_alerts_by_its_threshold_a_week_apart_and_not_in_a_flare(prompt, tmp_path):
     score, alerts = prompt
-    assert alerts == [18, 25, 33]
+    # a week apart from the fourteenth day on, also from those before the first night asked for
+    assert alerts == [20, 27]
     assert np.flatnonzero(np.isnan(score)).tolist() == [FLARE + lag - 18 for lag in range(3)]
     clinic = clinic_of(tmp_path / "home", 0)
-    assert risks(clinic, 18, 19, theta=float(score[:2].max()))[1] == []
-    assert risks(clinic, 18, 19, theta=float(score[:2].min()))[1] == [18 + int(score[:2].argmax())]
-    assert risks(clinic, 18, 19, theta=None)[1] == []
+    whole, _ = risks(clinic, 13, 24)
+    top = int(whole.argmax())
+    assert risks(clinic, 18, 24, theta=float(np.sort(whole)[-2]))[1] == [13 + top]
+    assert risks(clinic, 18, 24, theta=float(whole.max()))[1] == []
+    assert risks(clinic, 18, 24, theta=None)[1] == []
 
 
 def test_a_model_judges_a_night_by_what_had_arrived_five_days_late_or_not(prompt, tmp_path):
@@ -143,7 +155,7 @@ def test_a_model_judges_a_night_by_what_had_arrived_five_days_late_or_not(prompt
     # the evenings of days 20 to 24 came on day 29: from its night on nothing is missing
     assert (np.flatnonzero(differ) + 18).tolist() == [*range(20, 29)]
     assert np.isnan(then[23 - 18 : 25 - 18]).all(), "four days without a word are too little"
-    ((_, rows),) = nights(late, day(27), day(27))
+    ((_, _, rows),) = nights(late, day(27), day(27))
     alone = scores.compute(rows, day(27), day(27))["flare_risk"]
     assert then[27 - 18] == alone["risk_7d"].to_pylist()[0]
     # everything five days late: on no night is anything recent known
@@ -157,16 +169,15 @@ def test_the_risk_rule_goes_by_an_approved_version_and_its_budget(prompt, tmp_pa
     # as counted where it was fitted: a threshold at the middle of these nights gives two alerts, a lower nine
     loads = {"7d": ((0.0, 9.0), (middle, 2.0))}
     fitted = replace(SHIPPED, version="site-1", standing="fitted", loads=loads)
-    rule = next(one for one in rules_now(clinic).rule if one.id == "flare-risk")
 
     def alerts(standing):
-        model = replace(fitted, standing=standing)
-        return replay(clinic, day(18), day(22), rule=rule, model=model).alerts[0].tolist()
+        return alerts_of(clinic, 18, 22, "flare-risk", model=replace(fitted, standing=standing))
 
-    told = (np.diff((risk > middle).astype(int), prepend=0) == 1).tolist()
-    assert any(told)
-    assert alerts("approved") == told
-    assert not any(alerts("fitted"))
+    before = replay_model(clinic, day(17), day(17), SHIPPED).risk[0]
+    told = np.flatnonzero(np.diff((np.append(before, risk) > middle).astype(int)) == 1) + 18
+    assert told.size
+    assert alerts("approved") == told.tolist()
+    assert alerts("fitted") == []
 
 
 def test_a_note_bears_on_the_nights_after_it_was_written_down(tmp_path):
@@ -210,3 +221,15 @@ def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path,
         error = capsys.readouterr().err
         assert reason in error
         assert error.count("\n") == 1
+
+
+def test_a_rule_of_arriving_values_is_refused(tmp_path, capsys):
+    clinic = clinic_of(tmp_path / "home", 0)
+    pack = tmp_path / "live.toml"
+    own = OWN.replace("kind =", 'cadence = "live"\nkind =').replace(
+        "patient_day.nrs", "pro_answer.value.nrs.now"
+    )
+    pack.write_text(read_text(None)[1] + own)
+    words = ["--from", str(day(25)), "--to", str(day(30)), "--home", str(clinic.home)]
+    assert main(["backtest", "--rule", "pain-high", "--pack", str(pack), *words]) == 2
+    assert "rule pain-high is judged as values arrive" in capsys.readouterr().err
