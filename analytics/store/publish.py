@@ -10,9 +10,11 @@ tables are never copied: their names say their content.
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,12 +27,15 @@ from analytics.features.instruments import score_statement, t_score_statement
 from analytics.store import warehouse
 from analytics.store.parts import Part
 from analytics.tables import SNAPSHOT, TABLES
-from devices.clock import Clock, from_utc
+from devices.clock import Clock, from_utc, to_utc
 from devices.durable import sync_folder
 
 CURRENT: Final = "current.duckdb"
 #: Held by who publishes: one at a time.
 LOCK: Final = "publish.lock"
+#: A snapshot's own name inside those of its files: when it was made.
+_INSTANT: Final = "%Y%m%dT%H%M%S.%f"
+_NAME: Final = re.compile(r"(\d{8}T\d{6}\.\d{6})Z")
 #: What a snapshot consists of, in its folder.
 MANIFEST: Final = "manifest.json"
 
@@ -233,13 +238,18 @@ def _about(name: str, clock: Clock, *, is_synthetic: bool) -> pa.Table:
 
 
 def _new_name(snapshots: Path, clock: Clock) -> str:
-    """Instant of the snapshot; a second one within a microsecond is told apart."""
-    name = stem = from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
-    count = 1
-    while (snapshots / name).exists():
-        count += 1
-        name = f"{stem}-{count}"
-    return name
+    """Instant of the snapshot, later than that of every other: names sort as snapshots were made.
+
+    A clock that was put back, or reads the same twice, is passed by a microsecond.
+    """
+    last = max((made_utc(path.name) or 0 for path in snapshots.glob("[!.]*")), default=0)
+    return f"{from_utc(max(clock(), last + 1)):{_INSTANT}}Z"
+
+
+def made_utc(name: str) -> int | None:
+    """Instant in the name of a snapshot or of one of its files, staged ones too; None without one."""
+    found = _NAME.search(name)
+    return None if found is None else to_utc(datetime.strptime(found[1], _INSTANT).replace(tzinfo=UTC))
 
 
 def _write_files(folder: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, object]) -> None:

@@ -1,21 +1,16 @@
 """The snapshots that are kept: what they name stays on disk, what is older goes."""
 
-import re
 import shutil
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from analytics.store.publish import CURRENT, alone, files_of
-from devices.clock import to_utc
+from analytics.store.publish import CURRENT, alone, files_of, made_utc
 from devices.durable import sync_folder
 
 #: Later than any snapshot: all but the current one go.
 FOREVER: Final = 2**62
-#: A snapshot's own name inside those of its files, staged ones too.
-_NAME: Final = re.compile(r"(\d{8}T\d{6}\.\d{6})Z")
 
 
 def current_name(root: Path) -> str | None:
@@ -66,7 +61,7 @@ def _expire(root: Path, before_utc: int) -> int:
     whole = set(names) - set(doomed)
     left = [*root.glob(f".{CURRENT}.*"), *(root / "catalogs").glob("*"), *(root / "snapshots").glob(".*")]
     for path in left:
-        made = _made_utc(path.name)
+        made = made_utc(path.name)
         if path.stem in whole or made is None or made >= before_utc:
             continue
         if path.is_dir():
@@ -84,12 +79,5 @@ def replaced_before(names: Sequence[str], current: str, before_utc: int) -> list
     return [
         name
         for name, after in pairwise(names)
-        if name < current and (_made_utc(after) or before_utc) < before_utc
+        if name < current and (made_utc(after) or before_utc) < before_utc
     ]
-
-
-def _made_utc(name: str) -> int | None:
-    found = _NAME.search(name)
-    if found is None:
-        return None
-    return to_utc(datetime.strptime(found[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC))

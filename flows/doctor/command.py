@@ -30,6 +30,7 @@ from flows.shift import watch
 from flows.words import counted
 from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
+from ingest.lake.erased import ErasedRegister
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
 
 #: An MQTT 5 CONNECT with an empty client id and a clean start; any broker answers CONNACK or an error.
@@ -241,6 +242,17 @@ def _enrolment(clinic: Clinic, now: int) -> Findings:
     except (UserError, IngestError) as error:
         yield "enrolment", f"{error}: correct the file, or make one with `flarecast enrol add`"
         return
+    try:
+        back = ErasedRegister(clinic.home).back_among(row.patient for row in enrolment.rows)
+    except IngestError as error:
+        yield "enrolment", str(error)
+    else:
+        for patient, reference in back.items():
+            yield (
+                "enrolment",
+                f"{patient} was erased ({reference}) and is enrolled: `flarecast erase --patient {patient}`; "
+                "is it meant, `flarecast enrol import --again-after-erasure` of the rows",
+            )
     if not any(row.holds(now) for row in enrolment.rows):
         yield "enrolment", "nobody is enrolled today: `flarecast enrol add`"
 

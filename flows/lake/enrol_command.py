@@ -7,11 +7,12 @@ from pathlib import Path
 from devices.clock import system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.shift.erase import pending_devices
+from flows.lake.readmission import Readmission
 from flows.words import counted
 from ingest.lake.compaction_release import release
 from ingest.lake.enrolment import (
     Enrolment,
+    EnrolmentRow,
     read_enrolment,
     read_enrolment_leniently,
     read_instant,
@@ -42,9 +43,14 @@ def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
     with only_one(clinic.home / "enrolment.lock", "the enrolment"):
         before = read_records(path) if path.exists() else []
         if arguments.action == "import":
-            after = merge(before, read_records(arguments.path))
+            asked = read_records(arguments.path)
+            readmission = Readmission(clinic, arguments.author if arguments.again else None)
+            readmission.check_records(asked)
+            after = merge(before, asked)
+            readmission.note()
             if len(after) > len(before):
                 write_records(path, after)
+            readmission.done()
             print(f"{counted(len(after), 'record')}, {len(after) - len(before)} added")
         elif arguments.path is None:
             write_record_rows(sys.stdout, before)
@@ -55,44 +61,37 @@ def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
 def _change(clinic: Clinic, arguments: argparse.Namespace) -> None:
     with only_one(clinic.home / "enrolment.lock", "the enrolment"):
         path = clinic.enrolment_path
+        readmission = Readmission(clinic, arguments.author if getattr(arguments, "again", False) else None)
         before = read_enrolment(path) if path.exists() else Enrolment([])
         if arguments.action == "add":
-            after = _add(before, arguments)
+            row, before_it = _row(arguments), before
+            if arguments.replaces:
+                before_it = before.end(arguments.replaces, row.valid_from_utc)
+            readmission.check([("enrol add", row)])
+            after = before_it.add(row)
         elif arguments.action == "end":
             after = before.end(arguments.device, read_instant(arguments.at, "--at"))
         else:
-            after, asked = before, read_enrolment(arguments.path).rows
-            if not arguments.again:
-                _check_not_erased(clinic, arguments.path)
-            for row in asked:
+            after = before
+            read_enrolment(arguments.path)
+            asked = [(one.place, one.row()) for one in read_enrolment_leniently(arguments.path)[1]]
+            readmission.check(asked)
+            for _, row in asked:
                 after = after.add(row)
+        readmission.note()
         if after is not before:
             write_enrolment(path, after)
+        readmission.done()
     print(f"{counted(len(after.rows), 'row')}, {len(after.rows) - len(before.rows)} added")
     if clinic.has_lake() and len(after.rows) > len(before.rows):
         released = release(clinic.lake, after, clock=system_clock)
         print(f"{counted(released, 'sample')} released from quarantine")
 
 
-def _check_not_erased(clinic: Clinic, path: Path) -> None:
-    """Refuse rows of erased patients, whom an old export would bring back: known by their devices alone."""
-    erased = {(one.name, one.from_utc) for one in pending_devices(clinic)}
-    _, rows = read_enrolment_leniently(path)
-    found = [one.place for one in rows if one.interval and (one.device, one.interval[0]) in erased]
-    if found:
-        raise UserError(
-            f"{', '.join(found)}: of an erased patient: take it out of the file, or give --again "
-            "(what these devices send is taken out until `flarecast erase --confirm`)"
-        )
-
-
-def _add(before: Enrolment, arguments: argparse.Namespace) -> Enrolment:
+def _row(arguments: argparse.Namespace) -> EnrolmentRow:
     cells = {name: getattr(arguments, name) for name in ("patient", "site", "zone", "gateway", "device")}
     cells |= {"valid_from_utc": arguments.start, "valid_to_utc": arguments.end}
-    row = read_row(cells, "enrol add")
-    if arguments.replaces:
-        before = before.end(arguments.replaces, row.valid_from_utc)
-    return before.add(row)
+    return read_row(cells, "enrol add")
 
 
 def _show(clinic: Clinic, device: str | None, patient: str | None) -> int:

@@ -65,8 +65,12 @@ def _add_enrol(commands: Any) -> None:
     many = actions.add_parser("import", help="add the rows of a CSV file, all or none")
     out = actions.add_parser("export", help="every row as CSV, to standard output or a file")
     many.add_argument("path", type=Path)
-    many.add_argument("--again", action="store_true", help="rows of erased patients too")
     out.add_argument("path", type=Path, nargs="?")
+    for action in (add, many):
+        action.add_argument(
+            "--again-after-erasure", dest="again", action="store_true", help="who was erased comes back"
+        )
+        action.add_argument("--author", help="by whose word an erased patient comes back (an id: nurse-7)")
     for action in (many, out):
         action.add_argument("--records", action="store_true", help="patient records instead of devices")
     for action in (add, end, show, many, out):

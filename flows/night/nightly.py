@@ -33,9 +33,8 @@ from flows.night.problems import Problem, in_one_line, is_disk_full, is_of_files
 from flows.night.report import NightReport, count_vendor_differences, keep_report, keep_watermark
 from flows.night.reserve import Reserve, reserve
 from flows.night.runner import Runner, Threads
-from flows.night.shared_snapshot import share
+from flows.night.shared_snapshot import share_at
 from flows.night.snapshot import publish_snapshot
-from flows.object_store import open_objects
 from ingest.errors import StoreUnreachableError
 
 #: Damaged files are found when they are read: so often is a run planned anew without them.
@@ -362,7 +361,7 @@ class _Shift:
         place = settings.snapshot_place()
         if place is not None:
             try:
-                self.runner.once("share", partial(share, self.clinic, open_objects(place)))
+                self.runner.once("share", partial(share_at, self.clinic, place))
             except (StoreUnreachableError, UserError) as error:
                 words = f"{in_one_line(error)}: the snapshot stands here, the next run uploads it"
                 self.report.problems.append(Problem(place.url, words))

@@ -24,7 +24,9 @@ from flows.night.jobs import FEATURE_TABLES, SCORE_TABLES, FeatureJob, ScoreJob
 from flows.night.patient_context import FOREVER, context_of
 from flows.night.problems import Problem
 from flows.risk.model_registry import ModelRegistry
+from ingest.errors import EnrolmentError
 from ingest.lake.enrolment import Cells, read_enrolment_leniently
+from ingest.lake.erased import ErasedRegister
 from ingest.lake.records import read_records
 
 #: Dates of patient-days that scores read where they take over from the night before.
@@ -82,6 +84,7 @@ def take_stock(clinic: Clinic, ledger: Ledger) -> Stock:
         Problem("enrolment", f"{_without(mistake, patient)}: set aside until it is corrected", (patient,))
         for patient, mistake in sorted(wrong.items())
     ]
+    problems += _back(clinic, {cells.patient for cells in rows})
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
     context, working = context_of(records, Homes(enrolment.rows), FOREVER), work_days.by_patient(clinic)
     t_scores = None
@@ -91,6 +94,23 @@ def take_stock(clinic: Clinic, ledger: Ledger) -> Stock:
         except (ScoringError, OSError, UnicodeDecodeError) as error:
             problems.append(Problem("T-scores", f"{error}: its forms are not scored until it is corrected"))
     return Stock(files, seen, rows, enrolment.table, frozenset(wrong), context, working, problems, t_scores)
+
+
+def _back(clinic: Clinic, patients: Collection[str]) -> list[Problem]:
+    """Patients who were erased and are enrolled: by hand, or by a backup that was older than the erasure."""
+    try:
+        back = ErasedRegister(clinic.home).back_among(patients)
+    except EnrolmentError as error:
+        return [Problem("enrolment", str(error))]
+    return [
+        Problem(
+            "enrolment",
+            f"was erased ({reference}) and is enrolled: `flarecast erase` again; is it meant, "
+            "`flarecast enrol import --again-after-erasure` of the rows",
+            (patient,),
+        )
+        for patient, reference in back.items()
+    ]
 
 
 def unreadable(name: str, fault: str) -> Problem:

@@ -21,6 +21,7 @@ from analytics.errors import QueryError
 from analytics.store import query, shared
 from analytics.store.publish import MANIFEST
 from analytics.store.snapshots import current_name, replaced_before
+from flows import places
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.object_store import open_objects
@@ -72,6 +73,39 @@ def share(clinic: Clinic, objects: "Objects") -> str:
     objects.create(f"catalogs/{name}.duckdb", clinic.current.resolve().read_bytes())
     objects.create(f"snapshots/{name}.json", json.dumps(manifest).encode())
     return _swap(objects, name)
+
+
+def share_at(clinic: Clinic, place: Place) -> str:
+    """Make the current local snapshot the current one at a place, which is kept in mind for erasures.
+
+    Raises
+    ------
+    StoreUnreachableError, UserError
+        As :func:`share`.
+    """
+    places.note(clinic.home, "snapshots", place)
+    shown = share(clinic, open_objects(place))
+    if shown == current_name(clinic.published):
+        places.note(clinic.home, "snapshots", place, shown)
+    return shown
+
+
+def withdraw(objects: "Objects", last: str | None) -> int | None:
+    """Delete everything at a place where `last` was the last snapshot of ours.
+
+    Returns
+    -------
+    int or None
+        Snapshots deleted; None when somebody else has published there since, and nothing was deleted.
+    """
+    seen = objects.read(CURRENT)
+    if seen is not None and json.loads(seen.content)["snapshot"] != last:
+        return None
+    keys = [key for key, _ in objects.keys("")]
+    # whoever still reads there finds no snapshot, rather than one that is not whole
+    objects.delete([key for key in keys if key == CURRENT])
+    objects.delete([key for key in keys if key != CURRENT])
+    return sum(key.startswith("snapshots/") for key in keys)
 
 
 def expire(objects: "Objects", before_utc: int) -> int:

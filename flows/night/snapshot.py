@@ -10,10 +10,12 @@ from analytics.store import publish
 from analytics.store.ledger import Ledger
 from analytics.tables import TABLES
 from devices.clock import Clock
+from flows import places, settings
 from flows.clinic import Clinic
 from flows.night import inventory
 from flows.night import plan as night_plan
 from flows.night.plan import Stock
+from ingest.lake.remote import RemoteLake
 
 
 def publish_now(clinic: Clinic, clock: Clock) -> int:
@@ -30,6 +32,8 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
     int
         Snapshots made: 0 when the current one shows exactly this already.
     """
+    if isinstance(clinic.lake, RemoteLake) and (place := settings.lake_place()) is not None:
+        places.note(clinic.home, "lake", place)
     span = ledger.span()
     parts = {name: ledger.parts(name, *span) if span else [] for name in TABLES}
     files = {

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,16 +26,19 @@ from alerts.store.copying import copy_store
 from devices.clock import Clock, from_utc
 from devices.durable import replace_file, sync_folder
 from devices.observations import KINDS
+from flows import places
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.snapshot import publish_now
+from ingest.lake.enrolment import read_enrolment_leniently
+from ingest.lake.erased import FOLDER, REGISTER, ErasedRegister
 from ingest.lake.remote import RemoteLake
 
 LIST: Final = "backup.json"
 _DATABASES: Final = ("alerts.sqlite", "derived/ledger.sqlite")
 #: Small files of the home that change in place.
 _STATE: Final = (
-    *("*.csv", "*.toml", "SYNTHETIC", "models/**/*", "pathways/**/*"),
+    *("*.csv", "*.toml", "SYNTHETIC", places.NAME, "models/**/*", "pathways/**/*"),
     *("erasures/*", "reports/*", "reviews/*"),
 )
 _DERIVED: Final = "derived/**/*.parquet"
@@ -51,6 +54,8 @@ class Done:
     folder: Path
     files: int
     bytes_copied: int
+    #: Patients of a restored home who were erased -> reference of the erasure.
+    back: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
@@ -76,6 +81,7 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
     copied = 0
     lake = clinic.lake
     with clinic.alone("a backup"), lake.alone("a backup"):
+        places.note_backups(clinic.home, target)
         remote = _contents(lake) if isinstance(lake, RemoteLake) else None
         state = _STATE if remote else (*_STATE, _MANIFESTS)
         immutable = (_DERIVED,) if remote else (_DERIVED, _LAKE)
@@ -123,13 +129,19 @@ def check(folder: Path) -> list[str]:
     return [name for name, facts in listed.items() if _facts_or_none(folder / name) != facts]
 
 
-def restore(folder: Path, home: Path, *, clock: Clock) -> Done:
+def restore(folder: Path, home: Path, *, clock: Clock, erasures: Path | None = None) -> Done:
     """Make a home of a backup, in an empty folder, and publish its snapshot.
+
+    Parameters
+    ----------
+    erasures : Path, optional
+        Folder of that name of the home it replaces: it knows who was erased since the backup.
 
     Raises
     ------
     UserError
-        When `home` is not empty, the backup is not whole, or the lake by URL is older than it.
+        When `home` is not empty, the backup is not whole, `erasures` is no such folder, or the lake
+        by URL is older than the backup.
     JournalError
         When the alerts go into PostgreSQL and there are some.
     """
@@ -140,20 +152,32 @@ def restore(folder: Path, home: Path, *, clock: Clock) -> Done:
     wrong = check(folder)
     if wrong:
         raise UserError(f"{folder}: {len(wrong)} files are missing or changed, first {wrong[0]}")
+    if erasures is not None and not (erasures / REGISTER).is_file():
+        raise UserError(f"{erasures} is not the erasures/ of a home: it has no {REGISTER}")
     clinic = Clinic(home)
     stored = json.loads((folder / LIST).read_text())
     _check_lake(clinic, stored)
     listed = stored["files"]
     copied = 0
     for name in listed:
-        copied += _copy(folder / name, home / name.partition("/")[2])
+        if erasures is None or not name.startswith(f"state/{FOLDER}/"):
+            copied += _copy(folder / name, home / name.partition("/")[2])
+    for path in _matching(erasures, ("*",)) if erasures is not None else ():
+        copied += _copy(path, home / FOLDER / path.name)
     if isinstance(clinic.alert_store, str) and clinic.journal_path.exists():
         # not from the backup itself: whoever opens a database writes into it
         copy_store(clinic.journal_path, clinic.alert_store)
         for left in home.glob(f"{_ALERTS}*"):
             left.unlink()
     publish_now(clinic, clock)
-    return Done(home, len(listed), copied)
+    return Done(home, len(listed), copied, _back(clinic))
+
+
+def _back(clinic: Clinic) -> dict[str, str]:
+    if not clinic.enrolment_path.exists():
+        return {}
+    rows = read_enrolment_leniently(clinic.enrolment_path)[1]
+    return ErasedRegister(clinic.home).back_among(row.patient for row in rows)
 
 
 def _contents(lake: RemoteLake) -> dict[str, dict[str, Any]]:

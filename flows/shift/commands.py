@@ -27,11 +27,15 @@ def run_backup(home: Path, target: Path) -> int:
     return 0
 
 
-def run_restore(folder: Path, home: Path) -> int:
-    """Make a home of a backup; returns the exit code."""
-    done = backup.restore(folder, home, clock=system_clock)
-    print(f"{done.folder}: {done.files} files as they were; erase again whoever was erased since (erasures/)")
-    return 0
+def run_restore(folder: Path, home: Path, erasures: Path | None) -> int:
+    """Make a home of a backup; exit code 1 when somebody who was erased since is back in it."""
+    done = backup.restore(folder, home, erasures=erasures, clock=system_clock)
+    print(f"{done.folder}: {done.files} files as they were")
+    for patient, reference in done.back.items():
+        print(f"{patient} was erased ({reference}): `flarecast erase --patient {patient} --home {home}`")
+    if erasures is None:
+        print("erase again whoever was erased since: --erasures OLD/erasures would have said whom")
+    return 1 if done.back else 0
 
 
 def run_retention(home: Path) -> int:

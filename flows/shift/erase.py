@@ -1,15 +1,13 @@
 """Erase a patient everywhere this installation keeps anything, prove it, and say what is outside."""
 
-import hashlib
 import json
 import re
 import secrets
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 
@@ -22,56 +20,23 @@ from analytics.store.snapshots import FOREVER, expire
 from analytics.tables import TABLES
 from devices.clock import Clock, from_utc, to_utc
 from devices.durable import replace_file
-from flows import settings
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night import plan as night_plan
-from flows.night import shared_snapshot
 from flows.night.restamp import restamp, restamp_scores, scored_up_to_date, up_to_date
 from flows.night.snapshot import publish_snapshot
 from flows.night.sweeping import sweep
-from flows.object_store import open_objects
+from flows.shift.erase_receipt import Receipt
+from flows.shift.erase_storage import erase_in_storage, search_in_storage
 from flows.shift.legal_holds import read_holds
-from ingest.errors import StoreUnreachableError
 from ingest.lake import erasing as lake_erasing
 from ingest.lake.enrolment import Enrolment, EnrolmentRow, read_enrolment_leniently, write_enrolment
+from ingest.lake.erased import ErasedRegister
 from ingest.lake.erasing import Worn
+from ingest.lake.manifest import only_one
 from ingest.lake.presence import forget_gateways
 from ingest.lake.records import read_records, write_records
 from ingest.lake.remote import RemoteLake
-
-#: Copies that no program here can reach.
-OUTSIDE: Final = (
-    "FHIR server: resources written by the alert channel `fhir`, if one is configured",
-    "mail boxes, webhook receivers and push services: messages already sent (they name no patient)",
-    "backups made before today: destroy them, or erase again after a restore",
-    "extracts given to studies: pseudonymous, by the agreement of each study",
-    "the broker's queue: a message on its way is taken out by the next sweep",
-)
-
-
-@dataclass
-class Receipt:
-    """What was erased, what is outside, and which gateways have still to be confirmed.
-
-    The patient is not named in it: whoever asked knows by the reference.
-    """
-
-    reference: str
-    erased_utc: str
-    lake_rows: dict[str, int] = field(default_factory=dict[str, int])
-    object_versions: int = 0
-    derived_files: int = 0
-    snapshots: int = 0
-    shared_snapshots: int = 0
-    store_rows: dict[str, int] = field(default_factory=dict[str, int])
-    registry_rows: int = 0
-    reports: int = 0
-    is_chain_whole: bool = False
-    left: list[str] = field(default_factory=list[str])
-    gateways_pending: list[str] = field(default_factory=list[str])
-    outside: list[str] = field(default_factory=lambda: list(OUTSIDE))
-    models: list[str] = field(default_factory=list[str])
 
 
 def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
@@ -88,7 +53,8 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     everybody = clinic.enrolment().rows
     rows = [row for row in everybody if row.patient == patient]
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
-    begun = _begun(clinic, patient)
+    register = ErasedRegister(clinic.home)
+    begun = _begun(clinic, register, patient)
     if begun is None and not rows and not any(one.patient == patient for one in records):
         raise UserError(f"unknown patient {patient}: not in {clinic.enrolment_path}")
     now = clock()
@@ -98,18 +64,15 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         if begun is None:
             # written first: a run that is killed goes on by it, and late arrivals are known by it
             devices, gateways = lake_erasing.devices_of(rows), lake_erasing.gateways_of(rows, everybody)
-            _keep_pending(clinic, receipt, patient, devices, gateways)
+            register.add(reference, patient, devices, now)
+            _keep_pending(clinic, receipt, devices, gateways, is_begun=True)
         else:
             devices, gateways = _read_pending(_pending_path(clinic, reference))
         before = night_plan.take_stock(clinic, ledger)
         current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
         erased = lake_erasing.erase(clinic.lake, devices, gateways)
         receipt.lake_rows = erased.rows
-        others = [row for row in everybody if row.patient != patient]
-        receipt.registry_rows = len(everybody) - len(others) + sum(one.patient == patient for one in records)
-        write_enrolment(clinic.enrolment_path, Enrolment(others))
-        if records:
-            write_records(clinic.records_path, [one for one in records if one.patient != patient])
+        others, receipt.registry_rows = _erase_registry(clinic, patient)
         receipt.derived_files = _erase_derived(clinic, ledger, patient)
         stock = night_plan.take_stock(clinic, ledger)
         restamp(ledger, before, stock, current, written=erased.written)
@@ -123,13 +86,13 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         publish_snapshot(clinic, ledger, stock, clock)
         receipt.snapshots = expire(clinic.published, FOREVER)
         sweep(clinic, ledger)
-        _erase_in_storage(clinic, receipt, devices, gateways)
+        erase_in_storage(clinic, receipt, devices, gateways)
         (clinic.published / "worklist.html").unlink(missing_ok=True)
         receipt.reports = _erase_reports(clinic, patient)
     receipt.gateways_pending = sorted({one.name for one in gateways})
     receipt.models = _models(clinic)
     receipt.left = search(clinic, patient, devices, gateways)
-    receipt.left += _search_in_storage(clinic, devices, gateways)
+    receipt.left += search_in_storage(clinic, devices, gateways)
     with Journal(clinic.alert_store, clock) as journal:
         receipt.is_chain_whole = journal.first_audit_fault() is None
     replace_file(
@@ -138,7 +101,7 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         mode=0o600,
     )
     if not receipt.left:
-        _keep_pending(clinic, receipt, None, devices, gateways)
+        _keep_pending(clinic, receipt, devices, gateways, is_begun=False)
     return receipt
 
 
@@ -148,24 +111,20 @@ def sweep_pending(clinic: Clinic) -> dict[str, int]:
     On a machine that shares a lake by URL it also takes away the copies of what was erased elsewhere.
     """
     counts: dict[str, int] = {}
-    for path in sorted((clinic.home / "erasures").glob("*.pending.json")):
+    lake, paths = clinic.lake, sorted((clinic.home / "erasures").glob("*.pending.json"))
+    if paths:
         others = read_enrolment_leniently(clinic.enrolment_path)[0].rows
-        devices, gateways = _read_pending(path, others)
-        with clinic.lake.alone("an erasure"):
-            for where, rows in lake_erasing.erase(clinic.lake, devices, gateways).rows.items():
-                counts[where] = counts.get(where, 0) + rows
-            if isinstance(clinic.lake, RemoteLake):
-                lake_erasing.erase_versions(clinic.lake.objects, devices, gateways)
+        pending = [_read_pending(path, others) for path in paths]
+        devices = [one for own, _ in pending for one in own]
+        gateways = [one for _, own in pending for one in own]
+        with lake.alone("an erasure"):
+            counts = lake_erasing.erase(lake, devices, gateways).rows
+            if isinstance(lake, RemoteLake):
+                lake_erasing.erase_versions(lake.objects, devices, gateways)
             # a box that is still on has told of itself again
-            forget_gateways(clinic.lake.root, _nobodys(gateways, others))
-    clinic.lake.forget_copies()
+            forget_gateways(lake.root, _nobodys(gateways, others))
+    lake.forget_copies()
     return counts
-
-
-def pending_devices(clinic: Clinic) -> list[Worn]:
-    """Devices of erased patients, as they were enrolled, until every gateway of theirs is confirmed."""
-    paths = sorted((clinic.home / "erasures").glob("*.pending.json"))
-    return [one for path in paths for one in _read_pending(path)[0]]
 
 
 def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
@@ -244,54 +203,6 @@ def _has_in_catalog(path: Path, patient: str) -> bool:
         )
 
 
-# -- what is kept elsewhere ---------------------------------------------------------------------
-
-
-def _erase_in_storage(
-    clinic: Clinic, receipt: Receipt, devices: Sequence[Worn], gateways: Sequence[Worn]
-) -> None:
-    """Old versions of the lake's objects, and every snapshot there but a new one with its old versions."""
-    lake, place = clinic.lake, settings.snapshot_place()
-    if isinstance(lake, RemoteLake):
-        words = "copies of the lake on other machines: they go within a day where a collector runs, or by"
-        receipt.outside.append(f"{words} `flarecast erase --sweep` there")
-        with _named_when_unknown(receipt, clinic.lake_place):
-            receipt.object_versions = lake_erasing.erase_versions(lake.objects, devices, gateways)
-    if place is not None:
-        objects = open_objects(place)
-        shared_snapshot.share(clinic, objects)
-        receipt.shared_snapshots = shared_snapshot.expire(objects, FOREVER)
-        with _named_when_unknown(receipt, place.url):
-            for old in list(objects.old_versions()):
-                objects.delete_old(old)
-
-
-def _search_in_storage(clinic: Clinic, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
-    """Objects that are still there and should not be; files of derived tables are known by their names."""
-    lake, place = clinic.lake, settings.snapshot_place()
-    found: list[str] = []
-    with suppress(StoreUnreachableError):
-        if isinstance(lake, RemoteLake):
-            keys = lake_erasing.versions_left(lake.objects, devices, gateways)
-            found += [f"{clinic.lake_place}/{key}" for key in keys]
-    if place is not None:
-        objects = open_objects(place)
-        keys = shared_snapshot.unnamed(objects, [clinic.current.resolve().stem])
-        found += [f"{place.url}/{key}" for key in keys]
-        with suppress(StoreUnreachableError):
-            found += [f"{place.url}/{old.key}?versionId={old.version}" for old in objects.old_versions()]
-    return found
-
-
-@contextmanager
-def _named_when_unknown(receipt: Receipt, where: str) -> Generator[None]:
-    """A store that does not say which versions it keeps is one more place outside."""
-    try:
-        yield
-    except StoreUnreachableError as error:
-        receipt.outside.append(f"old versions of objects below {where} ({error}): delete them there")
-
-
 # -- derived tables and their ledger ------------------------------------------------------------
 
 
@@ -309,6 +220,23 @@ def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
                 ledger.hold(files.write({name: kept}, part.day, part.day, part.partition))
                 count += 1
     return count
+
+
+# -- registry -----------------------------------------------------------------------------------
+
+
+def _erase_registry(clinic: Clinic, patient: str) -> tuple[list[EnrolmentRow], int]:
+    """Take the patient out of what stands there by now; returns everybody else's rows, and rows taken out."""
+    with only_one(clinic.home / "enrolment.lock", "the enrolment"):
+        everybody = clinic.enrolment().rows
+        others = [row for row in everybody if row.patient != patient]
+        records = read_records(clinic.records_path) if clinic.records_path.exists() else []
+        kept = [one for one in records if one.patient != patient]
+        if len(others) < len(everybody):
+            write_enrolment(clinic.enrolment_path, Enrolment(others))
+        if len(kept) < len(records):
+            write_records(clinic.records_path, kept)
+    return others, len(everybody) - len(others) + len(records) - len(kept)
 
 
 # -- small files --------------------------------------------------------------------------------
@@ -341,32 +269,27 @@ def _pending_path(clinic: Clinic, reference: str) -> Path:
 def _keep_pending(
     clinic: Clinic,
     receipt: Receipt,
-    patient: str | None,
     devices: Sequence[Worn],
     gateways: Sequence[Worn],
+    *,
+    is_begun: bool,
 ) -> None:
-    """What is still to come from the homes; whose it is, as a digest, until the erasure is done."""
-    reference = receipt.reference
+    """What is still to come from the homes; `is_begun` until the erasure has come to its end."""
     stored: Mapping[str, Any] = {
         "erased_utc": receipt.erased_utc,
         "devices": [asdict(one) for one in devices],
         "gateways": [asdict(one) for one in gateways],
-        "subject": None if patient is None else _digest(reference, patient),
+        "is_begun": is_begun,
     }
-    replace_file(_pending_path(clinic, reference), json.dumps(stored), mode=0o600)
+    replace_file(_pending_path(clinic, receipt.reference), json.dumps(stored), mode=0o600)
 
 
-def _begun(clinic: Clinic, patient: str) -> str | None:
+def _begun(clinic: Clinic, register: ErasedRegister, patient: str) -> str | None:
     """Reference of an erasure of the patient that did not come to its end."""
-    for path in (clinic.home / "erasures").glob("*.pending.json"):
-        reference = path.name.removesuffix(".pending.json")
-        if json.loads(path.read_text()).get("subject") == _digest(reference, patient):
-            return reference
-    return None
-
-
-def _digest(reference: str, patient: str) -> str:
-    return hashlib.sha256(f"{reference} {patient}".encode()).hexdigest()
+    reference = register.reference_of(patient)
+    if reference is None or not (path := _pending_path(clinic, reference)).exists():
+        return None
+    return reference if json.loads(path.read_text())["is_begun"] else None
 
 
 def _read_pending(path: Path, others: Sequence[EnrolmentRow] = ()) -> tuple[list[Worn], list[Worn]]:

@@ -79,6 +79,9 @@ def _add_backup(commands: Any) -> None:
     make.add_argument("--to", type=Path, help="folder of the backups (default FLARECAST_BACKUP)")
     back = commands.add_parser("restore", help="a home of a backup, in an empty folder")
     back.add_argument("backup", type=Path)
+    back.add_argument(
+        "--erasures", type=Path, metavar="FOLDER", help="erasures/ of the home it replaces: who went since"
+    )
     for one in (make, back):
         one.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     make.set_defaults(run=_backup)
@@ -98,7 +101,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 def _restore(arguments: argparse.Namespace) -> int:
     from flows.shift.commands import run_restore
 
-    return run_restore(arguments.backup, home_of(arguments))
+    return run_restore(arguments.backup, home_of(arguments), arguments.erasures)
 
 
 def _add_retention(commands: Any) -> None:

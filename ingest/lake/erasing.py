@@ -2,7 +2,8 @@
 
 What is left is written as a new file and takes the place of the old one; an emptied file is
 deleted. Messages that could not be read, and messages as they came, cannot be told apart by
-patient: those of the patient's gateways go, of the time the patient had them.
+patient: those of the patient's gateways go, of the time the patient had them. What an import refused
+names no gateway: it goes by the device it names.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -20,10 +21,12 @@ import pyarrow.parquet as pq
 from devices.durable import sync_folder
 from devices.observations import KINDS
 from devices.tables import UTC
+from ingest.errors import MessageError
 from ingest.lake.compaction import count_samples
 from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.files import BATCHES, RAW_MESSAGES, REFUSED, WRITER_OPTIONS, Lake
 from ingest.lake.manifest import Manifest
+from ingest.wire.messages import decode_batch
 
 if TYPE_CHECKING:
     from ingest.lake.object_versions import Old
@@ -120,7 +123,10 @@ def erase(lake: Lake, devices: Sequence[Worn], gateways: Sequence[Worn]) -> Eras
     def of_gateway(rows: pa.Table) -> pa.Array:
         return _sent(rows, "gateway", "received_utc", gateways)
 
-    _erase_files(lake, lake.quarantine_files(), REFUSED, of_gateway, done)
+    def refused(rows: pa.Table) -> pa.Array:
+        return pc.or_(of_gateway(rows), _imported(rows, devices))  # pyright: ignore
+
+    _erase_files(lake, lake.quarantine_files(), REFUSED, refused, done)
     _erase_files(lake, lake.batch_files(), BATCHES, of_gateway, done)
     _erase_files(lake, lake.raw_files(), RAW_MESSAGES, lambda rows: _came_on(rows, gateways), done)
     return done
@@ -170,7 +176,54 @@ def _is_in(rows: pa.Table, devices: Sequence[Worn], gateways: Sequence[Worn]) ->
         mask = _came_on(rows, gateways)
     else:
         mask = _sent(rows, "gateway", "received_utc", gateways)
+        if "payload" in rows.column_names:
+            mask = pc.or_(mask, _imported(rows, devices))  # pyright: ignore
     return bool(pc.any(mask).as_py())  # pyright: ignore
+
+
+def _imported(rows: pa.Table, devices: Sequence[Worn]) -> pa.Array:
+    """Refused rows of no gateway that name one of the devices, in its time where that can be read."""
+    found = [
+        not gateway and _is_about(payload, kind, devices)
+        for gateway, kind, payload in zip(
+            *(rows[name].to_pylist() for name in ("gateway", "kind", "payload")), strict=True
+        )
+    ]
+    return pa.array(found, pa.bool_())
+
+
+def _is_about(payload: bytes, kind: str, devices: Sequence[Worn]) -> bool:
+    named = [one for one in devices if one.name.encode() in payload]
+    if not named:
+        return False
+    try:
+        sent = decode_batch(payload, kind).batch.observations
+    except MessageError:
+        sent = []
+    if not sent:
+        return any(one.name in _texts(payload) for one in named)
+    return any(
+        one.name == observation.device and one.from_utc <= observation.start_utc < one.to_utc
+        for one in named
+        for observation in sent
+    )
+
+
+def _texts(payload: bytes) -> set[str]:
+    """Every text in a payload that is no observation: a row as JSON, or a batch with a mistake."""
+    found: set[str] = set()
+    for decoder in (msgspec.json.decode, msgspec.msgpack.decode):
+        try:
+            left: list[Any] = [decoder(payload)]
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            continue
+        while left:
+            one = left.pop()
+            if isinstance(one, str):
+                found.add(one)
+            elif isinstance(one, dict | list):
+                left += list(one.values()) if isinstance(one, dict) else one  # pyright: ignore
+    return found
 
 
 def _sent(rows: pa.Table, column: str, instant: str, worn: Sequence[Worn]) -> pa.Array:

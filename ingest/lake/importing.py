@@ -8,7 +8,7 @@ the import's. A file is recorded by its content: imported again it changes nothi
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -45,23 +45,42 @@ SOURCE: Final = "import/1"
 CHUNK: Final = 50_000
 #: Columns a file need not have.
 OPTIONAL: Final = frozenset({"gateway", "sequence", "received_utc", "source"})
+#: Whether a device was then (microseconds UTC; None: ever) with somebody who was erased since.
+IsErased = Callable[[str, int | None], bool]
 _SPANS: Final = ("period_s", "epoch_s", "duration_s")
+
+
+def _nobody(device: str, at: int | None) -> bool:
+    del device, at
+    return False
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of rows; `samples` are stored, `refused` wait in quarantine, the first for `reason`."""
+    """What became of rows.
+
+    `samples` are stored, `refused` wait in quarantine, the first for `reason`; `erased` rows are of
+    somebody who was erased, and are kept nowhere.
+    """
 
     kind: str
     rows: int = 0
     samples: int = 0
     refused: int = 0
+    erased: int = 0
     is_repeated: bool = False
     reason: str | None = None
 
 
-def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, clock: Clock) -> Imported:
+def import_file(
+    lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, clock: Clock, erased: IsErased = _nobody
+) -> Imported:
     """Store the observations of a file.
+
+    Parameters
+    ----------
+    erased : callable
+        Whether a device was with somebody at an instant (microseconds UTC) who was erased since.
 
     Raises
     ------
@@ -80,21 +99,32 @@ def import_file(lake: Lake, enrolment: Enrolment, path: Path, kind: str, *, cloc
         if record.exists():
             return replace(Imported(**json.loads(record.read_text())), is_repeated=True)
         lake.sweep(WRITER)
-        done = store_rows(lake, enrolment, _read(path, kind), kind, clock())
-        replace_file(record, json.dumps(asdict(done)))
+        done = store_rows(lake, enrolment, _read(path, kind), kind, clock(), erased=erased)
+        if not done.erased:
+            # whoever comes back is imported from the same file
+            replace_file(record, json.dumps(asdict(done)))
     return done
 
 
 def store_rows(
-    lake: Lake, enrolment: Enrolment, rows: Iterator[dict[str, Any]], kind: str, now: int
+    lake: Lake,
+    enrolment: Enrolment,
+    rows: Iterator[dict[str, Any]],
+    kind: str,
+    now: int,
+    *,
+    erased: IsErased = _nobody,
 ) -> Imported:
     """Store rows in the columns of their kind; what the checks refuse goes to quarantine."""
-    count = samples = lost = 0
+    count = samples = lost = forgotten = 0
     reason: str | None = None
     while chunk := list(islice(rows, CHUNK)):
         arrived: list[Arrived] = []
         refused: list[Refused] = []
         for row in chunk:
+            if _is_erased(row, enrolment, erased):
+                forgotten += 1
+                continue
             one = _judge(row, kind, enrolment, now)
             if isinstance(one, Refused):
                 refused.append(one)
@@ -108,7 +138,20 @@ def store_rows(
         samples += sum(one.observation.sample_count for one in arrived)
         lost += sum(one.sample_count for one in refused)
         reason = reason or (refused[0].reason if refused else None)
-    return Imported(kind, count, samples, lost, reason=reason)
+    return Imported(kind, count, samples, lost, forgotten, reason=reason)
+
+
+def _is_erased(row: dict[str, Any], enrolment: Enrolment, erased: IsErased) -> bool:
+    """Whether a row is of a time in which its device was an erased patient's, and is nobody's now.
+
+    The instant of a row that cannot be read is not known: then any time will do.
+    """
+    cells = row.get("cells", row)
+    device, start = str(cells.get("device") or ""), row.get("start_utc")
+    at = to_utc(start) if isinstance(start, datetime) else start
+    if not isinstance(at, int):
+        return erased(device, None)
+    return enrolment.lookup(device, at) is None and erased(device, at)
 
 
 def _judge(row: dict[str, Any], kind: str, enrolment: Enrolment, now: int) -> Arrived | Refused:

@@ -139,13 +139,36 @@ def test_erasure_reaches_buckets_their_versions_and_the_database(
     assert (again.feature_days, again.score_days, again.alerts_opened, again.problems) == (0, 0, 0, [])
     assert main(["lake", "verify", "--home", str(clinic.home)]) == 0
 
+    # snapshots go to another place now, and the former one shows people still
+    first, moved = _snapshots().url, f"{_snapshots().url}-of-later"
+    monkeypatch.setenv("FLARECAST_SNAPSHOT_URL", moved)
+    run(clinic, *NIGHTS, clock=now)
+    assert naming(there, patient(1))
+    assert erase(clinic, patient(1), clock=now, actor="dr-1").left == []
+    assert everything_in(there) == {}
+    assert list(there.old_versions()) == []
+    assert naming(open_objects(_snapshots()), patient(0))
+
+    # where somebody else has published since, theirs stays, and it is said
+    for url in (first, moved):
+        monkeypatch.setenv("FLARECAST_SNAPSHOT_URL", url)
+        run(clinic, *NIGHTS, clock=now)
+    seen = there.read("CURRENT")
+    assert seen is not None
+    there.swap("CURRENT", b'{"snapshot": "20991231T000000.000000Z", "id": "x"}', seen.tag)
+    theirs = everything_in(there)
+
     # a store that does not say which versions it keeps is one more place outside
     def denied(self: Versions) -> Any:
         raise StoreUnreachableError("object storage: versions: HTTP Error 403: Forbidden")
 
     monkeypatch.setattr(Versions, "old", denied)
     assert erase_command.run_erase(clinic.home, patient(2), as_json=False) == 0
-    assert "old versions of objects below s3://" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "old versions of objects below s3://" in said
+    assert f"{first}, where snapshots were published before: somebody else publishes there now" in said
+    monkeypatch.undo()
+    assert everything_in(there) == theirs
 
 
 def test_a_restored_clinic_is_the_one_backed_up(

@@ -17,7 +17,7 @@ from alerts.engine.journal import Journal
 from alerts.engine.technical import beat
 from alerts.store import audit
 from alerts.store.schema import METADATA
-from devices.clock import DAY, HOUR
+from devices.clock import DAY, HOUR, from_utc
 from devices.tables import QUARANTINE, RAW
 from flows.cli import main
 from flows.clinic import Clinic
@@ -28,6 +28,7 @@ from flows.shift import erase as erasing
 from flows.shift.erase import erase
 from ingest.lake import erasing as lake_erasing
 from ingest.lake.enrolment import write_enrolment
+from ingest.lake.erasing import Worn
 from ingest.lake.presence import Presence, read_presence
 from ingest.lake.records import PatientRecord, write_records
 from tests.fixtures_alerts import open_alert
@@ -140,26 +141,6 @@ def test_a_run_that_was_killed_goes_on_by_the_same_command(
         erase(clinic, WHO, clock=now, actor="dr-1")
 
 
-def test_an_old_export_does_not_bring_an_erased_patient_back_without_a_word(
-    clinic: Clinic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old = tmp_path / "old.csv"
-    assert main(["enrol", "export", str(old), "--home", str(clinic.home)]) == 0
-    erase(clinic, WHO, clock=now, actor="dr-1")
-    before = clinic.enrolment_path.read_text()
-    words = ["enrol", "import", str(old), "--home", str(clinic.home)]
-    capsys.readouterr()
-    assert main(words) == 2
-    line = 1 + next(n for n, text in enumerate(old.read_text().splitlines()) if text.startswith(f"{WHO},"))
-    said = capsys.readouterr().err
-    assert f"{old}:{line}" in said
-    assert "of an erased patient" in said
-    assert said.count("\n") == 1
-    assert clinic.enrolment_path.read_text() == before
-    assert main([*words, "--again"]) == 0
-    assert WHO in clinic.enrolment_path.read_text()
-
-
 def test_the_audit_stays_and_says_nothing_of_whom(clinic: Clinic) -> None:
     names = [alert["alert"] for alert in alerts_of(clinic) if alert["patient"] == WHO]
     with Journal(clinic.journal_path, now) as journal, journal.transaction() as con:
@@ -265,6 +246,39 @@ def test_what_somebody_else_sends_with_the_same_device_stays(clinic: Clinic) -> 
         for row in _starts(path, "band-3")
     ]
     assert len(kept) == samples > 0
+
+
+def test_of_many_erasures_what_came_late_is_swept_in_one_pass(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (3, 4):
+        erase(clinic, patient(number), clock=lambda number=number: now() + number, actor="dr-1")
+        land(clinic, observations(number, 2), ARRIVED + 2 * DAY)
+    passes: list[int] = []
+    once = lake_erasing.erase
+    monkeypatch.setattr(lake_erasing, "erase", lambda *given: passes.append(1) or once(*given))
+    assert erasing.sweep_pending(clinic) == {"step_count": 2 * 14 * 60, "pro_answer": 2}
+    assert len(passes) == 1
+
+
+def test_what_an_import_refused_goes_by_its_device(clinic: Clinic, tmp_path: Path) -> None:
+    """An import names no gateway: rows that were refused wait in quarantine without one."""
+    rows = "device,start_utc,end_utc,steps\n"
+    day = from_utc(ARRIVED - 3 * DAY).date()
+    for device in ("band-3", "band-4"):
+        rows += f"{device},{day}T10:00Z,{day}T10:01Z,70000\n{device},{day}T10:02Z,nonsense,7\n"
+    (tmp_path / "old.csv").write_text(rows)
+    words = ["import", str(tmp_path / "old.csv"), "--kind", "step_count", "--home", str(clinic.home)]
+    assert main(words) == 1
+    (tmp_path / "old.csv").unlink()
+    naming = [
+        one for one in lake_erasing.left(clinic.lake, [Worn("band-3", 0)], []) if "quarantine" in str(one)
+    ]
+    assert len(naming) == 1
+    assert erase(clinic, WHO, clock=now, actor="dr-1").left == []
+    left = [row for path in clinic.lake.quarantine_files() for row in pq.read_table(path).to_pylist()]
+    assert not [row for row in left if b"band-3" in row["payload"]]
+    assert len([row for row in left if b"band-4" in row["payload"]]) == 2
 
 
 def test_the_search_finds_a_name_and_no_longer_name(tmp_path: Path) -> None:

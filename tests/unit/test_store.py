@@ -10,7 +10,7 @@ import pytest
 
 from analytics.errors import QueryError, WarehouseError
 from analytics.risk import scores
-from analytics.store import publish, query, warehouse
+from analytics.store import publish, query, snapshots, warehouse
 from analytics.tables import TABLES
 from devices.tables import TABLES as KINDS
 from tests.fixtures_analytics import enrolment, minutes, patient_days, utc, write
@@ -189,3 +189,13 @@ def test_a_mistake_in_sql_is_one_clear_line(tmp_path, sql, message):
 def test_nothing_published_yet(tmp_path):
     with pytest.raises(QueryError, match="nothing published yet"):
         query.run(Path(tmp_path / "current.duckdb"), "select 1")
+
+
+def test_names_sort_as_snapshots_were_made_whatever_the_clock_says(tmp_path):
+    """A clock that stands, then one that was put back: after each the new one alone is kept."""
+    made = []
+    for at in (CLOCK(), CLOCK(), CLOCK(), CLOCK() - 1_000_000):
+        made.append(publish.publish(tmp_path, derived(), {}, clock=lambda at=at: at).resolve().stem)
+        snapshots.expire(tmp_path, snapshots.FOREVER)
+        assert snapshots.kept(tmp_path) == made[-1:]
+    assert made == sorted(set(made))
