@@ -1,10 +1,12 @@
 """Parts of a site that a version must fit too, and what of the data is there: for gates and model card."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from analytics.risk.alert_measures import caught_onsets
 from analytics.risk.arrays import Floats, Marks
@@ -13,20 +15,68 @@ from analytics.risk.labels import SOURCES
 
 #: Youngest age of a band, and its words.
 AGE_BANDS: Final = ((0, "age under 45"), (45, "age 45 to 64"), (65, "age 65 and over"))
+WORK: Final[tuple[str, ...]] = ("works Monday to Friday", "works at weekends too", "works on no fixed days")
+#: By the heart values, which differ most between wearables.
+WEARABLES: Final[tuple[str, ...]] = (
+    "heart sensor ecg",
+    "heart sensor ppg",
+    "heart sensor unknown",
+    "wearable without heart values",
+    "no wearable",
+)
+_RANK: Final[dict[str, int]] = dict(zip(WEARABLES, (2, 2, 2, 1, 0), strict=True))
+_WEEKDAYS: Final = frozenset(range(5))
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What is written down of a patient; None: nothing."""
+    """What is written down of a patient; None: nothing.
+
+    Parameters
+    ----------
+    work : set of int, optional
+        Days of the week on which the patient works (0 is Monday); empty: on no fixed ones.
+    """
 
     birth_year: int | None = None
     sex: str | None = None
+    work: frozenset[int] | None = None
 
 
-def subgroups(cohort: Cohort, traits: Mapping[str, Traits]) -> dict[str, Marks]:
-    """Name -> patients (patients,): age on the last day, sex, thirds of usual pain and of answering.
+def wearables_of(patient_days: pa.Table) -> dict[str, str]:
+    """Patient -> what the heart values came from on most days, or that there were none, or no wearable."""
+    count: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    rows = patient_days.group_by(["patient", "device_segment"]).aggregate([("local_date", "count")])
+    for row in rows.to_pylist():
+        count[row["patient"]][_wearable(row["device_segment"] or "")] += row["local_date_count"]
+    # a few nights with a sensor say more of a patient than many days without one
+    return {
+        patient: max(days, key=lambda words: (_RANK[words], days[words], words))
+        for patient, days in count.items()
+    }
 
-    Who has nothing written down is in no group of age or sex.
+
+def _wearable(segment: str) -> str:
+    """What a day's segment, such as ``steps=band-1 hrv=strap-1/ecg``, says of the wearable."""
+    heart = [part for part in segment.split() if part.startswith("hrv=")]
+    if not heart:
+        return WEARABLES[3] if segment else WEARABLES[4]
+    words = f"heart sensor {heart[0].rpartition('/')[2]}"
+    return words if words in WEARABLES else WEARABLES[2]
+
+
+def subgroups(
+    cohort: Cohort, traits: Mapping[str, Traits], wearables: Mapping[str, str] | None = None
+) -> dict[str, Marks]:
+    """Name -> patients (patients,): age on the last day, sex, work days, wearable, thirds.
+
+    Thirds are of usual pain and of answering. Who has nothing written down is in no group of age, sex or
+    work, and who never gave a score in none of pain.
+
+    Parameters
+    ----------
+    wearables : mapping of str to str, optional
+        Patient -> one of :data:`WEARABLES` (:func:`wearables_of`).
     """
     panel = cohort.panel
     own = [traits.get(patient, Traits()) for patient in panel.patients]
@@ -39,14 +89,26 @@ def subgroups(cohort: Cohort, traits: Mapping[str, Traits]) -> dict[str, Marks]:
             found[words] = (age >= youngest) & (age < edges[number + 1])
     for sex in ("female", "male", "other"):
         found[f"sex {sex}"] = np.array([one.sex == sex for one in own], np.bool_)
+    for words in WORK:
+        found[words] = np.array([one.work is not None and _work(one.work) == words for one in own], np.bool_)
+    for words in WEARABLES if wearables is not None else ():
+        found[words] = np.array([(wearables or {}).get(one) == words for one in panel.patients], np.bool_)
     nrs = panel.values["nrs"]
-    scores = np.maximum((~np.isnan(nrs)).sum(axis=1), 1)
+    with np.errstate(invalid="ignore"):
+        usual = np.nansum(nrs, axis=1) / (~np.isnan(nrs)).sum(axis=1)
     answered = cohort.is_observed.sum(axis=1) / np.maximum(panel.is_present.sum(axis=1), 1)
-    return found | _thirds("pain", np.nansum(nrs, axis=1) / scores) | _thirds("answers", answered)
+    return found | _thirds("pain", usual) | _thirds("answers", answered)
+
+
+def _work(days: frozenset[int]) -> str:
+    if not days:
+        return WORK[2]
+    return WORK[0] if days <= _WEEKDAYS else WORK[1]
 
 
 def _thirds(name: str, value: Floats) -> dict[str, Marks]:
-    low, high = np.quantile(value, [1 / 3, 2 / 3])
+    known = value[~np.isnan(value)]
+    low, high = np.quantile(known, [1 / 3, 2 / 3]) if len(known) else (np.nan, np.nan)
     return {
         f"{name}, lowest third": value <= low,
         f"{name}, middle third": (value > low) & (value <= high),

@@ -1,9 +1,11 @@
-"""Age and sex as the patient records say them."""
+"""Age, sex and work days as the patient records say them."""
 
 import json
+from dataclasses import replace
 
 from analytics.risk.subgroups import Traits
 from flows.clinic import Clinic
+from flows.night.work_days import WEEKDAYS
 from ingest.lake.records import as_of, read_records
 
 
@@ -12,7 +14,10 @@ def traits_of(clinic: Clinic, now: int) -> dict[str, Traits]:
     records = read_records(clinic.records_path) if clinic.records_path.exists() else []
     found: dict[str, Traits] = {}
     for one in as_of(records, valid_utc=now, known_utc=now):
+        said, before = json.loads(one.payload), found.get(one.patient, Traits())
         if one.kind == "demographics":
-            said = json.loads(one.payload)
-            found[one.patient] = Traits(said.get("birth_year"), said.get("sex"))
+            found[one.patient] = replace(before, birth_year=said.get("birth_year"), sex=said.get("sex"))
+        elif one.kind == "work_days":
+            days = frozenset(WEEKDAYS.index(name) for name in said["weekdays"])
+            found[one.patient] = replace(before, work=days)
     return found

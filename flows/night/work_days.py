@@ -12,7 +12,8 @@ from flows.clinic import Clinic
 from ingest.lake import records
 from ingest.lake.records import PatientRecord, read_records
 
-_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+#: As a record names them.
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 ByPatient = Mapping[str, Sequence[WorkDays]]
 
@@ -22,7 +23,7 @@ def by_patient(clinic: Clinic) -> ByPatient:
     found: dict[str, list[WorkDays]] = {}
     for one in _records(clinic):
         said = msgspec.json.decode(one.payload, type=records.WorkDays)
-        days = frozenset(_NAMES.index(name) for name in said.weekdays)
+        days = frozenset(WEEKDAYS.index(name) for name in said.weekdays)
         end = None if one.valid_to_utc is None else _date(one.valid_to_utc)
         found.setdefault(one.patient, []).append(WorkDays(_date(one.valid_from_utc), end, days))
     return found

@@ -41,7 +41,7 @@ class CardFacts:
     sources : sequence of (what a flare was known by, training, validation)
         Onsets, and those an alert came before.
     known_traits : int
-        Patients of whom age or sex is written down.
+        Patients of whom age, sex or work days are written down.
     """
 
     fit: SiteFit

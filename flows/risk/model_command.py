@@ -26,7 +26,7 @@ from analytics.risk.model import HORIZON
 from analytics.risk.panel import Panel, make_panel
 from analytics.risk.scales import Scales, estimate_scales
 from analytics.risk.site_fit import SiteFit, Split, fit_site, load_curves, risk_matrix, split_by_time
-from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
+from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups, wearables_of
 from analytics.store.partitions import COUNTS, Partition
 from devices.clock import from_utc, system_clock
 from flows.care.rules_in_force import rules_now
@@ -127,7 +127,7 @@ def fit_version(
     Parameters
     ----------
     traits : mapping of str to Traits
-        Age and sex of the patients of whom they are written down: the subgroups.
+        Age, sex and work days of the patients of whom they are written down: subgroups.
     least_onsets : int
         With fewer in the validation days nothing is fitted.
 
@@ -159,7 +159,7 @@ def fit_version(
             version,
             scales_version=scales.version,
             budget=budget,
-            groups=subgroups(cohort, traits),
+            groups=subgroups(cohort, traits, wearables_of(patient_days)),
             draws=draws,
         )
     except ValueError as error:

@@ -111,7 +111,7 @@ def test_a_pointer_that_somebody_spoilt_is_said(registry):
 def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry, capsys):
     made = simulate_flares(160, 260, seed=3)
     traits = {
-        name: Traits(1990 - 10 * (number % 5), ("female", "male")[number % 2])
+        name: Traits(1990 - 10 * (number % 5), ("female", "male")[number % 2], frozenset({number % 7}))
         for number, name in enumerate(made.patients[:150])
     }
     version = fit_version(registry, made.days, made.notes, 0.5, traits=traits, is_synthetic=True, draws=30)
@@ -125,9 +125,19 @@ def test_a_synthetic_year_is_fitted_and_its_card_says_so(registry, capsys):
     assert own.fit["trained_to"] < own.fit["validated"][0]
     gates = {gate["name"] for gate in own.fit["gates"]}
     assert {"subgroup age 45 to 64", "subgroup sex female", "subgroup sex male"} <= gates
+    # the simulated wearables do not say what they measure with; everybody has one
+    assert {"subgroup works Monday to Friday", "subgroup heart sensor unknown"} <= gates
     assert "subgroup sex other" not in gates, "nobody is"
     assert "written down of 150 of 160 patients" in " ".join(card.split())
-    for words in ("age under 45", "sex other", "too few to say", "tap", "nrs and tap", "enough data"):
+    for words in (
+        "age under 45",
+        "sex other",
+        "heart sensor ecg",
+        "too few to say",
+        "tap",
+        "nrs and tap",
+        "enough data",
+    ):
         assert f"<td>{words}</td>" in card
     within = own.model.load_at("7d", np.array([0.001, 0.999]))
     assert within[0] > 10 > 0.1 > within[1]

@@ -8,7 +8,7 @@ import pytest
 
 from analytics.risk.cohort import make_cohort
 from analytics.risk.panel import make_panel
-from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups
+from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups, wearables_of
 from devices.clock import to_utc
 from flows.clinic import Clinic
 from flows.night.demographics import traits_of
@@ -53,6 +53,46 @@ def test_age_is_that_of_the_last_day_and_who_is_not_known_is_in_no_group():
     assert found["pain, highest third"] == [4, 5]
 
 
+def test_work_days_and_wearables_are_groups_and_who_never_scored_is_in_no_third_of_pain():
+    own = cohort()
+    own.panel.values["nrs"][0] = np.nan
+    traits = {
+        "p-1": Traits(work=frozenset({0, 4})),
+        "p-2": Traits(work=frozenset({4, 5})),
+        "p-3": Traits(work=frozenset()),
+        "p-4": Traits(1970),
+    }
+    wearables = {"p-0": "no wearable", "p-5": "heart sensor ppg"}
+    found = {name: np.flatnonzero(who).tolist() for name, who in subgroups(own, traits, wearables).items()}
+    assert found["works Monday to Friday"] == [1]
+    assert found["works at weekends too"] == [2]
+    assert found["works on no fixed days"] == [3]
+    assert (found["no wearable"], found["heart sensor ppg"], found["heart sensor ecg"]) == ([0], [5], [])
+    assert found["pain, lowest third"] == [1, 2]
+    assert not any(0 in found[f"pain, {which} third"] for which in ("lowest", "middle", "highest"))
+    assert "heart sensor ecg" not in subgroups(own, traits)
+
+
+def test_a_patient_has_the_sensor_of_most_nights_with_one():
+    segments = {
+        "p-0": ["hrv=a/ecg steps=b", "hrv=c/ppg", "steps=b hrv=c/ppg", *["steps=b"] * 9],
+        "p-1": ["steps=b pulse=b", None],
+        "p-2": [None, None],
+        "p-3": ["hrv=old"],
+    }
+    rows = [
+        {"patient": patient, "local_date": FIRST + timedelta(days=n), "device_segment": text}
+        for patient, texts in segments.items()
+        for n, text in enumerate(texts)
+    ]
+    assert wearables_of(pa.Table.from_pylist(rows)) == {
+        "p-0": "heart sensor ppg",
+        "p-1": "wearable without heart values",
+        "p-2": "no wearable",
+        "p-3": "heart sensor unknown",
+    }
+
+
 def test_what_is_there_is_a_share_of_the_days_that_are():
     found = completeness(cohort(), 30, 49)
     assert (found["nrs"], found["steps"], found["patient said something"]) == (1, 0, 1)
@@ -78,14 +118,18 @@ def test_the_last_word_of_a_record_counts_and_what_was_written_later_does_not(tm
         ("r-1", '{"birth_year":1971,"sex":"female"}', "2026-02-01T00:00:00+00:00"),
         ("r-1", '{"birth_year":1972,"sex":"female"}', "2026-04-01T00:00:00+00:00"),
     ]
+    work = ("r-2", '{"weekdays":["mon","sun"]}', "2026-01-02T00:00:00+00:00")
     lines = [
-        f"{record},p-1,demographics,2026-01-01T00:00:00+00:00,,{known},nurse-1,"
+        f"{record},p-1,{kind},2026-01-01T00:00:00+00:00,,{known},nurse-1,"
         + '"'
         + said.replace('"', '""')
         + '"'
-        for record, said, known in rows
+        for record, said, known in [*rows, work]
+        for kind in ["work_days" if record == "r-2" else "demographics"]
     ]
     clinic = Clinic(tmp_path)
     assert traits_of(clinic, to_utc(utc("2026-03-01T00:00"))) == {}
     clinic.records_path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
-    assert traits_of(clinic, to_utc(utc("2026-03-01T00:00"))) == {"p-1": Traits(1971, "female")}
+    assert traits_of(clinic, to_utc(utc("2026-03-01T00:00"))) == {
+        "p-1": Traits(1971, "female", frozenset({0, 6}))
+    }
