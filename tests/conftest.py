@@ -1,8 +1,9 @@
 """What every test run shares: the profile of generated tests, and a plain word on the real recordings."""
 
+import asyncio
 import faulthandler
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,21 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.fixtures_stores import postgres, shared_database, store
+from tests.fixtures_time import SimulatedTime
 
 __all__ = ["postgres", "shared_database", "store"]
 
 # Two busy cores make single examples slow now and then: time is not what these tests judge.
-settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
-settings.register_profile(
-    "night", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
-)
+NO_CLOCK = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=50, **NO_CLOCK)
+settings.register_profile("ci", max_examples=50, derandomize=True, print_blob=True, **NO_CLOCK)
+settings.register_profile("night", max_examples=5000, **NO_CLOCK)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 REAL_DATA = Path(os.environ.get("FLARECAST_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 REAL_TESTS = "tests/real/"
-#: Stopping a demo's processes takes seconds; a link that never closes takes for ever.
-TEARDOWN_S = 60
+#: Stopping a server's processes takes seconds; a link that never closes takes for ever.
+TEARDOWN_S = 240
 #: Tests that share one run of the demo stay with one worker.
 DEMO_TESTS = "tests/e2e/test_demo"
 
@@ -45,6 +46,11 @@ class _Workers(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Workers:
     """Share the tests out among the workers of ``make test``."""
     return _Workers(config, log)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Coroutines that are tests: all of them live on the virtual radio, none with a thread or a socket."""
+    return {"simulated time": SimulatedTime}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,7 +11,6 @@ import logging
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -192,8 +191,9 @@ class Soak:
             self.restart_gateway,
             self.read_ring,
         ]
-        end, waiting = time.monotonic() + seconds, list[Callable[[], Awaitable[None]]]()
-        while time.monotonic() < end or waiting:
+        loop = asyncio.get_running_loop()
+        end, waiting = loop.time() + seconds, list[Callable[[], Awaitable[None]]]()
+        while loop.time() < end or waiting:
             # every fault once before any comes again: a short run has seen them all
             if not waiting:
                 waiting = self.random.sample(faults, len(faults))

@@ -6,7 +6,6 @@ classes of its own; everything above this module is the same code.
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -184,6 +183,11 @@ def _with_backend(options: dict[str, Any] | None, backend: type | None) -> dict[
     return {**(options or {}), **({} if backend is None else {"backend": backend})}
 
 
+def _now_s() -> float:
+    """Seconds by the clock that the loop's own waits go by."""
+    return asyncio.get_running_loop().time()
+
+
 class _Ear:
     """One scan for all who look for something, watched for deafness."""
 
@@ -220,12 +224,12 @@ class _Ear:
         except (BleakError, OSError, EOFError) as error:
             raise RadioError(f"cannot scan: {error}") from error
         self._scanner = scanner
-        self._since_s = time.monotonic()
+        self._since_s = _now_s()
         self._watch = asyncio.create_task(self._watch_deafness())
 
     async def _stop(self) -> None:
         scanner, self._scanner = self._scanner, None
-        self._quiet_s += time.monotonic() - self._since_s
+        self._quiet_s += _now_s() - self._since_s
         if self._watch is not None:
             self._watch.cancel()
         if scanner is not None:
@@ -234,7 +238,7 @@ class _Ear:
                 await scanner.stop()
 
     def _on_advertisement(self, device: BLEDevice, seen: AdvertisementData) -> None:
-        self._quiet_s, self._since_s, self._deaf_scans = 0.0, time.monotonic(), 0
+        self._quiet_s, self._since_s, self._deaf_scans = 0.0, _now_s(), 0
         name = seen.local_name or device.name
         sighting = Sighting(device, seen.rssi, name, tuple(seen.service_uuids))
         for listener in list(self._listeners):
@@ -242,7 +246,7 @@ class _Ear:
 
     async def _watch_deafness(self) -> None:
         while True:
-            left = self._deaf_s - self._quiet_s - (time.monotonic() - self._since_s)
+            left = self._deaf_s - self._quiet_s - (_now_s() - self._since_s)
             if left > 0:
                 await asyncio.sleep(left)
                 continue

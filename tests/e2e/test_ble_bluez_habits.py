@@ -35,7 +35,6 @@ from tests.fixtures_ble import (
     until,
 )
 
-pytestmark = pytest.mark.timeout(30)
 WATCH = "F0:00:00:00:00:07"
 GENERIC_ACCESS = "00001800-0000-1000-8000-00805f9b34fb"
 QUIRKS = pytest.mark.parametrize("quirks", [Quirks(), BLUEZ], ids=["plain", "bluez"])

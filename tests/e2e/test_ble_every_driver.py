@@ -23,7 +23,6 @@ from tests.fixtures_ble import TIMING, Home, a_home, until
 from tests.fixtures_wearers import WEARERS
 from tests.wearers.wearer import ADDRESS, DEVICE, Wearer
 
-pytestmark = pytest.mark.timeout(60)
 IRK = bytes(range(16))
 QUICK = replace(TIMING, operation_s=0.2)
 

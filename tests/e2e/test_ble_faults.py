@@ -42,7 +42,6 @@ from tests.fixtures_ble import (
     until,
 )
 
-pytestmark = pytest.mark.timeout(30)
 IRK = bytes(range(16))
 
 

@@ -16,7 +16,6 @@ from tests.fixtures_ble import Home, a_home, until
 from tests.fixtures_wearers import WEARERS
 from tests.wearers.wearer import Wearer
 
-pytestmark = pytest.mark.timeout(60)
 IRK = bytes(range(16))
 LIVE = sorted(name for name, driver in DRIVERS.items() if driver.plan == "live")
 HISTORY = sorted(set(DRIVERS) - set(LIVE))

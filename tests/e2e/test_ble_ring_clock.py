@@ -11,7 +11,6 @@ from devices.observations import HeartRate, StepCount
 from devices.sim.ring import Ring
 from tests.fixtures_ble import RING, START, Home, a_home, quarter_hours, ring_with, samples
 
-pytestmark = pytest.mark.timeout(30)
 QUARTER = 15 * MINUTE
 
 

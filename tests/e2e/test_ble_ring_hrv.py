@@ -11,7 +11,6 @@ from devices.observations import Battery, DeviceHrv, StepCount
 from ingest.edge.virtual_radio_quirks import BLUEZ, Quirks
 from tests.fixtures_ble import RING, START, Home, a_home, quarter_hours, ring_with, samples
 
-pytestmark = pytest.mark.timeout(30)
 TODAY = START // DAY * DAY
 LOG = f"{RING}/{DeviceHrv.kind}"
 

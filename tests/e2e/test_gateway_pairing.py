@@ -24,7 +24,6 @@ from ingest.edge.virtual_radio_air import Air, HostedWearable
 from ingest.edge.virtual_radio_quirks import BLUEZ
 from ingest.wire.address import BrokerAddress
 
-pytestmark = pytest.mark.timeout(30)
 OURS, THEIRS = "F0:00:00:00:00:01", "F0:00:00:00:00:02"
 
 

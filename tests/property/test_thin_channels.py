@@ -80,7 +80,7 @@ def readable(raw):
     return "\n".join([*texts, payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""])
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(fields=FIELDS, kind=st.sampled_from(sorted(EVENTS)), severity=st.sampled_from(["low", "critical"]))
 def test_nothing_of_the_patient_leaves(tmp_path, caplog, fields, kind, severity):
     caplog.set_level(logging.DEBUG)

@@ -17,7 +17,6 @@ from ingest.edge.beats import COPY, BeatClock, Refusal
 
 START = 1_705_320_000 * SECOND
 RECORDING = "nsr001"
-pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module")
