@@ -18,19 +18,11 @@ def is_utf8(text: str) -> bool:
 
 
 def date_of(text: str) -> date:
-    """A night's date; far away ones are slips of the pen."""
+    """A date as it is written, 2026-11-24; far away ones are slips of the pen."""
     try:
         found = date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date (YYYY-MM-DD)") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-24") from None
     if not 2000 <= found.year < 2100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date of this century")
     return found
-
-
-def any_date(text: str) -> date:
-    """A date as it is written, 2026-11-24; anything else is refused in words."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-24") from None

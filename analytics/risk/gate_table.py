@@ -7,6 +7,7 @@ out, as high on average, and about nobody. 70 % of days are answered (people dif
 counted over 180 days. Nothing of this depends on a fitted model: it is about the gates.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ _STATE_SD, _MEMORY, _RATE_SHAPE, _HISTORY_DAYS = 0.35, 0.9, 4.0, 180
 _QUIET_AFTER: Final = 5
 _BUDGET: Final = 0.5
 _SITE_FOR_THETA: Final = 3000
+FORECASTS: Final = ("perfect", "useless")
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,24 @@ class PassRates:
     extended: float
 
 
-def pass_rates(patients: int, repeats: int, *, seed: int, draws: int = 200) -> list[PassRates]:
-    """Rates of a site size, for both kinds of forecast."""
+def pass_rates(
+    patients: int,
+    repeats: int,
+    *,
+    seed: int,
+    draws: int = 200,
+    on_validation: Callable[[], None] = lambda: None,
+) -> list[PassRates]:
+    """Rates of a site size, for both kinds of forecast; `on_validation` is called after each, for a bar."""
     theta = _theta(seed)
     found: list[PassRates] = []
-    for kind in ("perfect", "useless"):
+    for kind in FORECASTS:
         answers: list[tuple[Answer, int]] = []
         for number in range(repeats):
             # the same simulated sites for both kinds
             rng = np.random.default_rng((seed, patients, number))
             answers.append(_one(rng, patients, kind, theta, draws))
+            on_validation()
         share = [
             float(np.mean([answer == wanted for answer, _ in answers])) for wanted in ("pass", "fail", "wait")
         ]

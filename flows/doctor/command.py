@@ -22,7 +22,7 @@ from devices.observations import KINDS
 from flows.clinic import Clinic
 from flows.doctor.access import certificates, gateways
 from flows.doctor.delivery import delivery
-from flows.doctor.gateway import report
+from flows.doctor.report import report
 from flows.errors import UserError
 from flows.night.inventory import damage
 from flows.risk.model_registry import ModelRegistry
@@ -56,8 +56,8 @@ _ADVICE: Final = {
 Findings = Iterator[tuple[str, str]]
 
 
-def run_doctor(home: Path, *, broker: str, as_json: bool) -> int:
-    """Print every finding of a clinic; exit code 1 when there is one."""
+def run_doctor(home: Path, *, broker: str, as_json: bool, has_each: bool) -> int:
+    """Print the findings of a clinic, those alike in one line; exit code 1 when there is one."""
     host, _, port = broker.rpartition(":")
     if not host or not port.isdecimal() or not home.is_dir():
         raise UserError(
@@ -65,7 +65,9 @@ def run_doctor(home: Path, *, broker: str, as_json: bool) -> int:
             if host and port.isdecimal()
             else f"--broker {broker!r} is not HOST:PORT"
         )
-    return report(examine(Clinic(home), host, int(port), clock=system_clock), as_json=as_json)
+    return report(
+        examine(Clinic(home), host, int(port), clock=system_clock), as_json=as_json, has_each=has_each
+    )
 
 
 def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from devices.clock import DAY, MINUTE, Clock, from_utc, system_clock
+from flows.doctor.report import report
 from flows.errors import UserError
 from flows.gateway.config import GatewayConfig, read_config
 from ingest.edge.certificate import RENEW_BEFORE, expires_utc
@@ -25,16 +26,7 @@ TIMEOUT_S: Final = 3.0
 
 def run_doctor_gateway(path: Path, *, as_json: bool) -> int:
     """Print every finding of a home box; exit code 1 when there is one."""
-    return report(examine_gateway(path, clock=system_clock), as_json=as_json)
-
-
-def report(found: list[tuple[str, str]], *, as_json: bool) -> int:
-    """Print findings; exit code 1 when there is one."""
-    if as_json:
-        print(json.dumps([{"where": where, "finding": words} for where, words in found]))
-    else:
-        print("\n".join(f"{where}: {words}" for where, words in found) or "nothing is wrong")
-    return 1 if found else 0
+    return report(examine_gateway(path, clock=system_clock), as_json=as_json, has_each=True)
 
 
 def examine_gateway(path: Path, *, clock: Clock) -> list[tuple[str, str]]:

@@ -108,6 +108,9 @@ def run_replay(
             gateway=gateway,
             on_file=lambda: shown.advance(task),
         )
+    is_known = gateway is None or gateway in {row.gateway for row in clinic.enrolment().rows}
+    if not is_known and not done.messages and not done.released:
+        raise UserError(f"no gateway {gateway} is known: it is in no row of the enrolment and sent nothing")
     if as_json:
         print(json.dumps(vars(done)))
         return 0

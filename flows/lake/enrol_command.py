@@ -56,6 +56,7 @@ def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
             write_record_rows(sys.stdout, before)
         else:
             write_records(arguments.path, before)
+            print(f"{arguments.path}: {counted(len(before), 'record')} written")
 
 
 def _change(clinic: Clinic, arguments: argparse.Namespace) -> None:
@@ -120,3 +121,4 @@ def _export(enrolment: Enrolment, path: Path | None) -> None:
         write_rows(sys.stdout, enrolment.rows)
     else:
         write_enrolment(path, enrolment)
+        print(f"{path}: {counted(len(enrolment.rows), 'row')} written")

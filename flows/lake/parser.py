@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import any_date, home_of
+from flows.arguments import date_of, home_of
 
 
 def _add_lake(commands: Any) -> None:
@@ -24,7 +24,7 @@ def _add_lake(commands: Any) -> None:
     )
     replay = actions.add_parser("replay", help="read kept messages again, with today's codecs and enrolment")
     for name, meaning in (("from", "first"), ("to", "last")):
-        replay.add_argument(f"--{name}", dest=meaning, type=any_date, help=f"{meaning} day of arrival (UTC)")
+        replay.add_argument(f"--{name}", dest=meaning, type=date_of, help=f"{meaning} day of arrival (UTC)")
     replay.add_argument("--gateway", help="only messages of this one")
     for action in (compact, verify, release, replay):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
@@ -106,6 +106,7 @@ def _add_doctor(commands: Any) -> None:
     doctor.add_argument(
         "--gateway", type=Path, metavar="FILE", help="examine a home box, by its gateway.toml"
     )
+    doctor.add_argument("--all", action="store_true", help="findings that are alike one by one")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
 
@@ -117,7 +118,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
         return run_doctor_gateway(arguments.gateway, as_json=arguments.json)
     from flows.doctor.command import run_doctor
 
-    return run_doctor(home_of(arguments), broker=arguments.broker, as_json=arguments.json)
+    return run_doctor(
+        home_of(arguments), broker=arguments.broker, as_json=arguments.json, has_each=arguments.all
+    )
 
 
 COMMANDS = (_add_lake, _add_enrol, _add_import, _add_doctor)

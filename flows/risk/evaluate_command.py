@@ -1,10 +1,15 @@
 """`flarecast evaluate`: the figures of docs/flare-evaluation.md, each from one command."""
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+from multiprocessing import Manager
 from pathlib import Path
+from queue import Empty, Queue
+from typing import Final
 
 from analytics.risk.evaluation import in_words
-from analytics.risk.gate_table import PassRates, pass_rates
+from analytics.risk.gate_table import FORECASTS, pass_rates
 from analytics.risk.site_fit import LOAD_DAYS
 from flows.errors import UserError
 from flows.progress import bar
@@ -12,6 +17,8 @@ from flows.risk.evaluate_lifesnaps import evaluate_lifesnaps
 from flows.risk.evaluate_sim import AFTER_SWAP_DAYS, evaluate_scenario, swapped_load
 
 SIZES = (25, 50, 100, 200, 500, 1000)
+#: Between two looks whether the processes are done, s.
+LOOK_S: Final = 0.5
 SCENARIOS = {
     "usual": "everything as assumed",
     "null": "nothing predicts, everybody has the same rate",
@@ -57,14 +64,19 @@ def run_lifesnaps(path: Path, *, seed: int, draws: int) -> int:
 
 def run_gates(repeats: int, seed: int) -> int:
     """Print the table of pass rates."""
-    rows: list[PassRates] = []
-    with ProcessPoolExecutor(2) as pool, bar() as shown:
-        task = shown.add_task("sites", total=len(SIZES))
+    with Manager() as manager, ProcessPoolExecutor(2) as pool, bar() as shown:
+        task = shown.add_task("validations", total=len(SIZES) * len(FORECASTS) * repeats)
+        told: Queue[int] = manager.Queue()
+        one_more = partial(told.put, 1)
         # the largest first: they take longest
-        jobs = [pool.submit(pass_rates, size, repeats, seed=seed) for size in reversed(SIZES)]
-        for job in jobs:
-            rows += job.result()
-            shown.advance(task)
+        jobs = [
+            pool.submit(pass_rates, size, repeats, seed=seed, on_validation=one_more)
+            for size in reversed(SIZES)
+        ]
+        while not all(job.done() for job in jobs) or not told.empty():
+            with suppress(Empty):
+                shown.advance(task, told.get(timeout=LOOK_S))
+        rows = [row for job in jobs for row in job.result()]
     print(f"{repeats} simulated validations per line, seed {seed}")
     print("| patients | forecast | onsets (median) | pass | fail | extend validation |")
     print("|--:|---|--:|--:|--:|--:|")

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import any_date, home_of
+from flows.arguments import date_of, home_of
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -45,7 +45,7 @@ def _add_model(commands: Any) -> None:
     actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
     fit = actions.add_parser("fit", help="a candidate from this site's own days; approves nothing")
     fit.add_argument("--budget", type=_budget, default=0.5, help="alerts per patient and 30 days (0.5)")
-    fit.add_argument("--to", dest="last", type=any_date, help="last date used (default: the last there is)")
+    fit.add_argument("--to", dest="last", type=date_of, help="last date used (default: the last there is)")
     approve = actions.add_parser("approve", help="a person takes responsibility for a version")
     activate = actions.add_parser("activate", help="an approved version is used from the next night on")
     rollback = actions.add_parser("rollback", help="back to the version before")
@@ -57,7 +57,7 @@ def _add_model(commands: Any) -> None:
     for action in (approve, activate, show):
         action.add_argument("version")
     drift = actions.add_parser("drift", help="the last 28 days against the active version; may freeze it")
-    drift.add_argument("--to", dest="last", type=any_date)
+    drift.add_argument("--to", dest="last", type=date_of)
     known = actions.add_parser("list", help="every version and which is active")
     for action in (fit, approve, activate, rollback, show, drift, known):
         action.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
@@ -73,8 +73,8 @@ def _model(arguments: argparse.Namespace) -> int:
 def _add_backtest(commands: Any) -> None:
     backtest = commands.add_parser("backtest", help="what would a rule or a model have alerted?")
     backtest.add_argument("--rule", required=True, help="a rule's id, or model:VERSION (model:active)")
-    backtest.add_argument("--from", dest="first", type=any_date, required=True)
-    backtest.add_argument("--to", dest="last", type=any_date, required=True)
+    backtest.add_argument("--from", dest="first", type=date_of, required=True)
+    backtest.add_argument("--to", dest="last", type=date_of, required=True)
     backtest.add_argument("--pack", type=Path, metavar="FILE.toml", help="rules (default: those in force)")
     backtest.add_argument("--theta", type=_chance, help="another threshold for a model")
     backtest.add_argument(

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import any_date, home_of
+from flows.arguments import date_of, home_of
 
 
 def _add_risk(commands: Any) -> None:
@@ -18,7 +18,7 @@ def _add_risk(commands: Any) -> None:
     explain.add_argument("--language", default="en", help="of the sentence: en, de")
     check = actions.add_parser("check", help="a published night again, in SQL; exit code 1 if it differs")
     for action in (explain, check):
-        action.add_argument("--date", type=any_date, required=True)
+        action.add_argument("--date", type=date_of, required=True)
     progress = actions.add_parser("progress", help="onsets so far; when the site's own model is in reach")
     scales = actions.add_parser("scales", help="estimate the usual within-person spreads of this site")
     scales.add_argument("version", help="name of the new version, never changed afterwards")

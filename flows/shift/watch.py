@@ -11,6 +11,8 @@ from flows.clinic import Clinic
 #: A night a day, and two hours for it.
 LIMIT: Final = 26 * HOUR
 SERVED: Final = "served.json"
+#: What a mark that cannot be read says: as old as can be.
+UNREADABLE: Final = 0
 
 
 def begin(clinic: Clinic, clock: Clock) -> None:
@@ -26,6 +28,16 @@ def fault(clinic: Clinic, now: int, limit: int = LIMIT) -> str | None:
     begun = mark(clinic.home / SERVED, "since_utc")
     if since is None and begun is None:
         return None
+    if since == UNREADABLE:
+        return (
+            f"{clinic.watermark_path} cannot be read: when a night was last published is not known; "
+            "the next night writes it anew"
+        )
+    if since is None and begun == UNREADABLE:
+        return (
+            f"{clinic.home / SERVED} cannot be read: since when a night is owed is not known; "
+            "delete it and start `flarecast serve` again"
+        )
     last = max(since or 0, begun or 0) if since is None else since
     if now - last <= limit:
         return None
@@ -45,4 +57,4 @@ def mark(path: Path, name: str) -> int | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError):
-        return 0  # a mark that cannot be read is as old as can be
+        return UNREADABLE

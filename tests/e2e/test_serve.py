@@ -193,4 +193,9 @@ def test_no_snapshot_for_26_hours_is_a_fault(tmp_path: Path, capsys: pytest.Capt
     assert main(["watch", "--home", str(tmp_path)]) in (0, 1)
     clinic.watermark_path.write_text("{bro")
     assert main(["watch", "--home", str(tmp_path)]) == 1
-    assert "flarecast serve" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{clinic.watermark_path} cannot be read" in said
+    assert " h old" not in said
+    clinic.watermark_path.unlink()
+    (tmp_path / watch.SERVED).write_text("[]")
+    assert f"{tmp_path / watch.SERVED} cannot be read" in (watch.fault(clinic, now) or "")

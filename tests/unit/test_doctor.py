@@ -1,5 +1,6 @@
 """`flarecast doctor`: every finding, provoked."""
 
+import json
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ from flows.cli import main
 from flows.clinic import Clinic
 from flows.doctor import command as doctor_command
 from flows.doctor.command import examine
+from flows.doctor.report import report
 from flows.risk.model_registry import ModelRegistry
 from ingest.lake.batches import batch_rows, batch_table
 from ingest.lake.columns import Arrived, to_table
@@ -425,6 +427,23 @@ def test_a_clock_that_was_found_right_again_is_no_finding(clinic):
 def test_totals_of_long_ago_are_none_either(clinic):
     totals(clinic, days_ago=9)
     assert findings(clinic) == []
+
+
+def test_findings_that_are_alike_stand_in_one_line(clinic, capsys):
+    for number in (2, 3, 4, 5):
+        slot(clinic, -30 * HOUR - number * HOUR, device=f"ring-{number}")
+    silent = [("gateway", f"nothing has ever come from gw-{n}: is it plugged in and joined?") for n in (7, 8)]
+    found = [*examine(clinic, "127.0.0.1", 1, clock=lambda: NOW)[1:], *silent]
+    assert report(found, as_json=False) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 3
+    assert told[0].startswith("clock: nothing of ring-2 is less than ")
+    assert "and 3 alike: ring-3, ring-4, ring-5; --all" in told[0]
+    assert "gw-8" in told[2], "two are no crowd"
+    assert report(found, as_json=False, has_each=True) == 1
+    assert capsys.readouterr().out.splitlines() == [f"{where}: {words}" for where, words in found]
+    report(found, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 6
 
 
 def test_the_command_ends_with_one_and_says_it(clinic, capsys):

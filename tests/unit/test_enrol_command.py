@@ -76,7 +76,9 @@ def test_mistakes_change_nothing_and_name_the_fault(clinic, capsys):
 def test_what_is_exported_can_be_imported_and_again(clinic, tmp_path, capsys):
     add(clinic)
     add(clinic, device="ring-2")
+    capsys.readouterr()
     assert enrol(clinic, "export", tmp_path / "out.csv") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out.csv'}: 2 rows written\n"
     assert read_enrolment(tmp_path / "out.csv").rows == clinic.enrolment().rows
     other = Clinic(tmp_path / "other")
     for added in (2, 0):

@@ -153,6 +153,10 @@ def test_the_command(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["messages"] == 1
     assert main(["lake", "replay", "--home", str(home), "--from", "2030-01-01"]) == 0
     assert "0 messages of 0 files" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["lake", "replay", "--home", str(home), "--from", "yesterday"])
-    assert "is not a date like" in capsys.readouterr().err
+    for wrong in ("yesterday", "0026-11-24"):
+        with pytest.raises(SystemExit):
+            main(["lake", "replay", "--home", str(home), "--from", wrong])
+        assert f"'{wrong}' is not a date" in capsys.readouterr().err
+    assert main(["lake", "replay", "--home", str(home), "--gateway", "gw-1"]) == 0
+    assert main(["lake", "replay", "--home", str(home), "--gateway", "nobody"]) == 2
+    assert "no gateway nobody is known" in capsys.readouterr().err
