@@ -28,6 +28,8 @@ class Oracle:
         raw = self.rows[t].get(name)
         if raw is None or (STREAM[name] and t in self.suspended):
             return None
+        if name == "steps" and abs(self.rows[t].get("day_minutes", 1440) - 1440) > 60:
+            return None
         return math.log(max(raw, FLOOR[name])) if name in FLOOR else raw
 
     def _carried(self, stream):

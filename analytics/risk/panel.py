@@ -15,9 +15,14 @@ from analytics.risk.context import breaks_of, suspensions_of
 
 #: Columns of patient_day that a panel is made of: a look-back is long, and the rest of the table wide.
 COLUMNS: Final = (
-    *("patient", "local_date", "quality", "is_flare_reported", "device_segment", "practice_min"),
-    *METRICS,
+    *("patient", "local_date", "day_minutes", "quality", "is_flare_reported", "device_segment"),
+    *("practice_min", *METRICS),
 )
+#: Sums over the date: one that a move between zones made longer or shorter is compared with no other.
+DAY_TOTALS: Final = ("steps",)
+#: A clock that is set forward or back makes no other day of it: 23 and 25 hours are compared.
+CLOCK_CHANGE_MIN: Final = 60
+USUAL_MINUTES: Final = 1440
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Panel:
     quality : matrix of int
         Index into `qualities` of why there are no steps, -1 where they stand; empty where
         nobody asks.
+    is_moved : matrix of bool
+        The date was made longer or shorter by a move between zones; empty where nobody asks.
     """
 
     patients: list[str]
@@ -54,6 +61,7 @@ class Panel:
     is_practised: Marks = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
     quality: Array = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     qualities: tuple[str, ...] = ()
+    is_moved: Marks = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,7 +105,8 @@ class Panel:
     def comparable(self) -> dict[str, Floats]:
         """Values on the scale on which days are compared; wearables' without suspended days.
 
-        What the patient says about pain and mood stands on every day.
+        What the patient says about pain and mood stands on every day; a sum over a date of another length
+        stands on none.
         """
         away = self.is_suspended() if self.suspended else None
         found: dict[str, Floats] = {}
@@ -105,6 +114,8 @@ class Panel:
             values = on_scale(self.values[name], metric)
             if away is not None and metric.stream:
                 values = np.where(away, np.nan, values)
+            if name in DAY_TOTALS and self.is_moved.size:
+                values = np.where(self.is_moved, np.nan, values)
             found[name] = values
         return found
 
@@ -154,6 +165,7 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
     patients = [names[number] for number in order]
     first = EPOCH + timedelta(days=start)
     practice = _column(rows, "practice_min", pa.float64())
+    minutes = _column(rows, "day_minutes", pa.int32()).fill_null(USUAL_MINUTES).to_numpy()
     reasons = _column(rows, "quality", pa.string()).combine_chunks().dictionary_encode()
     breaks = breaks_of(context, patients, first, shape)
     return Panel(
@@ -174,6 +186,7 @@ def make_panel(patient_days: pa.Table, last: date, context: pa.Table | None = No
         is_practised=spread(practice.to_numpy() > 0, False, np.bool_),
         quality=spread(reasons.indices.fill_null(-1).to_numpy(), -1, np.int32),
         qualities=tuple(reasons.dictionary.to_pylist()),
+        is_moved=spread(np.abs(minutes - USUAL_MINUTES) > CLOCK_CHANGE_MIN, False, np.bool_),
     )
 
 

@@ -15,7 +15,7 @@ from analytics.risk.hazard import band_of, reference_class
 from analytics.risk.labels import SOURCES
 from analytics.risk.languages import render
 from analytics.risk.model import SHIPPED, Model
-from analytics.risk.panel import Panel, make_panel
+from analytics.risk.panel import DAY_TOTALS, Panel, make_panel
 from analytics.risk.past import PAST_DAYS, PENDING_DAYS, Past
 from analytics.risk.scales import DEFAULT_SCALES, Scales
 from analytics.risk.trend_rows import trend_rows
@@ -120,21 +120,24 @@ def _baseline_rows(judged: Judged, scales: Scales, at: tuple[Array, Array]) -> p
         numbers = own.count[at]
         # -1: z stands, -2: no value, else too few days
         why = np.where(~np.isnan(own.z[at]), -1, np.where(np.isnan(own.value[at]), -2, numbers))
+        if name in DAY_TOTALS:
+            why = np.where(judged.panel.is_moved[at] & ~np.isnan(judged.panel.values[name][at]), -3, why)
         values = [
             pa.repeat(name, count),
             *(pa.array(matrix[at], from_pandas=True) for matrix in (own.value, own.center, own.scale)),
             pa.array(numbers, pa.int32()),
             pa.array(own.z[at], from_pandas=True),
-            _WHY_NO_Z.take(pa.array(why + 2)),
+            _WHY_NO_Z.take(pa.array(why + 3)),
             pa.repeat(scales.version, count),
         ]
         parts.append(pa.table([*key, *values], schema=BASELINE))
     return pa.concat_tables(parts)
 
 
-#: Reasons by code + 2: none, no value, and 0 to 35 baseline days.
+#: Reasons by code + 3: another length, no value, none, and 0 to 35 baseline days.
 _WHY_NO_Z: Final = pa.array(
     [
+        "a move between zones made the date longer or shorter: its sum is not compared",
         "no value on this day",
         None,
         *(f"{days} baseline days, at least {LEAST} needed" for days in range(36)),

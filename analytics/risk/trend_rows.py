@@ -89,9 +89,10 @@ def _day(panel: Panel, column: int) -> _Day:
 
 
 def _is_explained(panel: Panel, column: int, found: shift.Shift) -> Array:
-    """Whether a device change or a suspension lies within 3 days of the shift."""
+    """Whether a device change, a suspension or a move between zones lies within 3 days of the shift."""
     low = column - trend.DAYS + 1
     segments, away = panel.segments[trend.METRIC], panel.is_suspended()
+    away = away | panel.is_moved if panel.is_moved.size else away
     explained = np.zeros(panel.shape[0], np.bool_)
     for row in np.flatnonzero(found.p_value < shift.ALPHA).tolist():
         at = low + int(found.at[row])

@@ -41,7 +41,7 @@ from flows.risk.model_registry import ModelRegistry, next_version
 LEAST_DAYS = 120
 #: People a version is fitted on; ten years of them fit into the memory of one machine.
 MOST_PATIENTS = 10_000
-_COLUMNS = ("patient", "local_date", "device_segment", "is_flare_reported", *METRICS)
+_COLUMNS = ("patient", "local_date", "day_minutes", "device_segment", "is_flare_reported", *METRICS)
 Value = TypeVar("Value")
 _THRESHOLDS = tuple(float(one) for one in np.linspace(0.02, 0.5, 25))
 

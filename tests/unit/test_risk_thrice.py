@@ -60,12 +60,16 @@ def people():
     constant = {name: [float(5)] * DAYS for name in STREAM} | {"is_flare_reported": [False] * DAYS}
     # seven days apart is one episode, eight are two
     taps = [i % 15 in (0, 7) for i in range(DAYS)]
+    # there and back without a note, a clock set forward, a zone an hour further
+    moves = {40: 1800, 61: 1800, 62: 1080, 75: 1380, 77: 1500, 98: 1081, 99: 1379}
+    flown = usual(14, 0.0) | {"day_minutes": [moves.get(i, 1440) for i in range(DAYS)]}
     alternating = usual(12, 0.0) | {"nrs": [None] * DAYS}
     return {
         "alternating": (alternating, 0, range(1, DAYS, 4)),
         "always-ten": (usual(1) | {"nrs": [10.0] * DAYS}, 0, ()),
         "always-zero": (usual(2) | {"nrs": [0.0] * DAYS}, 0, ()),
         "constant": (constant, 0, ()),
+        "flown": (flown, 0, ()),
         "enrolled-yesterday": (usual(3), 98, ()),
         "ill": (usual(4), 0, ()),
         "medicated": (usual(5), 0, ()),

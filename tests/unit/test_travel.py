@@ -13,6 +13,7 @@ import pytest
 
 from analytics.features import days, four_weeks
 from analytics.features.calendar import calendar
+from analytics.risk import scores
 from analytics.store import warehouse
 from devices.clock import DAY, MINUTE, day_bounds, from_utc, local_date, to_utc
 from tests.fixtures_analytics import enrolment, minutes, run, utc, write
@@ -83,6 +84,30 @@ def test_every_minute_is_of_one_date(tmp_path, before, after, length):
         for name, alone in compute(files, enrolled, day, day).items():
             at = DATES.index(day)
             assert alone.to_pylist() == tables[name].slice(at, 1).to_pylist() or name == "hrv_window"
+
+
+@pytest.mark.parametrize(("before", "after", "is_compared"), [
+    (BERLIN, NEW_YORK, False), (NEW_YORK, BERLIN, False), (BERLIN, "Europe/London", True),
+])  # fmt: skip
+def test_steps_of_a_date_of_another_length_are_kept_and_compared_with_none(
+    tmp_path, before, after, is_compared
+):
+    files, _, _ = life(tmp_path, before, after)
+    rows = compute(files, enrolment(*moving(before, after)))["patient_day"]
+    found = scores.compute(rows, FIRST, LAST)["baseline"].to_pylist()
+    steps = {row["local_date"]: row for row in found if row["metric"] == "steps"}
+    moved = steps[MOVE_DAY]
+    assert dict(zip(rows["local_date"].to_pylist(), rows["steps"].to_pylist(), strict=True))[MOVE_DAY] > 0
+    assert (moved["value"] is not None, moved["z"] is not None) == (is_compared, is_compared)
+    assert moved["quality"] == (
+        None
+        if is_compared
+        else "a move between zones made the date longer or shorter: its sum is not compared"
+    )
+    for lag in (-1, 1):
+        assert steps[MOVE_DAY + timedelta(days=lag)]["z"] is not None
+    # nine days later it is in nobody's baseline
+    assert steps[MOVE_DAY + timedelta(days=9)]["baseline_count"] == 19 + is_compared
 
 
 @pytest.mark.parametrize(("before", "after"), [(BERLIN, NEW_YORK), (NEW_YORK, BERLIN)])

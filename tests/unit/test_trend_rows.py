@@ -66,6 +66,13 @@ def test_a_new_level_is_dated_and_a_new_device_or_a_journey_explains_it():
     away = trend({"steps": steps}, context=pa.Table.from_pylist([journey], schema=CONTEXT))
     assert away["shift_date"] is None
     assert away["shift_p_value"] < 0.01
+    # nor is a date of 30 hours any day's usual
+    moved = [1800 if i == 31 else 1440 for i in range(DAYS)]
+    assert trend({"steps": steps, "day_minutes": moved})["shift_date"] is None
+    long = [*noisy()[:31], 1e5, *noisy()[32:]]
+    flown, usual = (trend({"steps": own, "day_minutes": moved}) for own in (long, noisy()))
+    assert flown == usual
+    assert flown["valid_day_count"] == 55
 
 
 def test_pettitt_is_the_largest_mann_whitney_of_all_splits():

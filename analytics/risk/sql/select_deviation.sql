@@ -9,7 +9,9 @@
 with day as (
     select
         patient, local_date, device_segment,
-        steps, tst_min, waso_min, midpoint_h, resting_hr_bpm, rmssd_ms, nrs, mood
+        -- a sum over a date that a move between zones made longer or shorter is compared with no other
+        case when abs(day_minutes - 1440) <= 60 or day_minutes is null then steps end as steps,
+        tst_min, waso_min, midpoint_h, resting_hr_bpm, rmssd_ms, nrs, mood
     from patient_day
     where local_date between $today - 35 and $today
 ),
