@@ -193,6 +193,8 @@ def bands_of(rule: StateRule, columns: Columns, override: Override | None = None
         bands[np.isnan(values) | (override is not None and override.is_off)] = Band.ABSENT
     else:
         raise TypeError(f"rule {rule.id!r} is not judged by one night's readings")
+    for column, bound in rule.unless.items():
+        bands[(bands == Band.BREACH) & parse_bound(bound).holds_in(columns(column))] = Band.BETWEEN
     for column, bound in rule.requires.items():
         is_unknown = ~parse_bound(bound).holds_in(columns(column))
         bands[is_unknown], values = Band.ABSENT, np.where(is_unknown, np.nan, values)

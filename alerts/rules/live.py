@@ -64,8 +64,11 @@ def live_faults(rule: Rule) -> list[str]:
     if type(rule) in _NIGHTLY_BY_NATURE:
         return [f"cadence: {_NIGHTLY_BY_NATURE[type(rule)]}"]
     faults: list[str] = []
-    if rule.requires:
-        faults.append("requires: a value that arrives alone has no other columns beside it")
+    faults += [
+        f"{name}: a value that arrives alone has no other columns beside it"
+        for name, bounds in (("requires", rule.requires), ("unless", rule.unless))
+        if bounds
+    ]
     if isinstance(rule, ReportedRule) and rule.column != REPORTED:
         faults.append(f"column {rule.column!r} does not arrive live; a report is {REPORTED}")
     if isinstance(rule, ThresholdRule) and (rule.column == REPORTED or kind_of(rule.column) is None):

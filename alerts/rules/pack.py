@@ -16,6 +16,7 @@ from alerts.rules.bounds import parse_duration
 from alerts.rules.live import live_faults
 from alerts.rules.route import Route, Service
 from alerts.rules.rule import ItemRule, NoDataRule, Override, ReportedRule, Rule, TechnicalRule, ThresholdRule
+from analytics.metrics import METRICS
 from analytics.tables import TABLES
 from devices.errors import IdError
 from devices.ids import check_id
@@ -243,6 +244,12 @@ def _rule_faults(rule: Rule, routes: set[str], by_id: dict[str, Rule]) -> list[s
     if not rule.example and not isinstance(rule, ItemRule | TechnicalRule):
         faults.append("example: a rule carries at least one")
     faults += live_faults(rule)
+    if isinstance(rule, NoDataRule | ItemRule | TechnicalRule):
+        faults += [
+            f"{name}: a rule of this kind looks at nothing else"
+            for name, bounds in (("requires", rule.requires), ("unless", rule.unless))
+            if bounds
+        ]
     if rule.episode is not None and sum(one.episode == rule.episode for one in by_id.values()) == 1:
         faults.append(f"episode {rule.episode!r}: no other rule of the pack sees it")
     for other in rule.inhibited_by:
@@ -270,6 +277,8 @@ def _column_fault(column: str, *, is_flag: bool, is_any: bool) -> str | None:
     name, _, metric = rest.partition(".")
     if bool(metric) != (table in BY_METRIC):
         return f"must be {table}.column.metric" if table in BY_METRIC else "must be table.column"
+    if metric and metric not in METRICS:
+        return f"names no metric; there are {', '.join(METRICS)}"
     schema = TABLES[table]
     if name not in schema.names:
         return f"is not in the table; it has {', '.join(schema.names)}"

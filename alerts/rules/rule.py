@@ -79,6 +79,8 @@ class RuleBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reason: str | None = None
     #: Other columns that must satisfy a bound, or the night counts as no data.
     requires: dict[str, str] = {}
+    #: Columns one of which, satisfying its bound, says otherwise: such a night is no breach.
+    unless: dict[str, str] = {}
     for_: str = msgspec.field(name="for", default="0m")
     exit_for: str = "0m"
     max_gap: str | None = None
@@ -91,8 +93,9 @@ class RuleBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def __post_init__(self) -> None:
         if self.version < 1:
             raise ValueError("version is at least 1")
-        for column, bound in self.requires.items():
-            _checked(f"requires {column}", parse_bound, bound)
+        for name, bounds in (("requires", self.requires), ("unless", self.unless)):
+            for column, bound in bounds.items():
+                _checked(f"{name} {column}", parse_bound, bound)
         for name, text in (("for", self.for_), ("exit_for", self.exit_for), ("cooldown", self.cooldown)):
             _checked(name, parse_duration, text)
         if self.max_gap is not None:
@@ -103,7 +106,7 @@ class RuleBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns the rule reads."""
-        return tuple(self.requires)
+        return (*self.requires, *self.unless)
 
 
 class ThresholdRule(RuleBase, frozen=True, tag="threshold"):
@@ -124,7 +127,7 @@ class ThresholdRule(RuleBase, frozen=True, tag="threshold"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.column, *self.requires)
+        return (self.column, *super().columns)
 
 
 class TrendRule(RuleBase, frozen=True, tag="trend"):
@@ -151,7 +154,7 @@ class TrendRule(RuleBase, frozen=True, tag="trend"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.column, self.sure_column, *self.requires)
+        return (self.column, self.sure_column, *super().columns)
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,7 +181,7 @@ class CompositeRule(RuleBase, frozen=True, tag="composite"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*(part.column for part in self.part), *self.requires)
+        return (*(part.column for part in self.part), *super().columns)
 
 
 class ReportedRule(RuleBase, frozen=True, tag="reported"):
@@ -205,7 +208,7 @@ class ReportedRule(RuleBase, frozen=True, tag="reported"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.column, *self.requires)
+        return (self.column, *super().columns)
 
 
 class NoDataRule(RuleBase, frozen=True, tag="no-data"):
@@ -231,7 +234,7 @@ class NoDataRule(RuleBase, frozen=True, tag="no-data"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.present, *self.requires)
+        return (*self.present, *super().columns)
 
 
 class ItemRule(RuleBase, frozen=True, tag="item"):
@@ -276,7 +279,7 @@ class RiskRule(RuleBase, frozen=True, tag="risk"):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.column, *self.requires)
+        return (self.column, *super().columns)
 
 
 Watch = Literal["dead-letter", "coverage-gap", "storm", "gateway", "site", "nightly"]

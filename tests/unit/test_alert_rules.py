@@ -50,6 +50,32 @@ def test_what_is_missing_is_no_data(readings):
     assert band_of(RULES["deviation-3d"], readings)[0] is Band.ABSENT
 
 
+@pytest.mark.parametrize(
+    ("pain", "band"),
+    [(-2.0, "between"), (0.999, "between"), (1.0, "breach"), (3.0, "breach"), (None, "breach")],
+)
+def test_a_pain_score_as_usual_outranks_the_sensors(pain, band):
+    readings = {DEVIATION: -2.0, CELLS: 9, "baseline.z.nrs": pain}
+    assert band_of(RULES["deviation-3d"], readings) == (Band[band.upper()], -2.0)
+
+
+def test_a_pain_score_as_usual_ends_nothing_and_makes_no_silence_a_value():
+    usual = {"baseline.z.nrs": 0.0}
+    assert band_of(RULES["deviation-3d"], {DEVIATION: -0.7, CELLS: 9, **usual})[0] is Band.CLEAR
+    assert band_of(RULES["deviation-3d"], {DEVIATION: -2.0, CELLS: 4, **usual})[0] is Band.ABSENT
+
+
+@pytest.mark.parametrize("field", ["requires", "unless"])
+def test_a_bound_that_a_rule_would_not_read_is_a_fault(field):
+    document = parsed()
+    silence = next(rule for rule in document["rule"] if rule["id"] == "no-data")
+    silence[field] = {"flare_risk.cell_count": ">= 5"}
+    with pytest.raises(
+        RuleError, match=f"rule 'no-data': {field}: a rule of this kind looks at nothing else"
+    ):
+        read_pack(document, "site.toml")
+
+
 def test_a_night_is_never_judged_after_a_later_one():
     state = step(RULES["deviation-3d"], Band.CLEAR, DAY, IDLE)[1]
     with pytest.raises(ValueError, match="not after"):
@@ -82,6 +108,8 @@ def deviation(document):
         ({"exit": "> -1.5"}, "strictly inside"),
         ({"episode": "own"}, "no other rule of the pack sees it"),
         ({"requires": {"flare_risk.cell_count": "five"}}, "requires flare_risk.cell_count"),
+        ({"unless": {"baseline.z.nrs": "usual"}}, "unless baseline.z.nrs"),
+        ({"unless": {"baseline.z.pain_score": "< 1"}}, "'baseline.z.pain_score' names no metric"),
         ({"column": "flare_risk.devation"}, "not in the table"),
         ({"column": "night.rmssd_ms"}, "not in one of the tables"),
         ({"column": "flare_risk.sentence"}, "not a number"),

@@ -68,12 +68,12 @@ def test_a_changed_pack_takes_two_people(home, capsys, tmp_path):
     code, text = said(capsys, home, "lint", str(pack))
     assert code == 1
     assert "example 'enters at the bound on the second night, not before it'" in text
-    assert "version: the rule has changed, its version 3 has not" in text
+    assert "version: the rule has changed, its version 4 has not" in text
     changed = read_text(None)[1].replace('cooldown = "3d"', 'cooldown = "4d"', 1)
     pack.write_text(changed)
-    assert "its version 2 has not" in said(capsys, home, "rules", "propose", str(pack))[1]
+    assert "its version 3 has not" in said(capsys, home, "rules", "propose", str(pack))[1]
     pack.write_text(
-        changed.replace('id = "pain-above-usual"\nversion = 2', 'id = "pain-above-usual"\nversion = 3')
+        changed.replace('id = "pain-above-usual"\nversion = 3', 'id = "pain-above-usual"\nversion = 4')
     )
     change = said(capsys, home, "rules", "propose", str(pack))[1].strip()
     assert "takes two people" in said(capsys, home, "rules", "approve", change)[1]

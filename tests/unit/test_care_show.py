@@ -26,7 +26,7 @@ def record(kind, payload, *, age, end=None, patient="p-000"):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     clinic = make_clinic(tmp_path_factory.mktemp("clinic"))
-    run(clinic, LAST - timedelta(days=1), LAST, clock=lambda: ARRIVED + DAY)
+    run(clinic, LAST - timedelta(days=2), LAST, clock=lambda: ARRIVED + DAY)
     notes = [
         record("medication_class", '{"medication_class":"tca"}', age=12),
         record("context_note", '{"about":"illness","text":"a cold"}', age=15, end=12),

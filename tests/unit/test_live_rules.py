@@ -286,6 +286,11 @@ def test_what_arrives_becomes_values(clock):
             "rule 'fast-heart': requires: a value that arrives alone",
         ),
         (
+            'max_gap = "5m"',
+            'max_gap = "5m"\nunless = { "baseline.z.nrs" = "< 1" }',
+            "rule 'fast-heart': unless: a value that arrives alone",
+        ),
+        (
             'column = "pro_answer.value.nrs.pain"',
             'column = "pro_answer.value.pain"',
             "rule 'strong-pain': column 'pro_answer.value.pain' does not arrive live",
