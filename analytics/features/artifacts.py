@@ -13,9 +13,10 @@ of coarse resolution does) finds nothing instead of everything.
 
 from typing import Any, Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from analytics.compiled import compiled
 
 RR_MIN_MS: Final = 300
 RR_MAX_MS: Final = 2000
@@ -67,9 +68,6 @@ _EXCHANGES: Final = _exchanges()
 #: back for each, its pages cost a third of the time.
 _SERIES: Final = 8
 
-#: numba's decorator has no types; what it wraps is checked by the twin in the tests.
-_compiled: Any = numba.njit(cache=True, nogil=True)
-
 
 def classify(rr_ms: Numbers) -> NDArray[np.int8]:
     """Class of every beat: NORMAL, ECTOPIC, MISSED, EXTRA or LONG_OR_SHORT.
@@ -100,7 +98,7 @@ def mark(rr_ms: Numbers, slices: NDArray[np.int64], flags: NDArray[np.bool_]) ->
     _mark_all(rr_ms, slices, flags)
 
 
-@_compiled
+@compiled
 def _replace(ordered: Any, spare: Any, gone: float, came: float) -> None:
     """`ordered` with one `gone` replaced by `came`, in order, into `spare`.
 
@@ -116,7 +114,7 @@ def _replace(ordered: Any, spare: Any, gone: float, came: float) -> None:
         spare[k] = raised if raised < high else high
 
 
-@_compiled
+@compiled
 def _quartile(ordered: Any, size: int, share: float) -> float:
     """Quantile of the first `size` values, linear between ranks."""
     position = (size - 1) * share
@@ -126,12 +124,12 @@ def _quartile(ordered: Any, size: int, share: float) -> float:
     return value + part * (ordered[low + 2] - value) if part > 0 else value
 
 
-@_compiled
+@compiled
 def _limit(ordered: Any, size: int) -> float:
     return _ALPHA * (_quartile(ordered, size, 0.75) - _quartile(ordered, size, 0.25)) / 2
 
 
-@_compiled
+@compiled
 def _thresholds(steps: Any, off: Any, of_steps: Any, of_off: Any) -> None:
     """5.2 times half the interquartile range of |values| over 91 beats, shorter at the ends.
 
@@ -162,7 +160,7 @@ def _thresholds(steps: Any, off: Any, of_steps: Any, of_off: Any) -> None:
             of_off[i] = _limit(other, size)
 
 
-@_compiled
+@compiled
 def _medians(values: Any, out: Any) -> None:
     """Median of the 11 beats around each, of fewer at the ends."""
     half = MEDIAN_BEATS // 2
@@ -184,13 +182,13 @@ def _medians(values: Any, out: Any) -> None:
             out[i] = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-@_compiled
+@compiled
 def _per_threshold(values: Any, threshold: Any) -> None:
     for i in range(len(values)):
         values[i] = values[i] / threshold[i] if threshold[i] > 0 else 0.0
 
 
-@_compiled
+@compiled
 def _classify(intervals: Any, classes: Any, room: Any) -> None:
     """Classes of the intervals; figure 1 of the paper. The first six rows of `room` are written over."""
     count = len(intervals) + 1
@@ -231,7 +229,7 @@ def _classify(intervals: Any, classes: Any, room: Any) -> None:
             i += candidates
 
 
-@_compiled
+@compiled
 def _mean_of_rest(values: Any) -> float:
     """Mean of all but the first."""
     total = 0.0
@@ -240,7 +238,7 @@ def _mean_of_rest(values: Any) -> float:
     return total / (len(values) - 1)
 
 
-@_compiled
+@compiled
 def _step(steps: Any, i: int) -> float:
     """Step `i`, mirrored at both ends."""
     if i < 0:
@@ -249,7 +247,7 @@ def _step(steps: Any, i: int) -> float:
     return steps[2 * last - i] if i > last else steps[i]
 
 
-@_compiled
+@compiled
 def _is_ectopic(steps: Any, i: int) -> bool:
     """A step answered by an opposite one beside it (figure 2a)."""
     step, before, after = steps[i], _step(steps, i - 1), _step(steps, i + 1)
@@ -258,7 +256,7 @@ def _is_ectopic(steps: Any, i: int) -> bool:
     return step < -1 and min(before, after) > -_C1 * step + _C2
 
 
-@_compiled
+@compiled
 def _long_or_short(rr: Any, steps: Any, off: Any, median: Any, threshold: Any, j: int) -> int:
     """Missed, extra, long or short, or normal after all (figures 1 and 2b)."""
     step, after, later = steps[j], _step(steps, j + 1), _step(steps, j + 2)
@@ -273,7 +271,7 @@ def _long_or_short(rr: Any, steps: Any, off: Any, median: Any, threshold: Any, j
     return LONG_OR_SHORT
 
 
-@_compiled
+@compiled
 def _mark_all(rr: Any, slices: Any, flags: Any) -> None:
     at = 0
     longest = 0
@@ -295,7 +293,7 @@ def _mark_all(rr: Any, slices: Any, flags: Any) -> None:
         _mark_within(within[:size], own, room)
 
 
-@_compiled
+@compiled
 def _mark_within(within: Any, flags: Any, room: Any) -> None:
     """Flags of the beats in bounds: `within` has them, the others are flagged already."""
     median = room[7, : len(within)]

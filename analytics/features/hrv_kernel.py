@@ -8,9 +8,9 @@ another module: numba's cache on disk would not notice a change there.
 
 from typing import Any, Final
 
-import numba
 import numpy as np
 
+from analytics.compiled import compiled
 from analytics.features.artifacts import RR_MAX_MS, RR_MIN_MS
 
 WINDOW_US: Final = 300_000_000
@@ -23,11 +23,8 @@ VALUES: Final = 6
 
 _BINS = RR_MAX_MS - RR_MIN_MS + 1
 
-#: numba's decorator has no types; what it wraps is checked by the twin in the tests.
-_compiled: Any = numba.njit(cache=True, nogil=True)
 
-
-@_compiled
+@compiled
 def time_domain(rr: Any, run_break: Any, flagged: Any, low: int, high: int, out: Any) -> int:
     """Time domain of the beats `low` to `high`; returns the count of NN intervals."""
     out[:] = np.nan
@@ -69,7 +66,7 @@ def time_domain(rr: Any, run_break: Any, flagged: Any, low: int, high: int, out:
     return count
 
 
-@_compiled
+@compiled
 def _tally(histogram: Any, rr: Any, flagged: Any, low: int, high: int, step: int) -> int:
     """Add (or with step -1 take away) accepted beats; returns how many."""
     count = 0
@@ -81,7 +78,7 @@ def _tally(histogram: Any, rr: Any, flagged: Any, low: int, high: int, step: int
     return count
 
 
-@_compiled
+@compiled
 def _rank(histogram: Any, position: int) -> int:
     """Value at a 0-based position in the order of the tallied beats, in ms."""
     seen = 0
@@ -92,7 +89,7 @@ def _rank(histogram: Any, position: int) -> int:
     return -1
 
 
-@_compiled
+@compiled
 def _lowest_rate(rr: Any, flagged: Any, bounds: Any, covered_us: Any) -> float:
     """Lowest 60,000 / median NN over half hours of windows; NaN when none is covered."""
     histogram = np.zeros(_BINS, np.int64)
@@ -114,7 +111,7 @@ def _lowest_rate(rr: Any, flagged: Any, bounds: Any, covered_us: Any) -> float:
     return lowest
 
 
-@_compiled
+@compiled
 def night_windows(
     rr: Any,
     end_us: Any,
@@ -178,7 +175,7 @@ def night_windows(
         per_night[n, 2] = _lowest_rate(night_rr, flagged, bounds, covered)
 
 
-@_compiled
+@compiled
 def _sleep_coverage(rr: Any, end_us: Any, flagged: Any, sleep_us: Any) -> tuple[int, float]:
     """Beats that end in the sleep, and the share (%) of it their NN intervals cover."""
     count = 0
@@ -192,7 +189,7 @@ def _sleep_coverage(rr: Any, end_us: Any, flagged: Any, sleep_us: Any) -> tuple[
     return count, (100.0 * covered / length if length > 0 else 0.0)
 
 
-@_compiled
+@compiled
 def place_beats(
     rr: Any, row_offsets: Any, row_start_us: Any, is_new_group: Any, is_joined: Any, ends: Any, breaks: Any
 ) -> int:

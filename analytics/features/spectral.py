@@ -16,9 +16,10 @@ together at those only.
 import math
 from typing import Any, Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from analytics.compiled import compiled
 
 RATE_HZ: Final = 4
 POINTS: Final = 1024
@@ -63,11 +64,6 @@ _TURN_SINE: Final = np.sin(_TURNS)
 
 Numbers = NDArray[Any]
 
-#: numba's decorator has no types; the tests hold it against scipy's Welch and a Lomb-Scargle periodogram.
-#: Never fastmath: code from the cache is optimised once more than code just compiled, and where sums may
-#: be reordered the two differ in the last bit. The same night would not be the same night.
-_compiled: Any = numba.njit(cache=True, nogil=True)
-
 
 def spectra(
     rr_ms: Numbers,
@@ -97,7 +93,7 @@ def spectra(
     return powers, codes
 
 
-@_compiled
+@compiled
 def _spectra(
     rr: Any, end_us: Any, flags: Any, beats: Any, edges_us: Any, is_kept: Any, powers: Any, codes: Any
 ) -> None:
@@ -122,7 +118,7 @@ def _spectra(
             powers[w, 0], powers[w, 1] = _welch(points, work)
 
 
-@_compiled
+@compiled
 def _gate(rr: Any, end_us: Any, flags: Any, edges_us: Any, is_kept: Any) -> int:
     if not is_kept:
         return _NOT_KEPT
@@ -144,7 +140,7 @@ def _gate(rr: Any, end_us: Any, flags: Any, edges_us: Any, is_kept: Any) -> int:
     return _TOO_SHORT if accepted_us - begin < MIN_SPAN_US else _STANDS
 
 
-@_compiled
+@compiled
 def _resample(times: Any, values: Any) -> Any:
     """Natural cubic spline through the values, every quarter of a second from the first on."""
     curvature = _curvature(times, values)
@@ -164,7 +160,7 @@ def _resample(times: Any, values: Any) -> Any:
     return points
 
 
-@_compiled
+@compiled
 def _cubic(width: float, left: float, right: float, bend: float, next_bend: float) -> tuple[float, ...]:
     """Coefficients of a spline's piece, of the first, second and third power of the time in it."""
     return (
@@ -174,7 +170,7 @@ def _cubic(width: float, left: float, right: float, bend: float, next_bend: floa
     )
 
 
-@_compiled
+@compiled
 def _curvature(times: Any, values: Any) -> Any:
     """Second derivative at every knot, zero at both ends (a tridiagonal system)."""
     count = len(times)
@@ -194,7 +190,7 @@ def _curvature(times: Any, values: Any) -> Any:
     return curvature
 
 
-@_compiled
+@compiled
 def _welch(points: Any, work: Any) -> tuple[float, float]:
     """LF and HF of evenly spaced points."""
     count = len(points)
@@ -224,7 +220,7 @@ def _welch(points: Any, work: Any) -> tuple[float, float]:
     return lf * scale, hf * scale
 
 
-@_compiled
+@compiled
 def _hann(length: int) -> Any:
     window = np.empty(length)
     for i in range(length):
@@ -232,7 +228,7 @@ def _hann(length: int) -> Any:
     return window
 
 
-@_compiled
+@compiled
 def _power(work: Any) -> tuple[float, float]:
     """Sum of squared magnitudes over the bands, of the real and the imaginary series together."""
     real, imaginary = _transform(work)
@@ -262,7 +258,7 @@ def _power(work: Any) -> tuple[float, float]:
     return lf, hf
 
 
-@_compiled
+@compiled
 def _transform(work: Any) -> tuple[Any, Any]:
     """Sixteen Fourier transforms of 64 points side by side (Stockham, radix 4: in order).
 

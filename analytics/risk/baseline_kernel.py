@@ -9,8 +9,9 @@ there. :mod:`analytics.risk.baseline` has the definitions, the tests a plain twi
 
 from typing import Any, Final
 
-import numba
 import numpy as np
+
+from analytics.compiled import compiled
 
 LONGEST: Final = 35
 GAP, SHORT_GAP = 8, 2
@@ -22,11 +23,8 @@ MAD_TO_SD: Final = 1.4826
 #: Variance of a median: its share of the spread of a day that is predicted by it.
 MEDIAN_VARIANCE: Final = 1.57
 
-#: numba's decorator has no types; what it wraps is checked by the twin in the tests.
-_compiled: Any = numba.njit(cache=True, nogil=True)
 
-
-@_compiled
+@compiled
 def _insert(window: Any, count: int, value: float) -> int:
     at = count
     while at > 0 and window[at - 1] > value:
@@ -36,7 +34,7 @@ def _insert(window: Any, count: int, value: float) -> int:
     return count + 1
 
 
-@_compiled
+@compiled
 def _remove(window: Any, count: int, value: float) -> int:
     at = 0
     while window[at] != value:
@@ -46,7 +44,7 @@ def _remove(window: Any, count: int, value: float) -> int:
     return count - 1
 
 
-@_compiled
+@compiled
 def _fill(window: Any, values: Any, segments: Any, low: int, high: int, segment: int) -> int:
     """Sorted values of the days `low` to `high` (exclusive) in one segment; returns how many."""
     count = 0
@@ -56,12 +54,12 @@ def _fill(window: Any, values: Any, segments: Any, low: int, high: int, segment:
     return count
 
 
-@_compiled
+@compiled
 def _median(window: Any, count: int) -> float:
     return (window[(count - 1) // 2] + window[count // 2]) / 2
 
 
-@_compiled
+@compiled
 def _mad(window: Any, count: int, center: float) -> float:
     """Median distance from the center: both ends of a sorted window close in on it."""
     low, high = 0, count - 1
@@ -83,7 +81,7 @@ def _mad(window: Any, count: int, center: float) -> float:
     return (lower + upper) / 2
 
 
-@_compiled
+@compiled
 def rolling_baseline(
     values: Any, segments: Any, within_sd: float, first: int, center: Any, scale: Any, count: Any
 ) -> None:

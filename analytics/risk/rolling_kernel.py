@@ -5,13 +5,10 @@ Compiled code calls nothing of another module: numba's cache on disk would not n
 
 from typing import Any
 
-import numba
-
-#: numba's decorator has no types; what it wraps is checked by the twin in the tests.
-_compiled: Any = numba.njit(cache=True, nogil=True)
+from analytics.compiled import compiled
 
 
-@_compiled
+@compiled
 def rolling_sums(values: Any, newest: int, oldest: int, first: int, total: Any, count: Any) -> None:
     """Add up what is there of the days t-newest to t-oldest; outputs (patients, days - first) come as 0."""
     days = values.shape[1]
