@@ -28,6 +28,8 @@ from devices.observations import (
 )
 
 T0 = 1_790_000_000_000_000
+#: How long a test waits for what must come; only what never comes is waited for so long.
+PATIENCE_S = 120.0
 ENROLMENT_HEADER = "patient,site,zone,gateway,device,valid_from_utc,valid_to_utc\n"
 
 
@@ -124,10 +126,10 @@ class CollectorProcess:
     def stop(self) -> int:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20)
+        return self._process.wait(PATIENCE_S)
 
 
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 20.0) -> bool:
+def wait_until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if is_so():

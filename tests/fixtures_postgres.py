@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.fixtures_ingest import PATIENCE_S
+
 _NAMES = count(1)
 
 
@@ -25,7 +27,7 @@ def _as_postgres(command: Sequence[str]) -> None:
         command,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd="/tmp",
         user=who.pw_uid if is_root else None,
         group=who.pw_gid if is_root else None,

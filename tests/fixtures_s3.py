@@ -41,7 +41,7 @@ def s3_server() -> Generator[str]:
 
 def _answers(endpoint: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=5):
+        with urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=PATIENCE_S):
             return True
     except (urllib.error.URLError, OSError):
         return False
@@ -50,7 +50,9 @@ def _answers(endpoint: str) -> bool:
 def new_bucket(endpoint: str) -> str:
     """Name of an empty bucket."""
     name = f"bucket-{next(_BUCKETS)}"
-    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=10):
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=PATIENCE_S
+    ):
         return name
 
 
@@ -60,7 +62,7 @@ def keep_versions(endpoint: str, bucket: str) -> None:
     # of another type the server looks for an action in it
     headers = {"Content-Type": "application/xml"}
     request = urllib.request.Request(f"{endpoint}/{bucket}?versioning", body, headers, method="PUT")
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=PATIENCE_S):
         pass
 
 

@@ -21,9 +21,10 @@ from ingest.lake.security import Authority
 from ingest.lake.security_broker import configuration
 from ingest.wire.address import BrokerAddress
 from ingest.wire.client import make_client
-from tests.fixtures_ingest import hourly, stored_rows, wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, hourly, stored_rows, wait_until, write_enrolment
 
 NOT_AUTHORIZED = 0x87
+HUNG_UP = -1
 
 
 class SecuredBroker(_ChildBroker):
@@ -78,10 +79,14 @@ class Voice:
     def __init__(self, address: BrokerAddress, client_id: str = "") -> None:
         self.heard: list[tuple[str, bytes]] = []
         self._codes: dict[int, int] = {}
+        self._subscribed: set[int] = set()
         self._changed = threading.Condition()
+        #: Reason code of the broker's answer; one of our own where it hung up instead.
         self._connected: int | None = None
         self.client: Client = make_client(client_id, address)
         self.client.on_connect = self._on_connect
+        self.client.on_disconnect = self._on_disconnect
+        self.client.on_subscribe = self._on_subscribe
         self.client.on_publish = self._on_publish
         self.client.on_message = lambda _, __, message: self.heard.append((message.topic, message.payload))
         self.client.connect(address.host, address.port)
@@ -92,20 +97,38 @@ class Voice:
             self._connected = reason.value
             self._changed.notify_all()
 
+    def _on_disconnect(self, *_: Any) -> None:
+        with self._changed:
+            if self._connected is None:
+                self._connected = HUNG_UP
+            self._changed.notify_all()
+
+    def _on_subscribe(self, _: Any, __: Any, mid: int, *___: Any) -> None:
+        with self._changed:
+            self._subscribed.add(mid)
+            self._changed.notify_all()
+
     def _on_publish(self, _: Any, __: Any, mid: int, reason: Any, ___: Any) -> None:
         with self._changed:
             self._codes[mid] = reason.value
             self._changed.notify_all()
 
-    def is_connected(self, timeout_s: float = 5.0) -> bool:
+    def is_connected(self) -> bool:
+        """Whether the broker let it in, as soon as that is known."""
         with self._changed:
-            self._changed.wait_for(lambda: self._connected is not None, timeout_s)
+            assert self._changed.wait_for(lambda: self._connected is not None, PATIENCE_S)
         return self._connected == 0
+
+    def subscribe(self, *topics: str) -> None:
+        """Ask for topics; the broker has answered, whatever it said."""
+        _, mid = self.client.subscribe([(topic, 1) for topic in topics])
+        with self._changed:
+            assert self._changed.wait_for(lambda: mid in self._subscribed, PATIENCE_S)
 
     def publish(self, topic: str, payload: bytes = b"x") -> int:
         mid = self.client.publish(topic, payload, qos=1).mid
         with self._changed:
-            assert self._changed.wait_for(lambda: mid in self._codes, 5)
+            assert self._changed.wait_for(lambda: mid in self._codes, PATIENCE_S)
         return self._codes[mid]
 
     def close(self) -> None:
@@ -121,7 +144,7 @@ def collecting(collector: Collector):
         yield
     finally:
         collector.stop()
-        running.join(15)
+        running.join(PATIENCE_S)
         assert not running.is_alive()
 
 
@@ -164,7 +187,7 @@ def share_the_work(broker: SecuredBroker, folder: Path, seconds: float) -> list[
                 made.add((name, from_utc(one.start_utc)))
             hour += 1
             time.sleep(0.05)
-        assert all(sender.drain(20) for sender in senders)
+        assert all(sender.drain(PATIENCE_S) for sender in senders)
         assert {name: one.counts.connections for name, one in collectors.items()} == dict.fromkeys(
             collectors, 1
         )

@@ -13,6 +13,7 @@ from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
 from alerts.engine.outbox import LEASE
 from tests.fixtures_alerts import NIGHT, PACK, Hands, tables
+from tests.fixtures_ingest import PATIENCE_S
 from tests.unit.test_alert_delivery import SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def test_killed_between_sending_and_marking(tmp_path):
         run_night(journal, PACK, NIGHT, tables(NIGHT, ("p-1", -2.0, 9, None)))
     with Receiver(SECRET, clock=clock) as receiver:
         worker = [sys.executable, "-c", WORKER, str(path), receiver.url, SECRET, str(clock())]
-        died = subprocess.run(worker, cwd=ROOT, timeout=60, check=False)
+        died = subprocess.run(worker, cwd=ROOT, timeout=PATIENCE_S, check=False)
         assert died.returncode == -signal.SIGKILL
         assert len(receiver.received) == 1
         with Journal(path, clock) as journal:

@@ -13,7 +13,7 @@ from devices.clock import DAY, system_clock
 from ingest.lake.broker import MosquittoBroker
 from tests.e2e.test_live_subscriber import Home, answer
 from tests.fixtures_alerts import acknowledge
-from tests.fixtures_ingest import wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, wait_until, write_enrolment
 
 STAFFED = '[staffed_response]\nwho = "on-call clinician, day and night"\n'
 
@@ -45,7 +45,7 @@ class Live:
         self._log.write_text("")
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(self._command, stderr=log)
-        assert wait_until(lambda: "subscribed" in self._log.read_text(), 30), self._log.read_text()
+        assert wait_until(lambda: "subscribed" in self._log.read_text()), self._log.read_text()
 
     def kill(self):
         self.process.kill()
@@ -53,7 +53,7 @@ class Live:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self._log.read_text()
+        assert self.process.wait(PATIENCE_S) == 0, self._log.read_text()
 
     def words(self):
         return self._log.read_text()
@@ -101,7 +101,7 @@ def test_late_twice_again_after_the_acknowledgement_and_through_a_kill(site, tmp
 def test_without_somebody_who_answers_it_does_not_pretend(site):
     home, _ = site
     (home / "channels.toml").write_text("")
-    done = subprocess.run(command(home, 1), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command(home, 1), capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert "[staffed_response]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from alerts.delivery.receiver import Receiver
 from alerts.engine.journal import Journal
 from devices.clock import system_clock
 from tests.fixtures_delivery import mail_server, queue_alert
-from tests.fixtures_ingest import wait_until
+from tests.fixtures_ingest import PATIENCE_S, wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
 CHANNELS = """
@@ -69,10 +69,10 @@ def test_it_delivers_gives_up_tells_of_it_and_ends_in_order(tmp_path, started):
         with Journal(tmp_path / "alerts.sqlite", system_clock) as journal:
             # a site without staff has coverage gaps as well, told by a channel that is not set up here:
             # another dead letter
-            assert wait_until(lambda: journal.outbox.counts().get("sent", 0) >= 2)
+            assert wait_until(lambda: journal.outbox.counts().get("sent") >= 2)
             dead = {letter.key.partition(":")[0] for letter in journal.outbox.dead_letters()}
         worker.send_signal(signal.SIGTERM)
-        _, said = worker.communicate(timeout=20)
+        _, said = worker.communicate(timeout=PATIENCE_S)
     assert worker.returncode == 0, said
     assert [one.body["data"]["reference"] for one in receiver.received] == [told]
     assert lost in dead
@@ -82,7 +82,7 @@ def test_it_delivers_gives_up_tells_of_it_and_ends_in_order(tmp_path, started):
 
 
 def test_without_a_channel_it_says_so(tmp_path):
-    done = subprocess.run(command(tmp_path), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert "no channel is set up" in done.stderr
     assert "Traceback" not in done.stderr

@@ -17,7 +17,7 @@ from ingest.lake.collector import Collector
 from ingest.lake.presence import read_presence
 from ingest.wire.address import BrokerAddress
 from ingest.wire.topics import state_topic
-from tests.fixtures_ingest import beats, hourly, wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, beats, hourly, wait_until, write_enrolment
 from tests.fixtures_security import Voice, collecting
 
 
@@ -50,7 +50,7 @@ def test_a_gateway_says_its_clock_and_its_spool_and_the_doctor_hears_it(
     collector = collector_of(clinic, broker)
     with collecting(collector):
         assert wait_until(lambda: collector.counts.is_subscribed)
-        sender = Forwarder(spool, broker, site="north", gateway="gw-1", ack_timeout_s=0.7)
+        sender = Forwarder(spool, broker, site="north", gateway="gw-1")
         sender.start()
         assert wait_until(lambda: "gw-1" in collector._presence._gateways)
         heard = collector._presence._gateways["gw-1"]
@@ -76,18 +76,19 @@ def test_what_a_collector_hears_of_an_earlier_time_is_no_clock(clinic, broker, t
     sender = Forwarder(spool, broker, site="north", gateway="gw-1")
     sender.start()
     probe = Voice(broker)
-    probe.client.subscribe(str(state_topic("north", "gw-1")), 1)
+    assert probe.is_connected()
+    probe.subscribe(str(state_topic("north", "gw-1")))
     assert wait_until(lambda: bool(probe.heard))
     probe.close()
     collector = collector_of(clinic, broker)
     with collecting(collector):
         assert wait_until(lambda: collector.counts.is_subscribed)
-        assert wait_until(lambda: "gw-1" in collector._presence._gateways, 5)
+        assert wait_until(lambda: "gw-1" in collector._presence._gateways)
         heard = collector._presence._gateways["gw-1"]
         assert heard.is_online
         assert (heard.heard_utc, heard.clock_error()) == (None, None)
         spool.append([beats(0, [800], start_utc=system_clock() - HOUR)])
-        assert sender.drain(10)
+        assert sender.drain(PATIENCE_S)
         assert wait_until(lambda: heard.heard_utc is not None)
     sender.stop()
     spool.close()

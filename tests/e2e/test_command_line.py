@@ -8,10 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.fixtures_ingest import PATIENCE_S
+
 
 def flarecast(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def test_an_unreadable_lake_file_is_named_and_the_rest_published(clinic: Path) -
 def test_without_its_prefect_server_a_night_is_computed_and_says_so(clinic: Path) -> None:
     env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
     command = [sys.executable, "-m", "flows.cli", "nightly", "--home", str(clinic), "--date", "2024-02-01"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=env)
     assert done.returncode == 1
     assert "Prefect at http://127.0.0.1:9/api: no server answers" in done.stdout
     assert (clinic / "published" / "current.duckdb").exists()
@@ -176,7 +178,7 @@ def test_who_stops_reading_ends_the_command_without_a_word(
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
             env={**os.environ, "PYTHONUNBUFFERED": buffering},
         )
@@ -191,7 +193,7 @@ def test_a_full_disk_is_one_line(snapshot: Path) -> None:
     command = [sys.executable, "-m", "flows.cli", "sql", "--snapshot", str(snapshot), "--json", query]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False
         )
     assert done.stderr == "flarecast: No space left on device\n"
     assert done.returncode == 2
@@ -203,7 +205,7 @@ def test_the_head_of_a_long_answer_is_there_and_nothing_else(snapshot: Path) -> 
         ["bash", "-c", f"{query}; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert len(done.stdout.splitlines()) == 3

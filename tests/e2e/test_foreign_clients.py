@@ -15,7 +15,7 @@ from devices.clock import from_utc, system_clock
 from ingest.lake.collector import Collector
 from ingest.lake.enrolment import read_enrolment
 from ingest.lake.files import Lake
-from tests.fixtures_ingest import stored_rows, wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, stored_rows, wait_until, write_enrolment
 from tests.fixtures_security import SecuredBroker, authority_of, collecting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "foreign-clients.md").read_text()
@@ -76,7 +76,7 @@ def run(command: str, broker: SecuredBroker, folder: Path, *, certificates_of: s
         env={**os.environ, **shown},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The forwarder's promises, one by one, on a real mosquitto: will, window, freeing, back-off."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,17 +85,21 @@ def sender(spool: Spool, broker: BrokerAddress) -> Iterator[Forwarder]:
     sender.stop()
 
 
-def test_a_last_will_is_retained_and_of_the_same_run(clinic, sender, broker) -> None:
+def test_a_last_will_is_retained_and_of_the_same_run(clinic, sender, broker, monkeypatch) -> None:
     assert wait_until(lambda: clinic.states[-1:] != [])
     online, boot, _ = clinic.states[-1]
     assert online
     # the line is cut, no good-bye: who asks later hears it too
-    sender._min_delay_s = sender._max_delay_s = 4.0
-    sender._client.socket().shutdown(socket.SHUT_RDWR)
-    assert wait_until(lambda: (False, boot, False) in clinic.states)
-    after = Clinic(broker, "after")
-    assert wait_until(lambda: after.states[:1] == [(False, boot, True)])
-    after.close()
+    may_return, reconnect = threading.Event(), sender._client.reconnect
+    monkeypatch.setattr(sender._client, "reconnect", lambda: may_return.wait() and reconnect())
+    try:
+        sender._client.socket().shutdown(socket.SHUT_RDWR)
+        assert wait_until(lambda: (False, boot, False) in clinic.states)
+        after = Clinic(broker, "after")
+        assert wait_until(lambda: after.states[:1] == [(False, boot, True)])
+        after.close()
+    finally:
+        may_return.set()
     assert wait_until(lambda: clinic.states[-1][0])
     assert {each for _, each, _ in clinic.states} == {boot}
     sender.stop()

@@ -86,7 +86,7 @@ def pairing(house: House, path: Path, *answers: str) -> list[str]:
         gateway="gw-1",
         site="home-1",
         broker="127.0.0.1:1",
-        scan_s=0.4,
+        scan_s=1.0,
         ask=ask,
         open_radio=house.open_radio,
     )
@@ -112,7 +112,7 @@ def test_private_address_is_bonded_and_known_by_its_serial(
         gateway="gw-1",
         site="home-1",
         broker="127.0.0.1:1",
-        scan_s=0.4,
+        scan_s=1.0,
         ask=ask,
         open_radio=house.open_radio,
     )
@@ -219,7 +219,7 @@ def test_who_stops_keeps_what_was_answered(
             raise stop
         return answers.pop()
 
-    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 0.4}
+    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 1.0}
     house = House(strap(OURS), strap(THEIRS))
     with pytest.raises(raised):
         pair(path, ask=ask, open_radio=house.open_radio, **how)  # type: ignore[arg-type]
@@ -232,6 +232,6 @@ def test_ctrl_c_ends_it_while_it_asks(tmp_path: Path) -> None:
         time.sleep(5)
         raise AssertionError("Ctrl-C waited for the answer")
 
-    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 0.4}
+    how = {"gateway": "gw-1", "site": "home-1", "broker": "127.0.0.1:1", "scan_s": 1.0}
     with pytest.raises(KeyboardInterrupt):
         pair(tmp_path / "gateway.toml", ask=ask, open_radio=House(strap(OURS)).open_radio, **how)  # type: ignore[arg-type]

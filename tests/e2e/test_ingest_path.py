@@ -26,6 +26,7 @@ from ingest.wire.bulk import Arrival
 from ingest.wire.client import make_client
 from ingest.wire.messages import encode_batch, encode_observation
 from tests.fixtures_ingest import (
+    PATIENCE_S,
     T0,
     CollectorProcess,
     clock,
@@ -57,23 +58,30 @@ def spool(tmp_path) -> Iterator[Spool]:
     spool.close()
 
 
-def forwarder(spool: Spool, address, gateway: str = "gw-1") -> Forwarder:
+def forwarder(spool: Spool, address, *, ack_timeout_s: float = PATIENCE_S) -> Forwarder:
     return Forwarder(
-        spool, address, site="north", gateway=gateway, ack_timeout_s=0.7, min_delay_s=0.1, max_delay_s=0.3
+        spool,
+        address,
+        site="north",
+        gateway="gw-1",
+        ack_timeout_s=ack_timeout_s,
+        min_delay_s=0.1,
+        max_delay_s=0.3,
     )
 
 
 @contextmanager
 def collecting(broker, lake: Lake, enrolment: Enrolment | EnrolmentFile):
-    """A collector on a thread of this process."""
+    """A collector on a thread of this process, with a subscription: from now on the broker keeps for it."""
     collector = Collector(address_of(broker), lake, enrolment, clock=clock, flush_s=0.05)
     running = threading.Thread(target=collector.run)
     running.start()
     try:
+        assert wait_until(lambda: collector.counts.is_subscribed)
         yield
     finally:
         collector.stop()
-        running.join(10)
+        running.join(PATIENCE_S)
         assert not running.is_alive()
 
 
@@ -90,7 +98,7 @@ def test_every_value_arrives(broker, spool, tmp_path):
         sender = forwarder(spool, address_of(broker))
         sender.start()
         try:
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
     by_kind = {one.kind: one for one in sent}
@@ -122,7 +130,7 @@ def test_a_device_of_nobody_is_quarantined_and_confirmed(broker, spool, tmp_path
         sender = forwarder(spool, address_of(broker))
         sender.start()
         try:
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
     assert lake.quarantined() == {
@@ -142,7 +150,7 @@ def test_nothing_is_lost_when_killed(broker, spool, tmp_path, victim):
     collector = CollectorProcess(tmp_path, broker.port, enrolment)
     collector.start()
     lake = Lake(tmp_path / "lake")
-    sender = forwarder(spool, address_of(broker))
+    sender = forwarder(spool, address_of(broker), ack_timeout_s=0.7)
     sender.start()
     made = {from_utc(hourly(hour).start_utc): list(unpack_u16(hourly(hour).rr_ms)) for hour in range(HOURS)}
     try:
@@ -157,7 +165,7 @@ def test_nothing_is_lost_when_killed(broker, spool, tmp_path, victim):
                 killed = {"broker": broker, "collector": collector}[victim]
                 killed.kill()
                 killed.start()
-        assert sender.drain(40)
+        assert sender.drain(PATIENCE_S)
     finally:
         sender.stop()
         assert collector.stop() == 0
@@ -187,8 +195,8 @@ def test_nothing_is_acknowledged_before_it_is_stored(broker, spool, tmp_path):
     with collecting(broker, full, enrolment):
         sender = forwarder(spool, address_of(broker))
         sender.start()
-        assert full.refused.wait(20)
-        time.sleep(0.2)
+        assert full.refused.wait(PATIENCE_S)
+        assert wait_until(lambda: len(sender._taken) == len(spool.pending()))
         sender.stop()
     assert spool.counts().confirmed == 0
     lake = Lake(tmp_path / "lake")
@@ -232,8 +240,8 @@ def test_a_collector_that_cannot_store_takes_a_window_and_no_more(broker, tmp_pa
             batch = encode_batch(
                 number + 1, T0, "step_count", [encode_observation(steps(T0 + number * MINUTE, [number]))]
             )
-            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(10)
-        assert lake.refused.wait(20)
+            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(PATIENCE_S)
+        assert lake.refused.wait(PATIENCE_S)
         assert wait_until(lambda: len(taken) == window)
         time.sleep(0.5)
         assert len(taken) == window
@@ -246,7 +254,7 @@ def test_a_collector_that_cannot_store_takes_a_window_and_no_more(broker, tmp_pa
         feeder.disconnect()
         feeder.loop_stop()
         collector.stop()
-        running.join(20)
+        running.join(PATIENCE_S)
     assert not running.is_alive()
 
 
@@ -268,14 +276,14 @@ def test_what_has_come_is_stored_and_acknowledged_when_it_stops(broker, tmp_path
         feeder.loop_start()
         for number in range(5):
             batch = encode_batch(number + 1, T0, "step_count", [encode_observation(steps(T0, [number]))])
-            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(10)
+            feeder.publish("flarecast/v1/north/gw-1/step_count", batch, qos=1).wait_for_publish(PATIENCE_S)
         assert wait_until(lambda: len(collector._buffer) == 5)
         assert not lake.files("step_count")
     finally:
         feeder.disconnect()
         feeder.loop_stop()
         collector.stop()
-        running.join(20)
+        running.join(PATIENCE_S)
     assert not running.is_alive()
     assert len(stored_rows(lake.files("step_count"))) == 5
     again: list[Arrival] = []
@@ -286,7 +294,7 @@ def test_what_has_come_is_stored_and_acknowledged_when_it_stops(broker, tmp_path
     assert wait_until(lambda: second.counts.is_subscribed)
     time.sleep(0.3)
     second.stop()
-    running.join(20)
+    running.join(PATIENCE_S)
     # the embedded broker sends us our own acknowledgements too
     assert [one for one in again if not one.topic.endswith("/ack")] == []
 
@@ -297,12 +305,12 @@ def test_the_kill_would_be_noticed(broker, spool, tmp_path):
     lake = Lake(tmp_path / "lake")
     collector = CollectorProcess(tmp_path, broker.port, enrolment)
     collector.start()
-    sender = forwarder(spool, address_of(broker))
+    sender = forwarder(spool, address_of(broker), ack_timeout_s=0.7)
     sender.start()
     try:
         spool.append([hourly(0)])
         # the collector has a session: from now on the broker keeps messages for it
-        assert sender.drain(20)
+        assert sender.drain(PATIENCE_S)
         collector.kill()
         spool.append([hourly(hour) for hour in range(1, 4)])
         spool.seal(force=True)
@@ -315,10 +323,10 @@ def test_the_kill_would_be_noticed(broker, spool, tmp_path):
     broker.start()
     collector.start()
     spool.append([hourly(4)])
-    sender = forwarder(spool, address_of(broker))
+    sender = forwarder(spool, address_of(broker), ack_timeout_s=0.7)
     sender.start()
     try:
-        assert sender.drain(20)
+        assert sender.drain(PATIENCE_S)
     finally:
         sender.stop()
         collector.stop()
@@ -337,7 +345,7 @@ def test_a_message_nobody_can_read_does_not_come_back_for_ever(broker, spool, tm
         sender = forwarder(spool, address_of(broker))
         sender.start()
         try:
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
     assert list(lake.quarantined().values()) == [1]
@@ -359,9 +367,9 @@ def test_a_full_disk_does_not_end_the_sending(broker, spool, tmp_path, monkeypat
         with monkeypatch.context() as full:
             full.setattr(spool, "seal", seal)
             sender.start()
-            assert refused.wait(10)
+            assert refused.wait(PATIENCE_S)
         try:
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
 
@@ -374,11 +382,11 @@ def test_a_device_enrolled_while_the_collector_runs_is_stored(broker, spool, tmp
         sender.start()
         try:
             spool.append([steps(T0, [1])])
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
             assert lake.files("step_count") == []
             write_enrolment(tmp_path / "new.csv", ["gw-1"]).rename(path)
             spool.append([steps(T0, [2])])
-            assert sender.drain(20)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
     assert [row["steps"] for row in stored_rows(lake.files("step_count"))] == [2]

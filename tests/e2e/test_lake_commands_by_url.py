@@ -19,7 +19,7 @@ from ingest.errors import StoreUnreachableError
 from ingest.lake import intake as intake_module
 from ingest.lake.objects import S3Objects
 from ingest.wire import messages
-from tests.fixtures_ingest import clock, one_of_each, stored_rows, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, clock, one_of_each, stored_rows, write_enrolment
 from tests.fixtures_s3 import use_s3
 
 
@@ -48,7 +48,7 @@ def send(clinic: Clinic, folder: Path) -> None:
         )
         sender.start()
         try:
-            assert sender.drain(60)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
             spool.close()

@@ -12,7 +12,7 @@ from ingest.lake.enrolment import read_enrolment
 from ingest.lake.live import LiveSubscriber, Unavailable
 from ingest.wire.client import make_client, start_client
 from ingest.wire.messages import encode_batch, encode_observation
-from tests.fixtures_ingest import T0, beats, wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, T0, beats, wait_until, write_enrolment
 
 
 def answer(number, *, device="ring-1", start_utc=T0, value=1.0):
@@ -33,7 +33,7 @@ class Home:
         encoded = [encode_observation(one) for one in observations]
         payload = encode_batch(self._number, T0, kind, encoded)
         topic = f"flarecast/v1/north/{self._gateway}/{kind}"
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_S)
 
     def close(self):
         self._client.disconnect()
@@ -81,11 +81,11 @@ def listening(address, tmp_path, kept):
     thread = threading.Thread(target=live.run)
     thread.start()
     try:
-        assert live.is_subscribed.wait(10)
+        assert live.is_subscribed.wait(PATIENCE_S)
         yield live
     finally:
         live.stop()
-        thread.join(15)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -138,7 +138,7 @@ def test_a_broker_that_is_killed_brings_what_was_not_acknowledged(broker, tmp_pa
         kept.is_open = True
         assert wait_until(lambda: kept.ids() == ["a-1"])
         broker[0].start()
-        assert live.is_subscribed.wait(15)
+        assert live.is_subscribed.wait(PATIENCE_S)
         home = Home(broker[1])
         home.say(answer(2))
         assert wait_until(lambda: kept.ids()[-1] == "a-2")

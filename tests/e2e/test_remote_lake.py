@@ -24,6 +24,7 @@ from ingest.lake.manifest_check import verify
 from ingest.lake.remote import RemoteLake
 from ingest.wire.address import BrokerAddress
 from tests.fixtures_ingest import (
+    PATIENCE_S,
     T0,
     beats,
     clock,
@@ -212,13 +213,13 @@ def test_from_a_gateway_over_a_broker_into_the_store(machines, enrolment, tmp_pa
         )
         sender.start()
         try:
-            assert sender.drain(30)
+            assert sender.drain(PATIENCE_S)
         finally:
             sender.stop()
         assert wait_until(lambda: all(other.files(one.kind) for one in sent))
     finally:
         collector.stop()
-        running.join(10)
+        running.join(PATIENCE_S)
         spool.close()
         broker.stop()
     assert not running.is_alive()

@@ -35,7 +35,7 @@ def api(port: int, path: str) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/{path}", b"{}", {"Content-Type": "application/json"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -139,7 +139,7 @@ def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
     finally:
         # as Ctrl-C at a terminal: whoever is in its group hears it
         os.killpg(serving.pid, signal.SIGINT)
-        code = serving.wait(90)
+        code = serving.wait(PATIENCE_S)
     assert code == 130
     said = (tmp_path / "serve.log").read_text()
     assert not re.search("Traceback|Warning", said), said[-3000:]

@@ -17,7 +17,7 @@ from ingest.edge.forwarder import Forwarder
 from ingest.edge.spool import Spool
 from ingest.lake.broker import MosquittoBroker
 from ingest.lake.files import Lake
-from tests.fixtures_ingest import beats, stored_rows, wait_until, write_enrolment
+from tests.fixtures_ingest import PATIENCE_S, beats, stored_rows, wait_until, write_enrolment
 from tests.fixtures_security import SecuredBroker, authority_of
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy").glob("*.service"))
@@ -97,7 +97,7 @@ def test_the_collector_collects(tmp_path):
         (row,) = stored_rows(Lake(home / "lake").files("rr_interval"))
         assert row["rr_ms"] == [800, 810]
         service.send_signal(signal.SIGTERM)
-        assert service.wait(20) == 0
+        assert service.wait(PATIENCE_S) == 0
     finally:
         sender.stop()
         service.kill()

@@ -29,7 +29,7 @@ from tests.fixtures_ble import (
     ring_with,
     strap_with,
 )
-from tests.fixtures_ingest import hourly
+from tests.fixtures_ingest import PATIENCE_S, hourly
 
 ROOT = Path(__file__).parents[2]
 LIMITS = SpoolLimits(most_bytes=300_000)
@@ -218,7 +218,7 @@ def test_a_disk_without_one_block_left_loses_nothing(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("kept ")

@@ -16,7 +16,7 @@ from alerts.engine.outbox import LEASE
 from devices.clock import SECOND, system_clock
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import notice, queue_alert
-from tests.fixtures_ingest import wait_until
+from tests.fixtures_ingest import PATIENCE_S, wait_until
 
 IT = Fallback(("it-1", "it-2"), ("push", "mail"))
 
@@ -138,7 +138,7 @@ def test_the_longest_attempt_is_shorter_than_the_lease():
 def test_an_attempt_ends_though_the_receiver_trickles():
     class Trickle(Way):
         def send(self, notice, attempt_utc):
-            released.wait(30)
+            released.wait(PATIENCE_S)
             return SENT
 
     released = threading.Event()
@@ -190,7 +190,7 @@ def test_a_slow_receiver_holds_up_nobody_else(tmp_path):
 
     class Slow(Way):
         def send(self, notice, attempt_utc):
-            released.wait(30)
+            released.wait(PATIENCE_S)
             return super().send(notice, attempt_utc)
 
     slow, quick = Slow("slow"), Way("quick")
@@ -205,5 +205,5 @@ def test_a_slow_receiver_holds_up_nobody_else(tmp_path):
         assert slow.told == []
         stop.set()
         released.set()
-        running.join(20)
+        running.join(PATIENCE_S)
         assert journal.outbox.counts() == {"sent": 23}, "what was being sent is finished"

@@ -18,10 +18,22 @@ def result(name: str, value: float = 1.0) -> Result:
     return Result(name, value, "s", 0.5, "bare thing", 7)
 
 
-def test_a_pair_is_timed_in_turn_and_its_ratio_is_ours_by_theirs():
-    timing = bench().paired(lambda: time.sleep(0.002), lambda: time.sleep(0.02), repeats=3)
-    assert 0.02 < timing.ratio < 0.6
-    assert timing.theirs_s > timing.ours_s >= 0.002
+@pytest.fixture
+def spend(monkeypatch):
+    """Let time pass: as many seconds as said, and by itself none."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def spend(seconds):
+        now[0] += seconds
+
+    return spend
+
+
+def test_a_pair_is_timed_in_turn_and_its_ratio_is_ours_by_theirs(spend):
+    timing = bench().paired(lambda: spend(0.25), lambda: spend(2.5), repeats=3)
+    assert timing.ratio == pytest.approx(0.1)
+    assert (timing.ours_s, timing.theirs_s) == pytest.approx((0.25, 2.5))
     faster = timing.throughput("x", 10, "rows/s", "theirs")
     assert faster.ratio == pytest.approx(1 / timing.ratio)
     assert faster.value == pytest.approx(10 / timing.ours_s)
@@ -58,11 +70,11 @@ def test_counts_stay_exact_and_nothing_is_shown_with_an_exponent():
     assert "| a | 1,684,973 | RR | 20,900 x | hearts | 1 |" in report.markdown(made)
 
 
-def test_one_run_is_timed_and_its_answer_comes_back():
+def test_one_run_is_timed_and_its_answer_comes_back(spend):
     answers = iter("abc")
-    answer, seconds = bench().timed(lambda: (time.sleep(0.002), next(answers))[1], repeats=3)
+    answer, seconds = bench().timed(lambda: (spend(0.25), next(answers))[1], repeats=3)
     assert answer == "c"
-    assert seconds >= 0.002
+    assert seconds == pytest.approx(0.25)
 
 
 def test_a_case_answers_under_its_own_name():

@@ -19,7 +19,7 @@ from ingest.lake.intake_enrolment import EnrolmentFile
 from ingest.wire.address import BrokerAddress
 from ingest.wire.messages import decode_ack, digest, encode_ack
 from ingest.wire.topics import subscriptions
-from tests.fixtures_ingest import ENROLMENT_HEADER, T0, clock, write_enrolment
+from tests.fixtures_ingest import ENROLMENT_HEADER, PATIENCE_S, T0, clock, write_enrolment
 
 GARBAGE = Received("flarecast/v1/north/gw-1/wear", b"\xc1garbage", None, T0)
 
@@ -87,7 +87,7 @@ def test_a_monitor_is_told_the_same(tmp_path):
     counted(tmp_path)
     server = serve(counted(tmp_path), port := free_port())
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
             said = answer.read().decode()
     finally:
         server.shutdown()

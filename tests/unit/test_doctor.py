@@ -34,7 +34,7 @@ from ingest.lake.security import CA_DAYS, CLIENT_DAYS, Authority
 from ingest.lake.security_invitations import Invitations
 from ingest.wire.messages import Batch, State, WearableState, encode_state
 from tests.fixtures_analytics import patient_days
-from tests.fixtures_ingest import ENROLMENT_HEADER, T0, one_of_each, steps
+from tests.fixtures_ingest import ENROLMENT_HEADER, PATIENCE_S, T0, one_of_each, steps
 from tests.unit.test_lake_command import refuse
 
 NOW = T0 + HOUR
@@ -60,7 +60,7 @@ def clinic(tmp_path):
 def listener():
     """A server that answers every first message with `answer`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(PATIENCE_S)
         answer = [b"\x20\x03\x00\x00\x00"]
 
         def serve():
