@@ -32,6 +32,8 @@ OUTPUT: Final = pa.schema(
 _LONGEST_MS: Final = 86_400_000
 #: No heart is so fast; intervals in seconds are all below.
 _SHORTEST_MS: Final = 30
+#: None so slow; intervals in microseconds are all above.
+_SLOWEST_MS: Final = 30_000
 _WINDOW_S: Final = hrv.WINDOW_US / 1e6
 
 Floats = NDArray[np.float64]
@@ -75,7 +77,7 @@ def run_hrv(
 def recordings(
     files: list[Path], column: str, recording: str | None, order: str | None
 ) -> Iterator[tuple[str, Floats]]:
-    """Name and RR intervals (ms, NaN where missing) of each recording.
+    """Name and RR intervals (ms, NaN where missing; durations are taken for what they are) of each recording.
 
     With names they come sorted by name, and the same row twice counts once.
     """
@@ -83,7 +85,7 @@ def recordings(
     kind = table.schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     number = kind.value_type if is_list else kind
-    if not (pa.types.is_integer(number) or pa.types.is_floating(number)):
+    if not (pa.types.is_integer(number) or pa.types.is_floating(number) or pa.types.is_duration(number)):
         raise UserError(f"column {column} holds {kind}, not numbers or lists of numbers")
     if is_list and order is not None:
         raise UserError("--order is for one row per interval; here each row is a recording")
@@ -155,8 +157,10 @@ def _of_rows(
 
 
 def _names(table: pa.Table, recording: str) -> pa.ChunkedArray:
+    if table[recording].null_count:
+        raise UserError(f"column {recording} has rows without a name: of which recording are they?")
     try:
-        return table[recording].cast(pa.string()).fill_null("None")
+        return table[recording].cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UserError(f"column {recording} holds {table[recording].type}, no names") from None
 
@@ -172,14 +176,21 @@ def _order(table: pa.Table, order: str) -> NDArray[Any]:
 
 
 def _floats(values: Any) -> Floats:
+    is_duration = pa.types.is_duration(values.type)
+    if is_duration:
+        values = values.cast(pa.duration("us"), safe=False).cast(pa.int64())
     rr = np.array(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+    if is_duration:
+        rr /= 1000
     if np.any(rr < 0) or np.any(np.isinf(rr)):
         raise UserError("an interval is negative or infinite")
     if np.any(rr > _LONGEST_MS):
         raise UserError("an interval is longer than a day: are they in milliseconds?")
-    longest = float(np.fmax.reduce(rr, initial=0))
+    longest, shortest = float(np.fmax.reduce(rr, initial=0)), float(np.fmin.reduce(rr, initial=np.inf))
     if 0 < longest < _SHORTEST_MS:
         raise UserError(f"the longest interval is {longest:g} ms: are they in milliseconds?")
+    if _SLOWEST_MS < shortest < np.inf:
+        raise UserError(f"the shortest interval is {shortest:g} ms: are they in milliseconds?")
     return rr
 
 

@@ -89,6 +89,25 @@ def test_whatever_is_in_it_there_is_a_row(write, capsys, rr, window, raw):
         assert (rows[0]["mean_nn_ms"], rows[0]["rmssd_ms"], rows[0]["lf_hf"]) == (800, 0, None)
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_are_taken_for_what_they_are(write, capsys, unit):
+    rr = [1000 * (1 + number % 2) for number in range(300)] if unit == "s" else steady(300)
+    lasted = [None, *pa.array(rr, pa.duration("ms")).cast(pa.duration(unit), safe=False).to_pylist()]
+    of_rows = write({"rr_ms": pa.array(lasted, pa.duration(unit))}, "rows.parquet")
+    of_lists = write({"rr_ms": pa.array([lasted], pa.list_(pa.duration(unit)))}, "lists.parquet")
+    plain = run(capsys, write({"rr_ms": [None, *rr]}))
+    assert run(capsys, of_rows) == run(capsys, of_lists) == plain
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int16(), pa.uint16(), pa.int32(), pa.uint64(), pa.float32(), pa.float64()]
+)
+def test_the_type_of_the_column_changes_nothing(write, capsys, kind):
+    rows = run(capsys, write({"rr_ms": pa.array(steady(700), kind)}), "--window", "5min")
+    assert rows == run(capsys, write({"rr_ms": [steady(700)]}, "lists.parquet"), "--window", "5min")
+    assert len(rows) == 2
+
+
 def test_no_difference_across_a_missing_interval(write, capsys):
     rr = pa.array([[800, 810, None, 900, 910]], pa.list_(pa.int32()))
     (row,) = run(capsys, write({"rr_ms": rr}), "--raw")
@@ -118,6 +137,9 @@ def test_out_is_a_parquet_file_of_the_same_rows(write, capsys, tmp_path):
         ({"rr_ms": [800, 810], "who": [[1], [2]]}, ["--recording", "who"], "column who holds list"),
         ({"rr_ms": [[800], [810]], "who": [b"\xff", b"\xfe"]}, ["--recording", "who"], "binary, no names"),
         ({"rr_ms": [800, -1]}, [], "negative"),
+        ({"rr_ms": pa.array([800, -1], pa.duration("ms"))}, [], "negative"),
+        ({"rr_ms": [800, 810], "who": ["a", None]}, ["--recording", "who"], "who has rows without a name"),
+        ({"rr_ms": [800_000, 810_000]}, [], "shortest interval is 800000 ms: are they in milliseconds?"),
         ({"rr_ms": [800, 2**60 + 1]}, [], "longer than a day: are they in milliseconds?"),
         ({"rr_ms": [[800.0, 1e300]]}, ["--raw"], "longer than a day"),
     ],
