@@ -10,6 +10,8 @@ OUTSIDE: Final = (
     "backups made before today: destroy them, or erase again after a restore",
     "extracts given to studies: pseudonymous, by the agreement of each study",
     "the broker's queue: a message on its way is taken out by the next sweep",
+    "the broker's last word of a gateway that is gone: "
+    "mosquitto_pub -r -n -t flarecast/v1/SITE/GATEWAY/state",
 )
 
 

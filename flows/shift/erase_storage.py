@@ -25,6 +25,10 @@ def erase_in_storage(
     if isinstance(lake, RemoteLake):
         words = "copies of the lake on other machines: they go within a day where a collector runs, or by"
         receipt.outside.append(f"{words} `flarecast erase --sweep` there")
+        receipt.outside.append(
+            "the enrolment on other machines: bring the new enrolment.csv there; a collector then forgets "
+            "the gateway within two days of its last word"
+        )
         with _named_when_unknown(receipt, clinic.lake_place):
             receipt.object_versions = lake_erasing.erase_versions(lake.objects, devices, gateways)
     if place is not None:

@@ -256,11 +256,12 @@ class Collector(Subscriber):
                 return True
 
     def _forget_old(self) -> None:
-        """Once a day, delete the messages that have been kept long enough, and copies of what is gone."""
+        """Once a day, forget messages that were kept long enough, copies of what is gone, and strangers."""
         until = keep_since(self._clock(), self._keep_raw_days)
         if until == self._forgotten_until:
             return
         self._forgotten_until = until
+        self._presence.forget_strangers({row.gateway for row in self._enrolment().rows})
         try:
             forget(self._lake, before=until)
             self._lake.forget_copies()

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from devices.clock import MINUTE, Clock
+from devices.clock import DAY, MINUTE, Clock
 from devices.durable import replace_file
 from ingest.errors import MessageError, TopicError
 from ingest.wire.messages import decode_state
@@ -26,6 +26,8 @@ CLOCKS_KEPT: Final = 8
 APART: Final = 5 * MINUTE
 ALIKE: Final = MINUTE
 SAVE_EVERY: Final = MINUTE
+#: So long a gateway that nobody has enrolled is remembered after its last word.
+STRANGER_KEPT: Final = DAY
 
 
 class Heard(msgspec.Struct):
@@ -127,6 +129,23 @@ class Presence:
                 self._gateways.setdefault(gateway, Heard()).heard_utc = now
                 self._fresh.add(gateway)
                 self._is_changed = True
+
+    def forget_strangers(self, enrolled: Collection[str]) -> None:
+        """Forget gateways that are in no row of the enrolment and have not been heard for a day.
+
+        An erasure takes its gateway out of the enrolment; no other machine's erasure reaches this file.
+        """
+        now = self._clock()
+        with self._lock:
+            gone = [
+                name
+                for name, heard in self._gateways.items()
+                if name not in enrolled and now - (heard.heard_utc or 0) > STRANGER_KEPT
+            ]
+            for name in gone:
+                del self._gateways[name]
+                self._fresh.discard(name)
+            self._is_changed |= bool(gone)
 
     def save(self, *, at_once: bool = False) -> None:
         """Write the file where there is news, every minute or `at_once`; a full disk stops nothing."""

@@ -1,6 +1,7 @@
 """Collector, release, replay and doctor on a lake by URL: from one machine what another one stored."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 
 from devices.blobs import pack_u16
+from devices.clock import DAY, system_clock
 from devices.observations import KINDS, StepCount
 from flows import stack
 from flows.cli import main
@@ -18,6 +20,7 @@ from ingest.edge.spool import Spool
 from ingest.errors import StoreUnreachableError
 from ingest.lake import intake as intake_module
 from ingest.lake.objects import S3Objects
+from ingest.lake.presence import Presence, read_presence
 from ingest.wire import messages
 from tests.fixtures_ingest import PATIENCE_S, clock, one_of_each, stored_rows, write_enrolment
 from tests.fixtures_s3 import use_s3
@@ -89,6 +92,29 @@ def test_what_one_machine_collects_another_releases_and_reads_again(
     assert main(["lake", "verify", "--home", str(other.home)]) == 0
     rows = stored_rows(other.lake.files("step_count"))
     assert [row["steps"] for row in rows] == [3, 12, 900], "the first slot as the third replay read it"
+
+
+def test_a_collector_elsewhere_forgets_the_gateway_of_somebody_erased(
+    machines: tuple[Clinic, Clinic], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = machines
+    for clinic in machines:
+        write_enrolment(clinic.enrolment_path, ["gw-1", "gw-2"])
+    long_ago = system_clock() - 2 * DAY
+    heard = Presence(other.lake.root, "collector-1", clock=lambda: long_ago)
+    heard.brought(["gw-1", "gw-2"])
+    heard.save(at_once=True)
+    (patient,) = {row.patient for row in one.enrolment().rows if row.gateway == "gw-2"}
+    assert main(["erase", "--patient", patient, "--home", str(one.home)]) == 0
+    assert "bring the new enrolment.csv there" in capsys.readouterr().out
+    send(other, tmp_path)
+    assert read_presence(other.lake.root).keys() == {"gw-1", "gw-2"}, (
+        "the enrolment here is still the old one"
+    )
+    shutil.copy(one.enrolment_path, other.enrolment_path)
+    (tmp_path / "again").mkdir()
+    send(other, tmp_path / "again")
+    assert read_presence(other.lake.root).keys() == {"gw-1"}
 
 
 def _misread_steps(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
