@@ -37,36 +37,11 @@ _OFF_MEDIAN: Final = 3.0
 
 #: Ordered windows of 91 with a place that never moves at either end, whole vector registers long.
 _ROOM: Final = 98
-#: Beats whose medians are found together.
-_BLOCK: Final = 64
-
-Numbers = NDArray[Any]
-
-
-def _exchanges() -> NDArray[np.int64]:
-    """Pairs of places to put in order, one after the other, until the middle place has the median.
-
-    Of more than half of the values neither the smallest nor the largest can be the
-    median: both are set aside and the next value joins.
-    """
-    found: list[tuple[int, int]] = []
-    places, joining = list(range(MEDIAN_BEATS // 2 + 2)), MEDIAN_BEATS // 2 + 2
-    while len(places) > 1:
-        half = len(places) // 2
-        found += zip(places[:half], places[: -half - 1 : -1], strict=True)
-        found += ((places[0], place) for place in places[1 : len(places) - half])
-        found += ((place, places[-1]) for place in places[half:-1])
-        places = places[1:-1] + [joining] * (joining < MEDIAN_BEATS)
-        joining += 1
-    return np.array(found, np.int64)
-
-
-#: Of places 0-10; the median is then at place 5.
-_EXCHANGES: Final = _exchanges()
-
 #: Series of one sequence that are held at once. Their memory is taken once for all sequences: taken and given
 #: back for each, its pages cost a third of the time.
 _SERIES: Final = 8
+
+Numbers = NDArray[Any]
 
 
 def classify(rr_ms: Numbers) -> NDArray[np.int8]:
@@ -78,9 +53,12 @@ def classify(rr_ms: Numbers) -> NDArray[np.int8]:
         RR intervals in the order they happened, taken as they are (no bounds).
         The first and the last are never anything but normal.
     """
+    intervals = np.ascontiguousarray(rr_ms, np.float64)
     classes = np.zeros(len(rr_ms), np.int8)
     room = np.empty((_SERIES, len(rr_ms) + 1))
-    _classify(np.ascontiguousarray(rr_ms, np.float64), classes, room)
+    medians = room[7, : len(rr_ms)]
+    _medians(intervals, medians)
+    _classify(intervals, medians, classes, room)
     return classes
 
 
@@ -165,21 +143,70 @@ def _medians(values: Any, out: Any) -> None:
     """Median of the 11 beats around each, of fewer at the ends."""
     half = MEDIAN_BEATS // 2
     count = len(values)
-    near = np.empty((MEDIAN_BEATS, _BLOCK))
-    for first in range(half, count - half, _BLOCK):
-        size = min(_BLOCK, count - half - first)
-        for k in range(MEDIAN_BEATS):
-            near[k, :size] = values[first - half + k : first - half + k + size]
-        for e in range(len(_EXCHANGES)):
-            low, high = near[_EXCHANGES[e, 0]], near[_EXCHANGES[e, 1]]
-            for i in range(_BLOCK):
-                a, b = low[i], high[i]
-                low[i], high[i] = (a if a < b else b), (b if a < b else a)
-        out[first : first + size] = near[half, :size]
+    inner = out[half:]
+    for i in range(count - 2 * half):
+        inner[i] = _middle_of_11(
+            values[i],
+            values[i + 1],
+            values[i + 2],
+            values[i + 3],
+            values[i + 4],
+            values[i + 5],
+            values[i + 6],
+            values[i + 7],
+            values[i + 8],
+            values[i + 9],
+            values[i + 10],
+        )
     for i in range(count):
         if i < half or i >= count - half:
-            ordered = np.sort(values[max(0, i - half) : i + half + 1])
-            out[i] = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+            out[i] = _median_near(values, i)
+
+
+@compiled
+def _median_near(values: Any, i: int) -> float:
+    """Median of the 11 beats around one, of fewer at the ends."""
+    half = MEDIAN_BEATS // 2
+    ordered = np.sort(values[max(0, i - half) : i + half + 1])
+    return (float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2
+
+
+@compiled
+def _middle_of_11(
+    a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any
+) -> Any:
+    """Median of eleven values, without a branch: the compiler follows many windows at once.
+
+    Of more than half of the values neither the smallest nor the largest can be the
+    median: both are set aside and the next value joins.
+    """
+    (a, g), (b, f), (c, e) = _sorted(a, g), _sorted(b, f), _sorted(c, e)
+    (a, b), (f, g) = _sorted(a, b), _sorted(f, g)
+    (a, c), (e, g) = _sorted(a, c), _sorted(e, g)
+    (a, d) = _sorted(a, d)
+    (d, g) = _sorted(d, g)
+    # without a and g
+    (b, h), (c, f), (d, e) = _sorted(b, h), _sorted(c, f), _sorted(d, e)
+    (b, c), (f, h) = _sorted(b, c), _sorted(f, h)
+    (b, d), (e, h) = _sorted(b, d), _sorted(e, h)
+    # without b and h
+    (c, i), (d, f) = _sorted(c, i), _sorted(d, f)
+    (c, d), (f, i) = _sorted(c, d), _sorted(f, i)
+    (c, e) = _sorted(c, e)
+    (e, i) = _sorted(e, i)
+    # without c and i
+    (d, j), (e, f) = _sorted(d, j), _sorted(e, f)
+    (d, e), (f, j) = _sorted(d, e), _sorted(f, j)
+    # without d and j
+    (e, k) = _sorted(e, k)
+    (e, f) = _sorted(e, f)
+    (f, k) = _sorted(f, k)
+    return f
+
+
+@compiled
+def _sorted(a: Any, b: Any) -> tuple[Any, Any]:
+    return (a if a < b else b), (b if a < b else a)
 
 
 @compiled
@@ -189,7 +216,7 @@ def _per_threshold(values: Any, threshold: Any) -> None:
 
 
 @compiled
-def _classify(intervals: Any, classes: Any, room: Any) -> None:
+def _classify(intervals: Any, medians: Any, classes: Any, room: Any) -> None:
     """Classes of the intervals; figure 1 of the paper. The first six rows of `room` are written over."""
     count = len(intervals) + 1
     if count < 4:
@@ -205,8 +232,11 @@ def _classify(intervals: Any, classes: Any, room: Any) -> None:
     for i in range(1, count):
         steps[i] = rr[i] - rr[i - 1]
     steps[0] = _mean_of_rest(steps)
-    _medians(rr, median)
+    half = MEDIAN_BEATS // 2
     for i in range(count):
+        # dividing keeps the order: of eleven intervals the middle one in seconds is the middle one
+        has_eleven = half < i < count - half
+        median[i] = medians[i - 1] / 1000 if has_eleven else _median_near(rr, i)
         off[i] = rr[i] - median[i]
         off[i] = 2 * off[i] if off[i] < 0 else off[i]
     _thresholds(steps, off, of_steps, threshold)
@@ -299,7 +329,7 @@ def _mark_within(within: Any, flags: Any, room: Any) -> None:
     median = room[7, : len(within)]
     _medians(within, median)
     classes = np.zeros(len(within), np.int8)
-    _classify(within, classes, room)
+    _classify(within, median, classes, room)
     k = 0
     for i in range(len(flags)):
         if not flags[i]:

@@ -9,8 +9,7 @@ measure of sympathetic balance.
 
 Two segments travel through one complex transform as its real and imaginary part;
 only the sum of their powers is wanted, and that needs no taking apart. Of its 1,024
-frequencies the bands hold 92: the transform is sixteen of 64 points side by side, put
-together at those only.
+frequencies the bands hold 92: its last step is done for those only.
 """
 
 import math
@@ -47,20 +46,17 @@ _TOO_SHORT: Final = 4
 _HALF: Final = POINTS // 2
 _QUARTER: Final = POINTS // 4
 _HANN: Final = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(POINTS) / POINTS)
-_ANGLES: Final = -2 * np.pi * np.arange(POINTS) / POINTS
-_COSINE: Final = np.cos(_ANGLES)
-_SINE: Final = np.sin(_ANGLES)
-#: Points of the small transforms, and how many there are: every sixteenth point belongs to one.
-_SMALL: Final = 64
-_LANES: Final = POINTS // _SMALL
+#: exp(-2 pi i n j / 1024) of every point j of a quarter and n = 1, 2, 3, a table each: the first step
+#: takes them one after the other.
+_ANGLES: Final = -2 * np.pi * np.arange(_QUARTER) / POINTS
+_COSINE, _COSINE_2, _COSINE_3 = np.cos(_ANGLES), np.cos(2 * _ANGLES), np.cos(3 * _ANGLES)
+_SINE, _SINE_2, _SINE_3 = np.sin(_ANGLES), np.sin(2 * _ANGLES), np.sin(3 * _ANGLES)
 _HZ: Final = RATE_HZ / POINTS
 _LF_FIRST: Final = int(np.ceil(LF_HZ[0] / _HZ))
 _HF_FIRST: Final = int(np.ceil(HF_HZ[0] / _HZ))
 _HF_END: Final = int(np.ceil(HF_HZ[1] / _HZ))
-#: exp(-2 pi i k r / 1024) of every frequency k of the bands and small transform r
-_TURNS: Final = np.outer(np.arange(_LF_FIRST, _HF_END), np.arange(_LANES)) * (-2 * np.pi / POINTS)
-_TURN_COSINE: Final = np.cos(_TURNS)
-_TURN_SINE: Final = np.sin(_TURNS)
+#: Points that are computed together from one piece of the spline; most pieces hold as many.
+_AT_ONCE: Final = 4
 
 Numbers = NDArray[Any]
 
@@ -143,51 +139,70 @@ def _gate(rr: Any, end_us: Any, flags: Any, edges_us: Any, is_kept: Any) -> int:
 @compiled
 def _resample(times: Any, values: Any) -> Any:
     """Natural cubic spline through the values, every quarter of a second from the first on."""
-    curvature = _curvature(times, values)
-    count = int((times[-1] - times[0]) * RATE_HZ) + 1
-    points = np.empty(count)
+    widths = times[1:] - times[:-1]
+    slopes = (values[1:] - values[:-1]) / widths
+    bends = _curvature(widths, slopes)
+    begin = times[0]
+    count = int((times[-1] - begin) * RATE_HZ) + 1
+    points = np.empty(count + _AT_ONCE)
     i = 0
-    for k in range(len(times) - 1):
-        width = times[k + 1] - times[k]
-        first, second, third = _cubic(width, values[k], values[k + 1], curvature[k], curvature[k + 1])
+    for k in range(len(widths)):
+        # of the first, second and third power of the time since the knot
+        first = slopes[k] - widths[k] * (2 * bends[k] + bends[k + 1]) / 6
+        second = bends[k] / 2
+        third = (bends[k + 1] - bends[k]) / (6 * widths[k])
         stop = count
-        if k < len(times) - 2:
-            stop = min(count, int((times[k + 1] - times[0]) * RATE_HZ) + 1)
+        if k < len(widths) - 1:
+            stop = min(count, int((times[k + 1] - begin) * RATE_HZ) + 1)
         while i < stop:
-            since = times[0] - times[k] + i / RATE_HZ
-            points[i] = values[k] + since * (first + since * (second + since * third))
-            i += 1
-    return points
+            # as many at once as a vector holds: what lies beyond this piece, the next writes again
+            since_knot, piece = begin - times[k] + i / RATE_HZ, points[i:]
+            for n in range(_AT_ONCE):
+                since = since_knot + n / RATE_HZ
+                piece[n] = values[k] + since * (first + since * (second + since * third))
+            i += _AT_ONCE
+        i = stop
+    return points[:count]
 
 
 @compiled
-def _cubic(width: float, left: float, right: float, bend: float, next_bend: float) -> tuple[float, ...]:
-    """Coefficients of a spline's piece, of the first, second and third power of the time in it."""
-    return (
-        (right - left) / width - width * (2 * bend + next_bend) / 6,
-        bend / 2,
-        (next_bend - bend) / (6 * width),
-    )
+def _curvature(widths: Any, slopes: Any) -> Any:
+    """Second derivative at every knot, zero at both ends.
 
-
-@compiled
-def _curvature(times: Any, values: Any) -> Any:
-    """Second derivative at every knot, zero at both ends (a tridiagonal system)."""
-    count = len(times)
-    curvature = np.zeros(count)
-    upper = np.zeros(count)
-    width = times[1] - times[0]
-    slope = (values[1] - values[0]) / width
-    for i in range(1, count - 1):
-        after = times[i + 1] - times[i]
-        slope_after = (values[i + 1] - values[i]) / after
-        share = 1 / (2 * (width + after) - width * upper[i - 1])
-        upper[i] = after * share
-        curvature[i] = (6 * (slope_after - slope) - width * curvature[i - 1]) * share
-        width, slope = after, slope_after
-    for i in range(count - 2, 0, -1):
-        curvature[i] -= upper[i] * curvature[i + 1]
-    return curvature
+    A tridiagonal system, eliminated from both ends to the middle and solved back from there: in each
+    direction a knot waits for the one before, so the two keep the processor twice as busy as one.
+    """
+    last = len(widths)
+    bends = np.zeros(last + 1)
+    if last < 2:
+        return bends
+    # on both sides: bend = bends[i] - shares[i] * bend of the neighbour towards the middle
+    shares = np.zeros(last + 1)
+    middle = last // 2
+    left = left_share = right = right_share = 0.0
+    for i in range(1, middle + 1):
+        before, after = widths[i - 1], widths[i]
+        scale = 1 / (2 * (before + after) - before * left_share)
+        left = (6 * (slopes[i] - slopes[i - 1]) - before * left) * scale
+        left_share = after * scale
+        bends[i], shares[i] = left, left_share
+        j = last - i
+        if j > middle:
+            before, after = widths[j - 1], widths[j]
+            scale = 1 / (2 * (before + after) - after * right_share)
+            right = (6 * (slopes[j] - slopes[j - 1]) - after * right) * scale
+            right_share = before * scale
+            bends[j], shares[j] = right, right_share
+    left = (left - left_share * right) / (1 - left_share * right_share)
+    bends[middle] = right = left
+    for i in range(1, middle + 1):
+        if i < middle:
+            left = bends[middle - i] - shares[middle - i] * left
+            bends[middle - i] = left
+        if middle + i < last:
+            right = bends[middle + i] - shares[middle + i] * right
+            bends[middle + i] = right
+    return bends
 
 
 @compiled
@@ -204,20 +219,32 @@ def _welch(points: Any, work: Any) -> tuple[float, float]:
             work[part, length if s + part < segments else 0 :] = 0
         for part in range(min(2, segments - s)):
             first = (s + part) * (count - length) // max(segments - 1, 1)
-            mean = 0.0
+            segment, windowed = points[first : first + length], work[part]
+            mean = _sum(segment) / length
             for i in range(length):
-                mean += points[first + i]
-            mean /= length
-            for i in range(length):
-                work[part, i] = (points[first + i] - mean) * window[i]
+                windowed[i] = (segment[i] - mean) * window[i]
         lf_part, hf_part = _power(work)
         lf += lf_part
         hf += hf_part
-    squares = 0.0
-    for i in range(length):
-        squares += window[i] * window[i]
-    scale = 2 * _HZ / (RATE_HZ * squares * segments)
+    scale = 2 * _HZ / (RATE_HZ * _sum(window * window) * segments)
     return lf * scale, hf * scale
+
+
+@compiled
+def _sum(values: Any) -> float:
+    """Eight sums side by side, then those: an order of its own that vectors can follow."""
+    parts = np.zeros(8)
+    whole = len(values) // 8 * 8
+    for i in range(0, whole, 8):
+        eight = values[i : i + 8]
+        for n in range(8):
+            parts[n] += eight[n]
+    total = 0.0
+    for n in range(8):
+        total += parts[n]
+    for i in range(whole, len(values)):
+        total += values[i]
+    return total
 
 
 @compiled
@@ -230,27 +257,20 @@ def _hann(length: int) -> Any:
 
 @compiled
 def _power(work: Any) -> tuple[float, float]:
-    """Sum of squared magnitudes over the bands, of the real and the imaginary series together."""
-    real, imaginary = _transform(work)
-    parts = np.empty((4, _LANES))
+    """Sum of squared magnitudes over the bands, of the real and the imaginary series together.
+
+    A Fourier transform of 1,024 points (Stockham, radix 4: in order); `work` has real and
+    imaginary part and room for as much.
+    """
+    real, imaginary, to_real, to_imaginary = work[0], work[1], work[2], work[3]
+    # sizes as constants: of loops known that well the compiler makes vectors
+    _step(real, imaginary, to_real, to_imaginary, 1)
+    _step(to_real, to_imaginary, real, imaginary, 4)
+    _step(real, imaginary, to_real, to_imaginary, 16)
+    _step(to_real, to_imaginary, real, imaginary, 64)
     lf = hf = 0.0
     for k in range(_LF_FIRST, _HF_END):
-        # frequency k and its mirror image, from the small transforms' frequencies
-        at, mirror = (k % _SMALL) * _LANES, (-k % _SMALL) * _LANES
-        for r in range(_LANES):
-            cosine, sine = _TURN_COSINE[k - _LF_FIRST, r], _TURN_SINE[k - _LF_FIRST, r]
-            parts[0, r] = real[at + r] * cosine - imaginary[at + r] * sine
-            parts[1, r] = real[at + r] * sine + imaginary[at + r] * cosine
-            parts[2, r] = real[mirror + r] * cosine + imaginary[mirror + r] * sine
-            parts[3, r] = imaginary[mirror + r] * cosine - real[mirror + r] * sine
-        # halves added to halves: an order of its own, the same for every compiler, that vectors can follow
-        width = _LANES
-        while width > 1:
-            width //= 2
-            for part in range(4):
-                for r in range(width):
-                    parts[part, r] += parts[part, r + width]
-        both = parts[0, 0] ** 2 + parts[1, 0] ** 2 + parts[2, 0] ** 2 + parts[3, 0] ** 2
+        both = _last_step(real, imaginary, k)
         if k < _HF_FIRST:
             lf += both / 2
         else:
@@ -259,41 +279,42 @@ def _power(work: Any) -> tuple[float, float]:
 
 
 @compiled
-def _transform(work: Any) -> tuple[Any, Any]:
-    """Sixteen Fourier transforms of 64 points side by side (Stockham, radix 4: in order).
+def _step(real: Any, imaginary: Any, to_real: Any, to_imaginary: Any, size: int) -> None:
+    """From transforms of a quarter of the points, `size` of them side by side, to four times as many."""
+    for j in range(_QUARTER // size):
+        at = j * size
+        cosine, sine = _COSINE[at], _SINE[at]
+        cosine_2, sine_2 = _COSINE_2[at], _SINE_2[at]
+        cosine_3, sine_3 = _COSINE_3[at], _SINE_3[at]
+        for k in range(size):
+            a = at + k
+            b, c, d = a + _QUARTER, a + 2 * _QUARTER, a + 3 * _QUARTER
+            sum_real, sum_imaginary = real[a] + real[c], imaginary[a] + imaginary[c]
+            off_real, off_imaginary = real[a] - real[c], imaginary[a] - imaginary[c]
+            odd_real, odd_imaginary = real[b] + real[d], imaginary[b] + imaginary[d]
+            turned_real, turned_imaginary = imaginary[b] - imaginary[d], real[d] - real[b]
+            to = 4 * at + k
+            to_real[to] = sum_real + odd_real
+            to_imaginary[to] = sum_imaginary + odd_imaginary
+            x, y = off_real + turned_real, off_imaginary + turned_imaginary
+            to_real[to + size] = x * cosine - y * sine
+            to_imaginary[to + size] = x * sine + y * cosine
+            x, y = sum_real - odd_real, sum_imaginary - odd_imaginary
+            to_real[to + 2 * size] = x * cosine_2 - y * sine_2
+            to_imaginary[to + 2 * size] = x * sine_2 + y * cosine_2
+            x, y = off_real - turned_real, off_imaginary - turned_imaginary
+            to_real[to + 3 * size] = x * cosine_3 - y * sine_3
+            to_imaginary[to + 3 * size] = x * sine_3 + y * cosine_3
 
-    `work` has real and imaginary part and room for as much; point n belongs to transform
-    n mod 16. Frequency k of transform r comes at 16 k + r.
-    """
-    real, imaginary, to_real, to_imaginary = work[0], work[1], work[2], work[3]
-    size = _LANES
-    while size < POINTS:
-        groups = _QUARTER // size
-        for j in range(groups):
-            # angles of the 64 points are every sixteenth of the table
-            at = j * size
-            cosine, sine = _COSINE[at], _SINE[at]
-            cosine_2, sine_2 = _COSINE[2 * at], _SINE[2 * at]
-            cosine_3, sine_3 = _COSINE[3 * at], _SINE[3 * at]
-            for k in range(size):
-                a = at + k
-                b, c, d = a + _QUARTER, a + 2 * _QUARTER, a + 3 * _QUARTER
-                sum_real, sum_imaginary = real[a] + real[c], imaginary[a] + imaginary[c]
-                off_real, off_imaginary = real[a] - real[c], imaginary[a] - imaginary[c]
-                odd_real, odd_imaginary = real[b] + real[d], imaginary[b] + imaginary[d]
-                turned_real, turned_imaginary = imaginary[b] - imaginary[d], real[d] - real[b]
-                to = 4 * at + k
-                to_real[to] = sum_real + odd_real
-                to_imaginary[to] = sum_imaginary + odd_imaginary
-                x, y = off_real + turned_real, off_imaginary + turned_imaginary
-                to_real[to + size] = x * cosine - y * sine
-                to_imaginary[to + size] = x * sine + y * cosine
-                x, y = sum_real - odd_real, sum_imaginary - odd_imaginary
-                to_real[to + 2 * size] = x * cosine_2 - y * sine_2
-                to_imaginary[to + 2 * size] = x * sine_2 + y * cosine_2
-                x, y = off_real - turned_real, off_imaginary - turned_imaginary
-                to_real[to + 3 * size] = x * cosine_3 - y * sine_3
-                to_imaginary[to + 3 * size] = x * sine_3 + y * cosine_3
-        real, imaginary, to_real, to_imaginary = to_real, to_imaginary, real, imaginary
-        size *= 4
-    return real, imaginary
+
+@compiled
+def _last_step(real: Any, imaginary: Any, k: int) -> float:
+    """Squared magnitudes at a frequency of the first quarter and at its mirror image together."""
+    b, c, d = k + _QUARTER, k + 2 * _QUARTER, k + 3 * _QUARTER
+    x = real[k] + real[c] + (real[b] + real[d])
+    y = imaginary[k] + imaginary[c] + (imaginary[b] + imaginary[d])
+    a = _QUARTER - k
+    b, c, d = a + _QUARTER, a + 2 * _QUARTER, a + 3 * _QUARTER
+    mirror_x = real[a] - real[c] - (imaginary[b] - imaginary[d])
+    mirror_y = imaginary[a] - imaginary[c] - (real[d] - real[b])
+    return x * x + y * y + mirror_x * mirror_x + mirror_y * mirror_y
