@@ -78,23 +78,44 @@ class Desk:
             return self._write(con, lifecycle.snooze(one, by, roles, version, until, reason, now), now)
 
     def resolve(self, name: str, version: int, reason: str) -> Alert:
-        """Close it by hand."""
+        """Close it by hand.
+
+        Raises
+        ------
+        JournalError
+            When it is closed already (the second reason would be lost), or none is given.
+        """
         if not reason.strip():
             raise JournalError("closing an alert by hand needs a reason")
         with self._journal.transaction() as con:
             one, now = self._checked(con, name), self._journal.now()
+            if not one.is_active:
+                raise JournalError(f"alert {name} is closed already: {one.closed_by}")
             lifecycle.check_version(one, version)
             by = self._actor.staff
             change = lifecycle.resolve(one, by, f"{by}: {reason}", now, one.night_at(now))
             return self._write(con, change, now)
 
     def assign(self, name: str, version: int, to: str) -> Alert:
-        """Give it to somebody."""
+        """Give it to somebody.
+
+        Raises
+        ------
+        JournalError
+            When it is closed, or to whom nothing may be given.
+        """
         with self._journal.transaction() as con:
             one, now = self._checked(con, name), self._journal.now()
+            if not one.is_active:
+                raise JournalError(f"alert {name} is closed: there is nothing left to do for {to}")
             lifecycle.check_version(one, version)
-            if to not in people.load(con).people:
+            person = people.load(con).people.get(to)
+            if person is None:
                 raise JournalError(f"{to!r} is not a member of staff")
+            if not person.roles & ACTING:
+                raise JournalError(
+                    f"{to} may look at alerts but not change them: give it to somebody who may"
+                )
             after = replace(one, assignee=to, version=one.version + 1)
             return self._write(con, Change(after, "assign", {"to": to}), now)
 
@@ -112,7 +133,7 @@ class Desk:
             self._write(con, Change(one, "comment", {"text": text}), now)
 
     def set_outcome(self, name: str, label: str, helped: str | None = None) -> Alert:
-        """Say what it turned out to be, and what helped."""
+        """Say what it turned out to be, and what helped; also of a closed alert, which stays closed."""
         with self._journal.transaction() as con:
             one, now = self._checked(con, name), self._journal.now()
             change = lifecycle.set_outcome(one, label)
@@ -124,7 +145,7 @@ class Desk:
                     utc=now,
                     author=self._actor.staff,
                     label=label,
-                    helped=helped,
+                    helped=(helped or "").strip() or None,
                 )
             )
             return self._write(con, change, now)

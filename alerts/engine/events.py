@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
-from alerts.engine.alert import IS_ACTIVE, Alert
+from alerts.engine.alert import IS_ACTIVE
 from alerts.engine.apply import group_wait, way_of, write
-from alerts.engine.journal import Journal, new_reference
+from alerts.engine.beginning import new_alert
+from alerts.engine.journal import Journal
 from alerts.engine.openings import open_live
 from alerts.rules.bounds import parse_bound
 from alerts.rules.pack import RulePack
@@ -85,7 +86,7 @@ def _judge(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, n
 
 
 def _tell(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, now: int) -> str:
-    sentence = f"{rule.reason or rule.title} {age(now - answer.at)}"
+    sentence = f"{rule.reason or f'{rule.title}.'} {age(now - answer.at)}"
     of_patient = (alert_table.c.scope == "patient", alert_table.c.subject == answer.patient)
     found = alerts.select(con, IS_ACTIVE, alert_table.c.rule == rule.id, *of_patient)
     directory = people.load(con)
@@ -94,21 +95,15 @@ def _tell(con: sa.Connection, pack: RulePack, rule: ItemRule, answer: Answer, no
         again = lifecycle.reopen(found[0], way, now, sentence)
         write(con, again, way.route, now, wait=group_wait(way.route))
         return found[0].alert
-    one = Alert(
-        alert=new_reference(),
-        scope="patient",
-        subject=answer.patient,
+    one = new_alert(
+        rule,
+        ("patient", answer.patient),
+        sentence,
+        now,
         site=answer.site,
-        rule=rule.id,
-        rule_version=rule.version,
-        route=rule.route,
-        severity=rule.severity,
         zone=answer.zone,
         value=answer.value,
-        sentence=sentence,
         inputs={"answer": answer.answer, "answered_utc": answer.at},
-        opened_utc=now,
-        is_latched=rule.is_latched,
     )
     open_live(con, pack, directory, one, now)
     return one.alert

@@ -18,9 +18,10 @@ from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write
+from alerts.engine.beginning import new_alert
 from alerts.engine.evaluate import IDLE, ConditionState, band_of, night_of, step
 from alerts.engine.holds import RETROSPECTIVE
-from alerts.engine.journal import Journal, new_reference
+from alerts.engine.journal import Journal
 from alerts.engine.openings import CONDITION_ENDED, may_open_live, may_open_report, open_live
 from alerts.engine.people import Directory
 from alerts.rules.live import judges
@@ -165,24 +166,17 @@ class _Judge:
     def _open(self, rule: ThresholdRule | ReportedRule, last: Sample, began: date, *, is_late: bool) -> None:
         if self._is_withdrawn(last.patient):
             return
-        one = Alert(
-            alert=new_reference(),
-            scope="patient",
-            subject=last.patient,
+        one = new_alert(
+            rule,
+            ("patient", last.patient),
+            rule.reason or rule.title,
+            self._now,
             site=last.site,
-            rule=rule.id,
-            rule_version=rule.version,
-            route=rule.route,
-            severity=rule.severity,
             night=began,
             zone=last.zone,
             value=last.value,
-            sentence=rule.reason or rule.title,
             inputs={last.column: last.value},
-            opened_utc=self._now,
-            is_latched=rule.is_latched,
-            is_retrospective=is_late,
-            held_by=RETROSPECTIVE if is_late and rule.severity != "critical" else None,
+            is_late=is_late,
         )
         open_live(self._con, self._pack, self._directory, one, self._now)
         self.opened += 1

@@ -21,11 +21,12 @@ from alerts.engine import alert as alerts
 from alerts.engine import lifecycle, people
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write, write_new
+from alerts.engine.beginning import new_alert
 from alerts.engine.columns import NightColumns
 from alerts.engine.conditions import Conditions, Moved
 from alerts.engine.evaluate import Band, ConditionState, night_of
 from alerts.engine.holds import RETROSPECTIVE, STORM, holder, storm_threshold
-from alerts.engine.journal import Journal, new_reference
+from alerts.engine.journal import Journal
 from alerts.engine.openings import (
     CONDITION_ENDED,
     LATE_DATA,
@@ -235,24 +236,17 @@ class _Judge:
         place = self._columns.place[patient]
         sentence = self._columns.value("flare_risk.sentence", place)
         names = dict.fromkeys((*rule.columns, *CONTEXT))
-        return Alert(
-            alert=new_reference(),
-            scope="patient",
-            subject=patient,
+        return new_alert(
+            rule,
+            ("patient", patient),
+            rule.reason or sentence or rule.title,
+            self._now,
             site=self._around.sites.get(patient),
-            rule=rule.id,
-            rule_version=rule.version,
-            route=rule.route,
-            severity=rule.severity,
             night=night,
             zone=self._columns.value("patient_day.zone", place),
             value=None if math.isnan(value) else value,
-            sentence=rule.reason or sentence or rule.title,
             inputs={name: self._columns.value(name, place) for name in names},
-            opened_utc=self._now,
-            is_latched=rule.is_latched,
-            is_retrospective=is_late,
-            held_by=RETROSPECTIVE if is_late and rule.severity != "critical" else None,
+            is_late=is_late,
         )
 
     def _close(self) -> None:

@@ -10,7 +10,7 @@ from alerts.engine import alert as alerts
 from alerts.engine import lifecycle
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.apply import way_of, write, write_new
-from alerts.engine.journal import new_reference
+from alerts.engine.beginning import new_alert
 from alerts.engine.people import Directory
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
@@ -39,18 +39,7 @@ def open_technical(
     """Open an alert about (scope, subject), unless one is active; whether it was opened."""
     if _active(con, rule, of):
         return False
-    one = Alert(
-        alert=new_reference(),
-        scope=of[0],
-        subject=of[1],
-        rule=rule.id,
-        rule_version=rule.version,
-        route=rule.route,
-        severity=rule.severity,
-        is_latched=rule.is_latched,
-        sentence=sentence,
-        opened_utc=now,
-    )
+    one = new_alert(rule, of, sentence, now)
     way = way_of(pack, directory, one)
     write_new(con, lifecycle.start(one, way, now), way.route, now)
     return True

@@ -145,7 +145,9 @@ class _Care:
                 desk.resolve(name, version, given.reason)
         with self._journal.transaction() as con:
             one = alerts.find(con, name)
-        print(f"{name}: {standing(one) if one else 'gone'}")
+        is_waiting = action == "outcome" and one is not None and one.status == "open"
+        more = "; it still waits for ack or resolve" if is_waiting else ""
+        print(f"{name}: {standing(one) if one else 'gone'}{more}")
         return 0
 
     def _version(self, name: str) -> int:

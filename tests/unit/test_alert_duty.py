@@ -6,12 +6,10 @@ import pytest
 from msgspec import structs
 
 from alerts.engine.desk import hand_over
-from alerts.engine.journal import Journal
 from alerts.engine.tick import tick
 from alerts.rules.route import Step
 from alerts.store.schema import schedule, staff
 from devices.clock import HOUR
-from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import (
     LOW,
     PACK,
@@ -27,18 +25,6 @@ from tests.fixtures_engine import (
     run_tick,
     state,
 )
-
-
-@pytest.fixture
-def clock():
-    return Hands(at_hour(0, 9))
-
-
-@pytest.fixture
-def journal(store, clock):
-    with Journal(store, clock) as journal:
-        hire(journal)
-        yield journal
 
 
 def test_a_step_that_means_nobody_is_passed_over_and_said(journal, clock):

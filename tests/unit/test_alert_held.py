@@ -2,38 +2,22 @@
 
 import pytest
 
-from alerts.engine.journal import Journal
 from alerts.errors import JournalError
 from alerts.store.schema import night_count
 from devices.clock import DAY, HOUR
-from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import (
     LOW,
     SILENT,
     USUAL,
-    at_hour,
     breach,
     deliver,
     desk,
     go,
-    hire,
     judge,
     night,
     run_tick,
     state,
 )
-
-
-@pytest.fixture
-def clock():
-    return Hands(at_hour(0, 9))
-
-
-@pytest.fixture
-def journal(store, clock):
-    with Journal(store, clock) as journal:
-        hire(journal)
-        yield journal
 
 
 def test_no_data_of_the_metric_silences_and_data_let_it_speak(journal, clock):

@@ -7,19 +7,17 @@ from msgspec import structs
 
 from alerts.engine import alert as alerts
 from alerts.engine.events import Answer, judge_answers
-from alerts.engine.journal import Journal
+from alerts.engine.load import load_of
 from alerts.errors import JournalError, StaleAlertError
 from alerts.store import audit
 from alerts.store.erasing import erase_patient, left
 from devices.clock import DAY, HOUR, MINUTE
-from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import (
     FLAG,
     LOW,
     PACK,
     USUAL,
     ZONE,
-    at_hour,
     breach,
     deliver,
     desk,
@@ -30,18 +28,6 @@ from tests.fixtures_engine import (
     run_tick,
     state,
 )
-
-
-@pytest.fixture
-def clock():
-    return Hands(at_hour(0, 9))
-
-
-@pytest.fixture
-def journal(store, clock):
-    with Journal(store, clock) as journal:
-        hire(journal)
-        yield journal
 
 
 def test_the_nurse_at_once_then_who_is_next_then_again(journal, clock):
@@ -233,6 +219,45 @@ def test_within_the_cooldown_nothing_new_is_opened_and_after_it_what_still_holds
     assert journal.active()[0].local_date == night(3)
 
 
+def test_what_is_closed_is_given_to_nobody_and_not_closed_again(journal, clock):
+    name = breach(journal, clock)
+    desk(journal).resolve(name, 1, "called, all is well")
+    closed = state(journal, name)
+    for version in (1, closed.version):
+        with pytest.raises(JournalError, match="is closed: there is nothing left to do for doc-1"):
+            desk(journal).assign(name, version, "doc-1")
+        with pytest.raises(JournalError, match="closed already: nurse-1: called, all is well"):
+            desk(journal, "doc-1", "clinician").resolve(name, version, "seen in the ward")
+    assert state(journal, name) == closed
+
+
+def test_an_outcome_of_a_closed_alert_counts_and_leaves_it_closed(journal, clock):
+    name = breach(journal, clock)
+    deliver(journal)
+    judge(journal, night(2), {"p-1": USUAL})
+    deliver(journal)
+    closed = state(journal, name)
+    for label in ("not-useful", "true-flare"):
+        desk(journal).set_outcome(name, label, " ")
+    after = state(journal, name)
+    assert (after.status, after.closed_by, after.outcome) == ("resolved", closed.closed_by, "true-flare")
+    clock.forward(30 * DAY)
+    run_tick(journal)
+    assert (deliver(journal), state(journal, name)) == ([], after)
+    load = load_of([after], 1.0, 0, clock())
+    assert (load.right, load.answered, load.unanswered) == (1, 1, 0)
+
+
+def test_an_alert_is_given_only_to_somebody_who_may_act(journal, clock):
+    hire(journal, {"ann": ("analyst", None, None)})
+    name = breach(journal, clock)
+    with pytest.raises(JournalError, match="ann may look at alerts but not change them"):
+        desk(journal).assign(name, 1, "ann")
+    with pytest.raises(JournalError, match="'bob' is not a member of staff"):
+        desk(journal).assign(name, 1, "bob")
+    assert desk(journal).assign(name, 1, "doc-1").assignee == "doc-1"
+
+
 def test_what_was_not_seen_cannot_be_acknowledged(journal, clock):
     name = breach(journal, clock)
     desk(journal).comment(name, "calling her")
@@ -250,7 +275,7 @@ def answer(key, value, clock, age=0):
 def test_an_answer_is_judged_once_however_late_and_a_further_one_tells_anew(journal, clock):
     assert judge_answers(journal, PACK, [answer("a-1", 1.0, clock, 3 * DAY)]) == 1
     (one,) = journal.active()
-    assert one.sentence == "Thoughts of self-harm Answered 3 days ago: it arrived late."
+    assert one.sentence == "Thoughts of self-harm. Answered 3 days ago: it arrived late."
     assert deliver(journal) == [("open", "nurse-1")]
     assert judge_answers(journal, PACK, [answer("a-1", 1.0, clock)]) == 0
     desk(journal).acknowledge(one.alert, 1)

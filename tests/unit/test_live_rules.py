@@ -4,7 +4,6 @@ import pytest
 from msgspec import structs
 
 from alerts.engine import alert as alerts
-from alerts.engine.journal import Journal
 from alerts.engine.live import Sample, judge_samples
 from alerts.errors import RuleError
 from alerts.rules.live import HEART_RATE, REPORTED, answer_column
@@ -14,7 +13,6 @@ from devices.observations import FlareReport, HeartRate
 from flows.care.live_command import samples_of
 from ingest.lake.live import LiveObservation
 from tests.e2e.test_live_subscriber import answer
-from tests.fixtures_alerts import Hands
 from tests.fixtures_engine import (
     FIRST,
     TEXT,
@@ -22,7 +20,6 @@ from tests.fixtures_engine import (
     at_hour,
     deliver,
     desk,
-    hire,
     judge_tables,
     night,
     run_tick,
@@ -101,18 +98,6 @@ enter = ">= 10"
 exit = "< 9"
 """
 PACK = read_pack_text(TEXT + LIVE, "live.toml", is_staffed=True)
-
-
-@pytest.fixture
-def clock():
-    return Hands(at_hour(0, 9))
-
-
-@pytest.fixture
-def journal(store, clock):
-    with Journal(store, clock) as journal:
-        hire(journal)
-        yield journal
 
 
 def hear(journal, *values, column=PAIN, patient="p-1"):
