@@ -80,8 +80,7 @@ class SiteFit:
 def split_by_time(cohort: Cohort) -> Split:
     """Validation are the last 28 knowable days, or as many weeks more as it takes to see 200 onsets."""
     last = cohort.panel.shape[1] - 1 - KNOWABLE_DAYS
-    longest = max(VALIDATION_DAYS, min(LONGEST_VALIDATION, last // 3))
-    days = VALIDATION_DAYS
+    longest, days = _longest_validation(last), VALIDATION_DAYS
     while days + 7 <= longest:
         rows = cohort.rows.where(cohort.rows.of_columns(last - days + 1, last))
         if rows.onsets() >= WANTED_ONSETS:
@@ -89,6 +88,16 @@ def split_by_time(cohort: Cohort) -> Split:
         days += 7
     first = last - days + 1
     return Split(first - EMBARGO_DAYS - 1, first, last)
+
+
+def training_days(days: int) -> int:
+    """Of so many days the first that train whatever the split is."""
+    last = days - 1 - KNOWABLE_DAYS
+    return max(1, last + 1 - _longest_validation(last) - EMBARGO_DAYS)
+
+
+def _longest_validation(last: int) -> int:
+    return max(VALIDATION_DAYS, min(LONGEST_VALIDATION, last // 3))
 
 
 def fit_site(

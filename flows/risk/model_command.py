@@ -17,6 +17,7 @@ from alerts.rules.pack import RulePack
 from alerts.rules.rule import RiskRule
 from analytics.metrics import METRICS
 from analytics.risk.alert_measures import fire, measure_alerts, own_rate_score, theta_for
+from analytics.risk.arrays import cut
 from analytics.risk.cohort import Cohort, make_cohort
 from analytics.risk.drift import Drift, Profile, measure_drift, profile
 from analytics.risk.evaluation import Forecast, at_site_budgets, evaluate
@@ -25,7 +26,15 @@ from analytics.risk.measures import Resampling, decision_curve
 from analytics.risk.model import HORIZON
 from analytics.risk.panel import Panel, make_panel
 from analytics.risk.scales import Scales, estimate_scales
-from analytics.risk.site_fit import SiteFit, Split, fit_site, load_curves, risk_matrix, split_by_time
+from analytics.risk.site_fit import (
+    SiteFit,
+    Split,
+    fit_site,
+    load_curves,
+    risk_matrix,
+    split_by_time,
+    training_days,
+)
 from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups, wearables_of
 from analytics.store.partitions import COUNTS, Partition
 from devices.clock import from_utc, system_clock
@@ -199,16 +208,8 @@ def fit_inputs(patient_days: pa.Table, budget: float, parent: str) -> dict[str, 
 
 
 def _scales(panel: Panel, version: str, before: Scales) -> Scales:
-    """Re-estimated from the days before the last 37, which validate."""
-    days = max(1, panel.shape[1] - 37)
-    head = replace(
-        panel,
-        is_present=panel.is_present[:, :days],
-        values={name: own[:, :days] for name, own in panel.values.items()},
-        segments={name: own[:, :days] for name, own in panel.segments.items()},
-        is_flare_reported=panel.is_flare_reported[:, :days],
-        suspended={name: own[:, :days] for name, own in panel.suspended.items()},
-    )
+    """Re-estimated from days that train whatever the split is: no day that validates tells its spread."""
+    head = cut(panel, slice(None), slice(0, training_days(panel.shape[1])))
     return estimate_scales(head, version, before)
 
 

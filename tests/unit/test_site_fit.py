@@ -10,7 +10,7 @@ from analytics.risk.cohort import make_cohort
 from analytics.risk.landmarks import within
 from analytics.risk.model import HORIZON, SHIPPED
 from analytics.risk.panel import make_panel
-from analytics.risk.site_fit import fit_site, fit_stages, load_curves, split_by_time
+from analytics.risk.site_fit import fit_site, fit_stages, load_curves, split_by_time, training_days
 from devices.sim.flares import simulate_flares
 from flows.cli import main
 
@@ -71,6 +71,10 @@ def test_validation_is_the_last_knowable_days_and_reaches_back_for_onsets(people
     )
     assert seen >= 200 or length + 7 > longest
     assert fewer < 200 or length == 28
+    # of the spreads no day that validates is asked, however far back that reaches
+    trained = training_days(cohort.panel.shape[1])
+    assert 0 < trained <= split.train_to + 1
+    assert length < longest - 6 or trained >= split.train_to + 1 - (longest - length)
     # what the last training row was followed by, and when it was known, is before the first validation day
     assert split.first - split.train_to > 9
     assert split.train_to + HORIZON + 2 < split.first
