@@ -16,7 +16,6 @@ from alerts.engine.live import Sample, judge_samples
 from alerts.engine.suggestions import attach
 from alerts.errors import JournalError
 from alerts.rules.live import HEART_RATE, REPORTED, answer_column, kinds_of
-from alerts.rules.pack import RulePack
 from devices.clock import SECOND, Clock, system_clock
 from devices.observations import FlareReport, HeartRate, ProAnswer
 from flows.care.contraindications import contraindications, site_pathways
@@ -52,7 +51,14 @@ class LiveJudge:
         self._rules, self._pathways = RulesInForce(clinic), site_pathways(clinic)
         self._asked_s = time.monotonic()
         self.pack = self._rules(journal)
-        self.kinds = _kinds(self.pack)
+
+    def kinds(self) -> frozenset[str]:
+        """Kinds of observation that the rules in force are judged by; as before while the store is away."""
+        try:
+            self._ask_rules()
+        except (DBAPIError, JournalError) as fault:
+            LOG.error("rules_not_asked reason=%s", type(fault).__name__)
+        return frozenset[str]().union(*(kinds_of(rule) for rule in self.pack.rule))
 
     def __call__(self, rows: Sequence[LiveObservation]) -> None:
         """Judge observations in one transaction; what was judged before is passed over.
@@ -80,17 +86,10 @@ class LiveJudge:
         if time.monotonic() - self._asked_s < ASK_S:
             return
         self._asked_s = time.monotonic()
-        pack = self._rules(self._journal)
-        if _kinds(pack) - self.kinds and pack is not self.pack:
-            LOG.error("live_needs_restart kinds=%s", ",".join(sorted(_kinds(pack) - self.kinds)))
-        self.pack = pack
+        self.pack = self._rules(self._journal)
 
     def _is_withdrawn(self, patient: str) -> bool:
         return statuses_now(self._clinic, self._clock()).get(patient) == WITHDRAWN
-
-
-def _kinds(pack: RulePack) -> frozenset[str]:
-    return frozenset[str]().union(*(kinds_of(rule) for rule in pack.rule))
 
 
 def answers_of(rows: Sequence[LiveObservation]) -> list[Answer]:
@@ -139,7 +138,7 @@ def run_live(home: Path, broker: BrokerAddress, *, name: str) -> int:
     clinic = Clinic(home)
     with Journal(clinic.alert_store, system_clock) as journal:
         judge = LiveJudge(clinic, journal, system_clock)
-        if not judge.kinds:
+        if not (kinds := judge.kinds()):
             raise UserError(
                 "no live rule is in force: say in channels.toml who answers at all hours ([staffed_response])"
             )
@@ -147,6 +146,6 @@ def run_live(home: Path, broker: BrokerAddress, *, name: str) -> int:
         live = LiveSubscriber(broker, enrolment, judge.kinds, judge, clock=system_clock, name=name)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: live.stop())
-        LOG.info("live name=%s broker=%s kinds=%s", name, broker, ",".join(sorted(judge.kinds)))
+        LOG.info("live name=%s broker=%s kinds=%s", name, broker, ",".join(sorted(kinds)))
         live.run()
     return 0

@@ -157,9 +157,9 @@ class Collector(Subscriber):
         self.counts.connections += not reason.is_failure
         super()._on_connect(client, _, __, reason, ___)
 
-    def _on_subscribe(self, *_: Any) -> None:
-        self.counts.is_subscribed = True
-        super()._on_subscribe()
+    def _on_subscribe(self, _: Client, __: Any, ___: Any, reasons: Any, ____: Any) -> None:
+        super()._on_subscribe(_, __, ___, reasons, ____)
+        self.counts.is_subscribed = self.is_subscribed.is_set()
 
     def _on_disconnect(self, client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         self.counts.is_subscribed = False

@@ -56,8 +56,8 @@ class LiveSubscriber(Subscriber):
         Broker to listen to.
     enrolment : callable
         Whose device it is, asked at every arrival.
-    kinds : iterable of str
-        Observation kinds to listen to.
+    kinds : callable
+        Observation kinds to listen to, asked all the time: others are listened to without a restart.
     on_observations : callable
         Takes the observations of some messages, in order; returns when they are committed.
         Raises `Unavailable` to be offered them again.
@@ -71,16 +71,16 @@ class LiveSubscriber(Subscriber):
         self,
         broker: BrokerAddress,
         enrolment: Callable[[], Enrolment],
-        kinds: Iterable[str],
+        kinds: Callable[[], frozenset[str]],
         on_observations: Callable[[Sequence[LiveObservation]], None],
         *,
         clock: Clock,
         name: str = "live-1",
     ) -> None:
         patience = Patience(MIN_DELAY_S, MAX_DELAY_S, WINDOW)
-        super().__init__(broker, name, live_subscriptions(kinds), clock=clock, patience=patience)
-        self._enrolment = enrolment
-        self._kinds = frozenset(kinds)
+        self._enrolment, self._ask_kinds = enrolment, kinds
+        self._kinds = kinds()
+        super().__init__(broker, name, live_subscriptions(self._kinds), clock=clock, patience=patience)
         self._on_observations = on_observations
 
     def run(self) -> None:
@@ -88,9 +88,17 @@ class LiveSubscriber(Subscriber):
         client = self._connect()
         try:
             while not self._stopping:
+                self._follow_kinds(client)
                 self._take_next(client)
         finally:
             self._disconnect(client)
+
+    def _follow_kinds(self, client: BulkClient) -> None:
+        kinds = self._ask_kinds()
+        if kinds != self._kinds:
+            LOG.info("live_listens kinds=%s", ",".join(sorted(kinds)))
+            self._kinds = kinds
+            self._listen(client, live_subscriptions(kinds))
 
     def _take_next(self, client: BulkClient) -> None:
         with self._changed:

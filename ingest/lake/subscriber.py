@@ -94,6 +94,15 @@ class Subscriber:
         client.disconnect()
         client.loop_stop()
 
+    def _listen(self, client: BulkClient, filters: Sequence[str]) -> None:
+        """Listen to these topics from now on; the broker keeps what comes by those that stay."""
+        before, self._filters = self._filters, list(filters)
+        # a connection that is just being made subscribes to whatever stands there by then
+        if added := [one for one in filters if one not in before]:
+            client.subscribe([(one, self._options) for one in added])
+        if gone := [one for one in before if one not in filters]:
+            client.unsubscribe(gone)
+
     def _acknowledge(
         self,
         client: BulkClient,
@@ -136,7 +145,10 @@ class Subscriber:
             self._is_missed = True
             logger.warning("cannot_connect broker=%s reason=%s", self._broker, sys.exc_info()[1])
 
-    def _on_subscribe(self, *_: Any) -> None:
+    def _on_subscribe(self, _: Client, __: Any, ___: Any, reasons: Any, ____: Any) -> None:
+        if refused := [str(one) for one in reasons if one.is_failure]:
+            logger.error("subscription_refused broker=%s reasons=%s", self._broker, ",".join(refused))
+            return
         # from here on the broker keeps for this name what is published; before, it has nobody to keep it for
         self.is_subscribed.set()
         logger.info("subscribed")

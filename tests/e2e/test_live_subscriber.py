@@ -4,6 +4,8 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.clock import DAY, HOUR, system_clock
 from devices.sim.answers import given_answer
@@ -77,7 +79,9 @@ class Kept:
 def listening(address, tmp_path, kept):
     write_enrolment(tmp_path / "e.csv", ["gw-1", "gw-2"])
     enrolment = read_enrolment(tmp_path / "e.csv")
-    live = LiveSubscriber(address, lambda: enrolment, ["pro_answer"], kept, clock=system_clock)
+    live = LiveSubscriber(
+        address, lambda: enrolment, lambda: frozenset({"pro_answer"}), kept, clock=system_clock
+    )
     thread = threading.Thread(target=live.run)
     thread.start()
     try:
@@ -173,3 +177,13 @@ def test_what_a_stranger_says_of_a_patient_is_not_taken(broker, tmp_path):
         assert wait_until(lambda: kept.rows)
     assert [(one.patient, one.observation.answer_id) for one in kept.rows] == [("p-gw-2", "a-4")]
     stranger.close()
+
+
+def test_a_subscription_that_the_broker_refuses_is_none(caplog):
+    live = LiveSubscriber(None, None, lambda: frozenset({"pro_answer"}), None, clock=system_clock)
+    granted, refused = (ReasonCode(PacketTypes.SUBACK, name) for name in ("Granted QoS 1", "Not authorized"))
+    live._on_subscribe(None, None, 1, [granted, refused], None)
+    assert not live.is_subscribed.is_set()
+    assert "subscription_refused broker=None reasons=Not authorized" in caplog.text
+    live._on_subscribe(None, None, 1, [granted], None)
+    assert live.is_subscribed.is_set()
