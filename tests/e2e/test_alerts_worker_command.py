@@ -69,7 +69,7 @@ def test_it_delivers_gives_up_tells_of_it_and_ends_in_order(tmp_path, started):
         with Journal(tmp_path / "alerts.sqlite", system_clock) as journal:
             # a site without staff has coverage gaps as well, told by a channel that is not set up here:
             # another dead letter
-            assert wait_until(lambda: journal.outbox.counts().get("sent") >= 2)
+            assert wait_until(lambda: journal.outbox.counts().get("sent", 0) >= 2)
             dead = {letter.key.partition(":")[0] for letter in journal.outbox.dead_letters()}
         worker.send_signal(signal.SIGTERM)
         _, said = worker.communicate(timeout=PATIENCE_S)

@@ -60,7 +60,7 @@ class Child:
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, text=True
             )
-        # before its first word it may not know yet what to do at a SIGTERM
+        # until its first word it may do nothing yet, and not know what to do at a SIGTERM
         self.is_working = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -71,6 +71,9 @@ class Child:
             if line.endswith("\n"):
                 self.is_working.set()
                 self.promised = max(self.promised, int(line))
+
+    def wait_until_working(self) -> None:
+        assert self.is_working.wait(DRAIN_S), self.last_words()
 
     def last_words(self) -> str:
         return "".join(self._log.read_text(errors="replace").splitlines(keepends=True)[-12:])
@@ -116,8 +119,12 @@ class Torture:
         self.kills: Counter[str] = Counter()
 
     def kill_one(self) -> None:
+        """Kill somebody while everybody is at work, however long they took to start."""
         victim = self.random.choice(["gateway", "broker", "broker with an empty store", "collector"])
-        time.sleep(self.random.uniform(0.1, 1.6))
+        pause_s = self.random.uniform(0.1, 1.6)
+        for child in (*self.homes.values(), self.collector):
+            child.wait_until_working()
+        time.sleep(pause_s)
         if victim == "gateway":
             home = self.homes[self.random.choice(HOMES)]
             home.kill()
@@ -158,8 +165,9 @@ class Torture:
             self.kills["(cable pulled)"] += 1
 
     def finish(self) -> dict[str, object]:
+        self.collector.wait_until_working()
         for home in self.homes.values():
-            home.is_working.wait(30)
+            home.wait_until_working()
             home.process.send_signal(signal.SIGTERM)
         codes = [home._wait() for home in self.homes.values()]
         codes.append(self.collector.stop())
@@ -224,7 +232,6 @@ def run(kills: int, *, seed: int, is_control: bool = False, fills: int = 0) -> d
         torture = Torture(Path(name), disk, wire, seed=seed, is_control=is_control)
         when = {kills * (index + 1) // (fills + 1) for index in range(fills if is_mounted else 0)}
         started = time.monotonic()
-        time.sleep(3)
         for number in range(kills):
             torture.kill_one()
             if number in when:

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.controller import Controller
 
-from tests.fixtures_delivery import free_port
+from ingest.lake.broker import free_port
 
 #: Behaviour -> whether the channel will accept in the end.
 HOOK = {

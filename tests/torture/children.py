@@ -22,7 +22,9 @@ MADE = "made"
 BEATS = 60
 MINUTE_US = 60_000_000
 EVERY_S = 0.02
-DRAIN_S = 60.0
+DRAIN_S = 180.0
+#: First word of a collector, once the broker has taken its subscription; no promise.
+SUBSCRIBED = 0
 
 
 def block(gateway: str, number: int) -> RrInterval:
@@ -99,7 +101,14 @@ def run_collector(name: str, folder: Path, port: int, *, is_automatic: bool) -> 
         flush_s=0.1,
     )
     signal.signal(signal.SIGTERM, lambda *_: collector.stop())
+    threading.Thread(target=_say_when_subscribed, args=(collector,), daemon=True).start()
     collector.run()
+
+
+def _say_when_subscribed(collector) -> None:
+    while not collector.counts.is_subscribed:
+        time.sleep(0.02)
+    print(SUBSCRIBED, flush=True)
 
 
 def main() -> None:

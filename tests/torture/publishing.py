@@ -32,7 +32,7 @@ from analytics.store.ledger import Done, Ledger
 from analytics.store.partitions import Partition, partitions
 from analytics.store.parts import PartFiles
 from analytics.store.publish import LOCK
-from analytics.store.snapshots import expire, kept
+from analytics.store.snapshots import expire, kept, made_utc
 from analytics.tables import TABLES
 from devices.clock import SECOND, system_clock
 from devices.observations import KINDS
@@ -163,16 +163,23 @@ def compact_again(home: Path, keep_s: float, said: Connection, *, is_control: bo
         time.sleep(0.2)
 
 
-def read(home: Path, said: Connection) -> None:
-    """Read until told to end; says how often and what was wrong."""
+def read(home: Path, keep_s: float, said: Connection) -> None:
+    """Read until told to end; says how often and what was wrong.
+
+    A snapshot whose successor was made longer ago than `keep_s` may go: that is no error.
+    """
     counts, faults, before = Counter[str](), list[str](), 0
     is_last = False
     while not is_last:
         # the last look begins when everything else is over
         is_last = said.poll()
+        catalog = Path(os.path.realpath(Clinic(home).current))
         try:
-            found = _look(Path(os.path.realpath(Clinic(home).current)))
+            found = _look(catalog)
         except Exception as error:  # noqa: BLE001 - any error a reader gets is what is counted
+            if _replaced_s(catalog) > keep_s:
+                counts["expired"] += 1
+                continue
             counts["errors"] += 1
             faults.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
             continue
@@ -186,6 +193,13 @@ def read(home: Path, said: Connection) -> None:
         before = max(before, *found)
         counts["last"] = before
     said.send((dict(counts), faults[:3]))
+
+
+def _replaced_s(catalog: Path) -> float:
+    """Seconds since the next snapshot was made; 0 while it is the newest."""
+    later = [name for name in kept(catalog.parents[1]) if name > catalog.stem]
+    made = made_utc(later[0]) if later else None
+    return 0.0 if made is None else (system_clock() - made) / SECOND
 
 
 def _look(catalog: Path) -> list[int]:
@@ -238,7 +252,7 @@ def run(
         ours, theirs = context.Pipe()
         compactor = start(compact_again, keep_s, theirs, is_control=is_control)
         pipes = [context.Pipe() for _ in range(READERS)]
-        readers = [start(read, other) for _, other in pipes]
+        readers = [start(read, keep_s, other) for _, other in pipes]
         started = time.monotonic()
         for moment in sorted(chance.uniform(0.02, 0.98) * seconds for _ in range(kills)):
             time.sleep(max(0.0, started + moment - time.monotonic()))
@@ -272,6 +286,7 @@ def run(
         "generations": made,
         "reads": total["reads"],
         "errors": total["errors"],
+        "expired": total["expired"],
         "half_states": total["half_states"],
         "backwards": total["backwards"],
         "faults": [fault for _, faults in said for fault in faults][:5],

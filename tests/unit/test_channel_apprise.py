@@ -9,8 +9,9 @@ from apprise import AppriseAsset
 from alerts.delivery.channels.apprise import Apprise
 from alerts.delivery.channels.channel import SENT, permanent
 from alerts.errors import ChannelError
+from ingest.lake.broker import free_port
 from tests.fixtures_alerts import Hands
-from tests.fixtures_delivery import answering, free_port, notice
+from tests.fixtures_delivery import answering, notice
 
 NOW = Hands()()
 

@@ -12,9 +12,10 @@ from alerts.delivery.channels.channel import SENT, permanent
 from alerts.delivery.channels.email import Email, Server
 from alerts.errors import ChannelError
 from devices.clock import HOUR, system_clock
+from ingest.lake.broker import free_port
 from ingest.lake.security import Authority
 from tests.fixtures_alerts import Hands
-from tests.fixtures_delivery import Mailbox, free_port, mail_server, notice
+from tests.fixtures_delivery import Mailbox, mail_server, notice
 
 NOW = Hands()()
 
