@@ -2,19 +2,26 @@
 
 Weekly, over 28 days: O/E, alert load, the risk's distribution (PSI), how many days can be
 scored, and which devices are worn. Any of them out of bounds: monitoring only.
+
+Out of bounds is a figure whose 95 % patient-bootstrap interval lies beyond them: at 60 patients a month's O/E
+and load leave theirs by chance in every second week, and a version that is always frozen is of no use
+(how often: docs/flare-evaluation.md).
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.risk.alert_measures import MONTH, fire
-from analytics.risk.arrays import Floats
+from analytics.risk.arrays import Floats, Marks
 from analytics.risk.cohort import Cohort
 from analytics.risk.landmarks import hazards
+from analytics.risk.measures import Estimate, Resampling, estimate, ratio
 from analytics.risk.model import HORIZON, Model
-from analytics.risk.site_fit import risk_matrix
+from analytics.risk.panel import carried
+from analytics.risk.site_fit import LOAD_DAYS, risk_matrix
 
 WINDOW_DAYS: Final = 28
 OE_RANGE: Final = (0.8, 1.25)
@@ -27,15 +34,19 @@ SUFFICIENCY_DROP: Final = 0.10
 DEVICE_CHANGE: Final = 0.20
 _CLASSES: Final = 10
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model was fitted on, kept with it to be compared with later.
+    """What a model met when it was fitted, kept with it to be compared with later.
 
     Parameters
     ----------
     risk_edges : list of float
         Nine edges of tenths of the 7-day risk.
+    load : float
+        Alerts per eligible patient and 30 days at its threshold.
     sufficiency : float
         Share of patient-days with enough data.
     segments : float
@@ -43,25 +54,28 @@ class Profile:
     """
 
     risk_edges: list[float]
+    load: float
     sufficiency: float
     segments: float
 
 
-def profile(cohort: Cohort, model: Model, first: int, last: int) -> Profile:
-    """Profile of the columns `first` to `last`, inclusive."""
-    risk = risk_matrix(cohort, model)[:, first : last + 1]
+def profile(cohort: Cohort, model: Model) -> Profile:
+    """Profile of the last eight weeks: personal rates spread as pasts grow longer, and alerts with them."""
+    part = slice(max(0, cohort.panel.shape[1] - LOAD_DAYS), cohort.panel.shape[1])
+    risk = risk_matrix(cohort, model)[:, part]
     own = risk[~np.isnan(risk)]
     edges = np.quantile(own, np.linspace(0, 1, _CLASSES + 1)[1:-1]) if len(own) else np.zeros(_CLASSES - 1)
-    parts = cohort, first, last
-    return Profile([float(edge) for edge in edges], _sufficiency(*parts), _swaps(*parts))
+    alone = Resampling(len(cohort.panel.patients), draws=0)
+    figures = (_load(risk, model, alone), _sufficiency(cohort, part, alone), _swaps(cohort, part, alone))
+    return Profile([float(edge) for edge in edges], *(float(np.nan_to_num(one[0])) for one in figures))
 
 
 @dataclass(frozen=True)
 class Drift:
     """Figures of the last 28 days and what is out of bounds."""
 
-    observed_expected: float
-    load: float
+    observed_expected: Estimate
+    load: Estimate
     psi: float
     sufficiency: float
     reasons: list[str]
@@ -70,59 +84,82 @@ class Drift:
 def measure_drift(cohort: Cohort, model: Model, known: Profile) -> Drift:
     """Hold the last 28 days whose labels are known against the model and its profile."""
     last = cohort.panel.shape[1] - 1 - HORIZON - 2
-    first = max(0, last - WINDOW_DAYS + 1)
-    chosen = cohort.rows.of_columns(first, last)
-    rows = cohort.rows.where(chosen)
+    part = slice(max(0, last - WINDOW_DAYS + 1), last + 1)
+    resampling = Resampling(len(cohort.panel.patients))
+    risk = risk_matrix(cohort, model)[:, part]
+    onsets, count = _observed_expected(cohort, model, part, resampling)
+    load = estimate(_load(risk, model, resampling))
+    shift, least_shift = _psi(risk, known.risk_edges, resampling)
+    enough = estimate(_sufficiency(cohort, part, resampling))
+    swaps = estimate(_swaps(cohort, part, resampling))
+    found: list[str] = []
+    if count >= LEAST_EXPECTED and not onsets.overlaps(*OE_RANGE):
+        found.append(f"observed/expected onsets {onsets}, bounds {OE_RANGE[0]}-{OE_RANGE[1]}")
+    low, high = (known.load * (1 + sign * LOAD_TOLERANCE) for sign in (-1, 1))
+    wanted = known.load * (~np.isnan(risk)).sum() / MONTH
+    if wanted >= LEAST_ALERTS and not load.overlaps(low, high):
+        found.append(f"{load} alerts per patient-month, {known.load:.2f} when it was fitted")
+    if least_shift > PSI_LIMIT:
+        found.append(f"population stability index of the risk {shift:.2f}, at most {PSI_LIMIT}")
+    if enough.high < known.sufficiency - SUFFICIENCY_DROP:
+        before = f"{100 * known.sufficiency:.0f} % had"
+        found.append(f"{100 * enough.value:.0f} % of days have enough data, {before}")
+    if swaps.low > known.segments + DEVICE_CHANGE:
+        found.append(f"{swaps.value:.2f} changes of wearable per 100 days, {known.segments:.2f} before")
+    return Drift(onsets, load, shift, enough.value, found)
+
+
+def _observed_expected(
+    cohort: Cohort, model: Model, part: slice, resampling: Resampling
+) -> tuple[Estimate, float]:
+    """O/E, and how many onsets were expected."""
+    chosen = cohort.rows.of_columns(part.start, part.stop - 1)
+    rows, patients = cohort.rows.where(chosen), len(cohort.panel.patients)
     history = cohort.of_rows(cohort.history(model))[chosen]
     is_there = rows.followed[:, None] > np.arange(HORIZON)
-    expected = float(np.where(is_there, hazards(model, rows, history), 0).sum()) if len(rows) else 0.0
-    ratio = float((rows.event > 0).sum() / expected) if expected else np.nan
-    risk = risk_matrix(cohort, model)[:, first : last + 1]
-    eligible = int((~np.isnan(risk)).sum())
-    load = MONTH * fire(risk, model.theta or 1.0).sum() / max(1, eligible)
-    shift = _psi(risk[~np.isnan(risk)], known.risk_edges)
-    sufficiency = _sufficiency(cohort, first, last)
-    swaps = _swaps(cohort, first, last)
-    budget = model.budget or 0.0
-    found: list[str] = []
-    low, high = OE_RANGE
+    due = np.where(is_there, hazards(model, rows, history), 0).sum(axis=1)
+    seen, expected = (
+        resampling.sums(np.bincount(rows.patient, one, patients).astype(np.float64))
+        for one in ((rows.event > 0).astype(np.float64), due)
+    )
     # a row sees an onset up to seven times over
-    if expected / HORIZON >= LEAST_EXPECTED and not low <= ratio <= high:
-        found.append(f"observed/expected onsets {ratio:.2f}, bounds {low}-{high}")
-    wanted = budget * eligible / MONTH
-    if wanted >= LEAST_ALERTS and abs(load / budget - 1) > LOAD_TOLERANCE:
-        found.append(f"{load:.2f} alerts per patient-month, {budget} budgeted")
-    if eligible and shift > PSI_LIMIT:
-        found.append(f"population stability index of the risk {shift:.2f}, at most {PSI_LIMIT}")
-    if known.sufficiency - sufficiency > SUFFICIENCY_DROP:
-        before = f"{100 * known.sufficiency:.0f} % had"
-        found.append(f"{100 * sufficiency:.0f} % of days have enough data, {before}")
-    if swaps - known.segments > DEVICE_CHANGE:
-        found.append(f"{swaps:.2f} changes of wearable per 100 days, {known.segments:.2f} before")
-    return Drift(ratio, float(load), shift, sufficiency, found)
+    return estimate(ratio(seen, expected)), float(expected[0]) / HORIZON
 
 
-def _psi(risk: Floats, edges: list[float]) -> float:
-    """Population stability index against tenths."""
-    if not len(risk):
-        return 0.0
-    count = np.bincount(np.searchsorted(edges, risk, side="right"), minlength=_CLASSES)
-    share = np.maximum(count / len(risk), 1e-4)
-    return float(((share - 1 / _CLASSES) * np.log(share * _CLASSES)).sum())
+def _load(risk: Floats, model: Model, resampling: Resampling) -> Floats:
+    alerts = fire(risk, 1.0 if model.theta is None else model.theta)
+    return MONTH * ratio(*_sums(resampling, alerts, ~np.isnan(risk)))
 
 
-def _sufficiency(cohort: Cohort, first: int, last: int) -> float:
-    part = slice(first, last + 1)
+def _psi(risk: Floats, edges: list[float], resampling: Resampling) -> tuple[float, float]:
+    """Population stability index against tenths, and the lower end of its interval.
+
+    The draws stand as far above the sample as it stands above the site: the interval is turned round.
+    """
+    place = np.searchsorted(edges, np.nan_to_num(risk), side="right")
+    is_there = ~np.isnan(risk)
+    counts = np.stack([((place == one) & is_there).sum(axis=1) for one in range(_CLASSES)], axis=1)
+    sums = resampling.sums(counts.astype(np.float64))
+    share = np.maximum(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1), 1e-4)
+    found = np.where(sums.sum(axis=1) > 0, ((share - 1 / _CLASSES) * np.log(share * _CLASSES)).sum(axis=1), 0)
+    own = estimate(found)
+    return own.value, 2 * own.value - own.high
+
+
+def _sufficiency(cohort: Cohort, part: slice, resampling: Resampling) -> Floats:
     there = cohort.panel.is_present[:, part]
-    return float((cohort.is_sufficient[:, part] & there).sum() / max(1, there.sum()))
+    return ratio(*_sums(resampling, cohort.is_sufficient[:, part] & there, there))
 
 
-def _swaps(cohort: Cohort, first: int, last: int) -> float:
-    changes = 0
-    for segment in cohort.panel.segments.values():
-        own = segment[:, first : last + 1]
-        held = np.maximum.accumulate(np.where(own >= 0, np.arange(own.shape[1]), -1), axis=1)
-        last_seen = np.where(held >= 0, np.take_along_axis(own, np.maximum(held, 0), axis=1), -1)
-        changes += int(((last_seen[:, 1:] != last_seen[:, :-1]) & (last_seen[:, :-1] >= 0)).sum())
-    days = max(1, int(cohort.panel.is_present[:, first : last + 1].sum()))
-    return 100 * changes / days / max(1, len(cohort.panel.segments))
+def _swaps(cohort: Cohort, part: slice, resampling: Resampling) -> Floats:
+    streams = cohort.panel.segments.values()
+    changes = np.zeros(cohort.panel.shape, np.int64)[:, part]
+    for segment in streams:
+        held = carried(segment[:, part])
+        changes[:, 1:] += (held[:, 1:] != held[:, :-1]) & (held[:, :-1] >= 0)
+    top, bottom = _sums(resampling, changes, cohort.panel.is_present[:, part])
+    return 100 * ratio(top, bottom) / max(1, len(streams))
+
+
+def _sums(resampling: Resampling, *marks: Marks | Ints) -> list[Floats]:
+    return [resampling.sums(one.sum(axis=1).astype(np.float64)) for one in marks]

@@ -190,7 +190,7 @@ def fit_version(
         "trained_to": str(facts.train_to),
         "validated": [str(day) for day in facts.validation],
         "gates": [asdict(gate) for gate in found.gates],
-        "profile": asdict(profile(cohort, found.model, 0, split.train_to)),
+        "profile": asdict(profile(cohort, found.model)),
     }
     registry.add(found.model, scales, fit, render_card(facts))
     return version
@@ -335,9 +335,8 @@ def freeze_if_drifted(registry: ModelRegistry, version: str, days: pa.Table, con
 
 def drift_in_words(version: str, found: Drift) -> list[str]:
     """The figures in a line, and one for every reason."""
-    ratio = "not known" if np.isnan(found.observed_expected) else f"{found.observed_expected:.2f}"
     said = [
-        f"last 28 days: O/E {ratio}, {found.load:.2f} alerts per patient-month, "
+        f"last 28 days: O/E {found.observed_expected}, {found.load} alerts per patient-month, "
         f"PSI {found.psi:.2f}, {100 * found.sufficiency:.0f} % of days with enough data"
     ]
     if found.reasons:

@@ -100,12 +100,10 @@ def test_an_active_version_that_drifted_is_frozen(
 ) -> None:
     made = cohort(40, 150)
     last = max(made.days["local_date"].to_pylist())
-    known = asdict(
-        profile(make_cohort(make_panel(made.days, last, made.notes), DEFAULT_SCALES), SHIPPED, 0, 149)
-    )
+    known = asdict(profile(make_cohort(make_panel(made.days, last, made.notes), DEFAULT_SCALES), SHIPPED))
     registry = ModelRegistry(tmp_path, now)
     model = replace(SHIPPED, version=VERSION, standing="fitted", theta=1.0, budget=0.5)
-    fit = {"verdict": "pass", "is_synthetic": True, "stage": "slope", "profile": known}
+    fit = {"verdict": "pass", "is_synthetic": True, "stage": "slope", "profile": known | {"load": 0.5}}
     registry.add(model, DEFAULT_SCALES, fit, "<html></html>")
     registry.approve(VERSION, "Dr A", "card read")
     registry.activate(VERSION, "Dr A")
@@ -113,4 +111,4 @@ def test_an_active_version_that_drifted_is_frozen(
     assert found.has_drifted
     assert registry.frozen() is not None
     assert registry.active()[0].standing == "frozen"
-    assert any("0.5 budgeted" in words for words in found.words())
+    assert any("0.50 when it was fitted" in words for words in found.words())
