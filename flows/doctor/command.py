@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from alerts.errors import JournalError
 from alerts.store.database import Database
 from analytics.errors import LedgerError, PartError
+from analytics.store.publish import made_utc
 from devices.clock import DAY, HOUR, MINUTE, Clock, from_utc, system_clock, to_utc
 from devices.observations import KINDS
+from flows import settings
 from flows.clinic import Clinic
 from flows.doctor.access import certificates, gateways
 from flows.doctor.delivery import delivery
@@ -27,6 +29,7 @@ from flows.errors import UserError
 from flows.night.inventory import damage
 from flows.risk.model_registry import ModelRegistry
 from flows.shift import watch
+from flows.shift.backup import latest
 from flows.words import counted
 from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
@@ -47,6 +50,8 @@ LATELY: Final = 2 * DAY
 TOTALS_DAYS: Final = 7
 MANY_FILES: Final = 1_000
 LEAST_FREE: Final = 0.05
+#: One a day is made by schedule.
+BACKUP_OLD: Final = 2 * DAY
 _ADVICE: Final = {
     UNKNOWN_DEVICE: "enrol the devices (`flarecast enrol add`): what waits is stored then",
     AHEAD_OF_ARRIVAL: "set the clock of device or gateway; was it ours: `flarecast lake release --ahead`",
@@ -84,6 +89,7 @@ def examine(clinic: Clinic, host: str, port: int, *, clock: Clock) -> list[tuple
         *_journal(clinic),
         *delivery(clinic, clock()),
         *_night(clinic, clock()),
+        *_backup(clock()),
         *_model(clinic, clock),
         *_totals(clinic, clock()),
     ]
@@ -94,6 +100,22 @@ def _night(clinic: Clinic, now: int) -> Findings:
     words = watch.fault(clinic, now)
     if words:
         yield "night", words
+
+
+def _backup(now: int) -> Findings:
+    """The newest backup where they are made by schedule: none, or too old."""
+    target = settings.from_environment().backup
+    if target is None:
+        return
+    found = latest(target) if target.is_dir() else None
+    made = None if found is None else made_utc(found[0].name)
+    if made is None:
+        yield "backup", f"there is none in {target}: `flarecast backup`; is the disk there?"
+    elif now - made > BACKUP_OLD:
+        yield (
+            "backup",
+            f"the newest is {(now - made) / DAY:.0f} days old: look at `flarecast serve`, or make one",
+        )
 
 
 def _model(clinic: Clinic, clock: Clock) -> Findings:

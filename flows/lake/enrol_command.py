@@ -27,6 +27,8 @@ from ingest.lake.records import merge, read_records, write_record_rows, write_re
 def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
     """Run one action of `flarecast enrol`; returns the exit code."""
     clinic = Clinic(home)
+    if home.exists() and not home.is_dir():
+        raise UserError(f"{home} is a file, not the folder of a clinic")
     if arguments.action == "list":
         return _show(clinic, arguments.device, arguments.patient)
     if getattr(arguments, "records", False):
@@ -40,6 +42,8 @@ def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
 
 def _records(clinic: Clinic, arguments: argparse.Namespace) -> None:
     path = clinic.records_path
+    if arguments.action == "export" and not path.exists():
+        raise UserError(f"no records at {path}: nothing was ever noted here")
     with only_one(clinic.home / "enrolment.lock", "the enrolment"):
         before = read_records(path) if path.exists() else []
         if arguments.action == "import":

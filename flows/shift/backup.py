@@ -1,4 +1,4 @@
-"""Backup and restore of one consistent point: alert store, ledger, registry, lake and derived files.
+"""Backup of one consistent point: alert store, ledger, registry, lake and derived files.
 
 A backup is a folder: `files/` holds what never changes (Parquet, by its path, linked from the
 backup before where it is the same), `state/` what does (databases as SQLite copies them, CSV and
@@ -16,46 +16,47 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from alerts.store.copying import copy_store
-from devices.clock import Clock, from_utc
+from analytics.store.publish import made_utc
+from devices.clock import DAY, Clock, from_utc
 from devices.durable import replace_file, sync_folder
 from devices.observations import KINDS
 from flows import places
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.night.snapshot import publish_now
-from ingest.lake.enrolment import read_enrolment_leniently
-from ingest.lake.erased import FOLDER, REGISTER, ErasedRegister
 from ingest.lake.remote import RemoteLake
 
 LIST: Final = "backup.json"
+_PARTIAL: Final = ".partial"
+#: A linked file is read once in so many days: one that rotted would be in every backup to come.
+READ_DAYS: Final = 7
 _DATABASES: Final = ("alerts.sqlite", "derived/ledger.sqlite")
 #: Small files of the home that change in place.
 _STATE: Final = (
     *("*.csv", "*.toml", "SYNTHETIC", places.NAME, "models/**/*", "pathways/**/*"),
-    *("erasures/*", "reports/*", "reviews/*"),
+    *("erasures/*", "reports/*", "reviews/*", "scales/**/*", "studies/**/*"),
 )
+#: Of a lake in a folder: what was imported, and how often messages were read again.
+_MEMORY: Final = ("lake/imports/*.json", "lake/status/*.count")
 _DERIVED: Final = "derived/**/*.parquet"
 _LAKE: Final = "lake/**/*.parquet"
 _MANIFESTS: Final = "lake/data/*/manifest.json"
-_ALERTS: Final = "alerts.sqlite"
+ALERTS: Final = "alerts.sqlite"
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a backup or a restore did."""
+    """What a backup did."""
 
     folder: Path
     files: int
     bytes_copied: int
-    #: Patients of a restored home who were erased -> reference of the erasure.
-    back: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
@@ -73,17 +74,17 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
         target.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"cannot make the folder {target}: {error.strerror}") from None
-    before = latest(target)
-    folder = target / from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
-    staged = folder.with_name(f".{folder.name}.partial")
-    staged.mkdir()
+    now = clock()
+    folder = target / from_utc(now).strftime("%Y%m%dT%H%M%S.%fZ")
+    staged = folder.with_name(f".{folder.name}{_PARTIAL}")
     listed: dict[str, dict[str, Any]] = {}
     copied = 0
     lake = clinic.lake
-    with clinic.alone("a backup"), lake.alone("a backup"):
+    with clinic.alone("a backup"), lake.alone("a backup"), _staging(target, staged):
+        before = latest(target)
         places.note_backups(clinic.home, target)
         remote = _contents(lake) if isinstance(lake, RemoteLake) else None
-        state = _STATE if remote else (*_STATE, _MANIFESTS)
+        state = _STATE if remote else (*_STATE, _MANIFESTS, *_MEMORY)
         immutable = (_DERIVED,) if remote else (_DERIVED, _LAKE)
         # databases first: what they name is there, and nothing that is named later is missing
         for name in _DATABASES:
@@ -91,93 +92,93 @@ def backup(clinic: Clinic, target: Path, *, clock: Clock) -> Done:
                 _copy_database(clinic.home / name, staged / "state" / name)
                 listed[f"state/{name}"] = _facts(staged / "state" / name)
         if isinstance(clinic.alert_store, str):
-            kept = staged / "state" / _ALERTS
+            kept = staged / "state" / ALERTS
             kept.unlink(missing_ok=True)
             copy_store(clinic.alert_store, kept)
             _close_log(kept)
-            listed[f"state/{_ALERTS}"] = _facts(kept)
-        for path in _matching(clinic.home, state):
+            listed[f"state/{ALERTS}"] = _facts(kept)
+        for path in matching(clinic.home, state):
             name = path.relative_to(clinic.home).as_posix()
-            copied += _copy(path, staged / "state" / name)
+            copied += copy(path, staged / "state" / name)
             listed[f"state/{name}"] = _facts(staged / "state" / name)
-        for path in _matching(clinic.home, immutable):
+        for path in matching(clinic.home, immutable):
             name = path.relative_to(clinic.home).as_posix()
             known = before[1].get(f"files/{name}") if before else None
-            is_same = known is not None and known["size"] == path.stat().st_size
-            if before and known is not None and is_same:
+            if before and known is not None and _is_whole(before[0] / "files" / name, path, known, now):
                 _link(before[0] / "files" / name, staged / "files" / name)
                 listed[f"files/{name}"] = known
             else:
-                copied += _copy(path, staged / "files" / name)
+                copied += copy(path, staged / "files" / name)
                 listed[f"files/{name}"] = _facts(staged / "files" / name)
-    stored = {"made_utc": clock(), "files": listed, "lake": remote, "lake_place": clinic.lake_place}
-    replace_file(staged / LIST, json.dumps(stored))
-    staged.rename(folder)
+        stored = {"made_utc": now, "files": listed, "lake": remote, "lake_place": clinic.lake_place}
+        replace_file(staged / LIST, json.dumps(stored))
+        staged.rename(folder)
     sync_folder(target)
     return Done(folder, len(listed), copied)
 
 
+@contextmanager
+def _staging(target: Path, staged: Path) -> Generator[None]:
+    """A new folder that is not left behind; those of killed backups, a day old, go too."""
+    for path in target.glob(f".*{_PARTIAL}"):
+        made = made_utc(path.name)
+        if made is not None and made < (made_utc(staged.name) or 0) - DAY:
+            shutil.rmtree(path)
+    staged.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _is_whole(kept: Path, source: Path, known: Mapping[str, Any], now: int) -> bool:
+    """Whether a file of the backup before may be linked; its content is read once a week."""
+    if not kept.is_file() or not known["size"] == kept.stat().st_size == source.stat().st_size:
+        return False
+    is_due = int(known["sha256"][:8], 16) % READ_DAYS == now // DAY % READ_DAYS
+    return not is_due or _facts(kept) == known
+
+
 def latest(target: Path) -> tuple[Path, dict[str, dict[str, Any]]] | None:
-    """Newest whole backup below a folder and its list."""
-    found = sorted(path.parent for path in target.glob(f"*/{LIST}") if not path.parent.name.startswith("."))
-    return (found[-1], json.loads((found[-1] / LIST).read_text())["files"]) if found else None
+    """Newest backup below a folder whose list can be read, and its files."""
+    for path in sorted(target.glob(f"*/{LIST}"), reverse=True):
+        if not path.parent.name.startswith("."):
+            with suppress(UserError):
+                return path.parent, read_list(path.parent)["files"]
+    return None
 
 
-def check(folder: Path) -> list[str]:
-    """Files of a backup that are missing or not what they were."""
-    listed = json.loads((folder / LIST).read_text())["files"]
-    return [name for name, facts in listed.items() if _facts_or_none(folder / name) != facts]
-
-
-def restore(folder: Path, home: Path, *, clock: Clock, erasures: Path | None = None) -> Done:
-    """Make a home of a backup, in an empty folder, and publish its snapshot.
-
-    Parameters
-    ----------
-    erasures : Path, optional
-        Folder of that name of the home it replaces: it knows who was erased since the backup.
+def read_list(folder: Path) -> dict[str, Any]:
+    """What a backup says of itself.
 
     Raises
     ------
     UserError
-        When `home` is not empty, the backup is not whole, `erasures` is no such folder, or the lake
-        by URL is older than the backup.
-    JournalError
-        When the alerts go into PostgreSQL and there are some.
+        When it is no backup, or its list cannot be read.
     """
-    if not (folder / LIST).is_file():
+    path = folder / LIST
+    if not path.is_file():
         raise UserError(f"{folder} is no backup: it has no {LIST}")
-    if home.exists() and any(home.iterdir()):
-        raise UserError(f"{home} is not empty: restore into a new folder, then put it in its place")
-    wrong = check(folder)
-    if wrong:
-        raise UserError(f"{folder}: {len(wrong)} files are missing or changed, first {wrong[0]}")
-    if erasures is not None and not (erasures / REGISTER).is_file():
-        raise UserError(f"{erasures} is not the erasures/ of a home: it has no {REGISTER}")
-    clinic = Clinic(home)
-    stored = json.loads((folder / LIST).read_text())
-    _check_lake(clinic, stored)
-    listed = stored["files"]
-    copied = 0
-    for name in listed:
-        if erasures is None or not name.startswith(f"state/{FOLDER}/"):
-            copied += _copy(folder / name, home / name.partition("/")[2])
-    for path in _matching(erasures, ("*",)) if erasures is not None else ():
-        copied += _copy(path, home / FOLDER / path.name)
-    if isinstance(clinic.alert_store, str) and clinic.journal_path.exists():
-        # not from the backup itself: whoever opens a database writes into it
-        copy_store(clinic.journal_path, clinic.alert_store)
-        for left in home.glob(f"{_ALERTS}*"):
-            left.unlink()
-    publish_now(clinic, clock)
-    return Done(home, len(listed), copied, _back(clinic))
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text())
+        names = [PurePosixPath(name) for name in stored["files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}): take another backup") from None
+    if any(name.is_absolute() or ".." in name.parts or len(name.parts) < 2 for name in names):
+        raise UserError(f"{path} names files outside of the backup: it is not ours")
+    return stored
 
 
-def _back(clinic: Clinic) -> dict[str, str]:
-    if not clinic.enrolment_path.exists():
-        return {}
-    rows = read_enrolment_leniently(clinic.enrolment_path)[1]
-    return ErasedRegister(clinic.home).back_among(row.patient for row in rows)
+def check(folder: Path) -> list[str]:
+    """Files of a backup that are missing or not what they were.
+
+    Raises
+    ------
+    UserError
+        As :func:`read_list`.
+    """
+    listed = read_list(folder)["files"]
+    return [name for name, facts in listed.items() if _facts_or_none(folder / name) != facts]
 
 
 def _contents(lake: RemoteLake) -> dict[str, dict[str, Any]]:
@@ -190,32 +191,7 @@ def _contents(lake: RemoteLake) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_lake(clinic: Clinic, stored: Mapping[str, Any]) -> None:
-    """Refuse a lake that is not the one of the backup, or an earlier state of it."""
-    lake, wanted = clinic.lake, stored.get("lake")
-    if (wanted is None) == isinstance(lake, RemoteLake):
-        here = "in the backup" if wanted is None else f"at {stored['lake_place']}"
-        raise UserError(f"its lake is {here}, FLARECAST_LAKE_URL says {clinic.lake_place}")
-    if wanted is None or not isinstance(lake, RemoteLake):
-        return
-    missing: list[str] = []
-    for kind, then in wanted.items():
-        now = lake.look(kind)
-        there = set(lake.names(f"data/{kind}")) | set(lake.names(f"landing/{kind}"))
-        # what a later compaction has replaced need not be there; what it says has to be
-        files = now.parts if now.generation > then["generation"] else then["files"]
-        missing += [name for name in files if name not in there]
-        if now.generation < then["generation"]:
-            missing.append(f"{kind}: its manifest")
-    if missing:
-        raise UserError(
-            f"{clinic.lake_place} is older than the backup: {len(missing)} files are not there, first "
-            f"{missing[0]}; bring the bucket to a state of {from_utc(stored['made_utc']):%Y-%m-%d %H:%M} UTC "
-            "or later, then restore"
-        )
-
-
-def _matching(home: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+def matching(home: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
     seen: set[Path] = set()
     for pattern in patterns:
         for path in sorted(home.glob(pattern)):
@@ -240,7 +216,7 @@ def _close_log(database: Path) -> None:
     _sync(database)
 
 
-def _copy(source: Path, target: Path) -> int:
+def copy(source: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     shutil.copymode(source, target)

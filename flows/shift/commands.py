@@ -13,7 +13,9 @@ from flows.shift import backup
 from flows.shift.backfill import backfill
 from flows.shift.quality_review import latest_month, review
 from flows.shift.recalibrate import recalibrate
+from flows.shift.restore import restore
 from flows.shift.retention import LEAST, retain
+from flows.words import counted
 from ingest.lake.remote import RemoteLake
 
 
@@ -22,20 +24,36 @@ def run_backup(home: Path, target: Path) -> int:
     clinic = _clinic(home)
     done = backup.backup(clinic, target, clock=system_clock)
     print(f"{done.folder}: {done.files} files, {done.bytes_copied / 2**20:.1f} MiB copied, the rest linked")
+    if target.stat().st_dev == home.stat().st_dev:
+        print(f"it lies on the same file system as {home}: a disk that dies takes both")
+    if (home / "ca").is_dir():
+        print(f"NOT in it: {home / 'ca'}, whose key stays where it is: keep a copy locked away")
     if isinstance(clinic.lake, RemoteLake):
         print(f"NOT in it: the lake, a list of it only: replicate the bucket of {clinic.lake_place}")
     return 0
 
 
-def run_restore(folder: Path, home: Path, erasures: Path | None) -> int:
-    """Make a home of a backup; exit code 1 when somebody who was erased since is back in it."""
-    done = backup.restore(folder, home, erasures=erasures, clock=system_clock)
-    print(f"{done.folder}: {done.files} files as they were")
+def run_check(target: Path) -> int:
+    """Read the newest backup and say what is damaged; exit code 1 when anything is."""
+    found = backup.latest(target)
+    if found is None:
+        raise UserError(f"no backup below {target}")
+    wrong = backup.check(found[0])
+    print("\n".join(f"missing or changed: {found[0] / name}" for name in wrong) or f"{found[0]}: whole")
+    return 1 if wrong else 0
+
+
+def run_restore(folder: Path, home: Path, erasures: Path | None, *, is_damage_left: bool) -> int:
+    """Make a home of a backup; exit code 1 when somebody erased is back in it, or a file was left out."""
+    done = restore(folder, home, erasures=erasures, is_damage_left=is_damage_left, clock=system_clock)
+    print(f"{home}: {counted(done.files, 'file')} as they were")
+    for name in done.lost:
+        print(f"damaged in the backup and left out: {name.partition('/')[2]}")
     for patient, reference in done.back.items():
         print(f"{patient} was erased ({reference}): `flarecast erase --patient {patient} --home {home}`")
     if erasures is None:
         print("erase again whoever was erased since: --erasures OLD/erasures would have said whom")
-    return 1 if done.back else 0
+    return 1 if done.back or done.lost else 0
 
 
 def run_retention(home: Path) -> int:

@@ -67,9 +67,10 @@ def _erase(arguments: argparse.Namespace) -> int:
     from flows.shift import erase_command
 
     home = home_of(arguments)
-    if arguments.patient:
+    # an empty id of a script is nobody, and no sweep
+    if arguments.patient is not None:
         return erase_command.run_erase(home, arguments.patient, as_json=arguments.json)
-    if arguments.confirm:
+    if arguments.confirm is not None:
         return erase_command.run_confirm(home, arguments.confirm, arguments.gateway)
     return erase_command.run_sweep(home)
 
@@ -78,7 +79,11 @@ def _add_backup(commands: Any) -> None:
     make = commands.add_parser("backup", help="alert store, registry, lake and derived files at one point")
     make.add_argument("--to", type=Path, help="folder of the backups (default FLARECAST_BACKUP)")
     back = commands.add_parser("restore", help="a home of a backup, in an empty folder")
+    make.add_argument("--check", action="store_true", help="only read the newest one: is it whole?")
     back.add_argument("backup", type=Path)
+    back.add_argument(
+        "--without-damaged", action="store_true", help="leave out files of the lake that are damaged"
+    )
     back.add_argument(
         "--erasures", type=Path, metavar="FOLDER", help="erasures/ of the home it replaces: who went since"
     )
@@ -90,18 +95,23 @@ def _add_backup(commands: Any) -> None:
 
 def _backup(arguments: argparse.Namespace) -> int:
     from flows.errors import UserError
-    from flows.shift.commands import run_backup
+    from flows.shift.commands import run_backup, run_check
 
     target = arguments.to or settings.from_environment().backup
     if target is None:
         raise UserError("where to? --to FOLDER, or FLARECAST_BACKUP")
-    return run_backup(home_of(arguments), target)
+    return run_check(target) if arguments.check else run_backup(home_of(arguments), target)
 
 
 def _restore(arguments: argparse.Namespace) -> int:
     from flows.shift.commands import run_restore
 
-    return run_restore(arguments.backup, home_of(arguments), arguments.erasures)
+    return run_restore(
+        arguments.backup,
+        home_of(arguments),
+        arguments.erasures,
+        is_damage_left=arguments.without_damaged,
+    )
 
 
 def _add_retention(commands: Any) -> None:

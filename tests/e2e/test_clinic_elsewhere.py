@@ -30,6 +30,7 @@ from flows.object_store import open_objects
 from flows.settings import place_of
 from flows.shift import backup, erase_command
 from flows.shift.erase import erase
+from flows.shift.restore import restore
 from flows.shift.retention import retain
 from ingest.errors import StoreUnreachableError
 from ingest.lake.object_versions import Versions
@@ -186,10 +187,10 @@ def test_a_restored_clinic_is_the_one_backed_up(
     compact_lake(clinic, keep_us=DAY, clock=lambda: now() + 9 * DAY)
 
     with pytest.raises(JournalError, match="not empty"):
-        backup.restore(folder, tmp_path / "taken", clock=now)
+        restore(folder, tmp_path / "taken", clock=now)
     monkeypatch.setenv("FLARECAST_ALERT_STORE", new_database(postgres))
     home = tmp_path / "restored"
-    backup.restore(folder, home, clock=now)
+    restore(folder, home, clock=now)
     restored = Clinic(home, None, 8)
     assert state(restored) == wanted
     assert not restored.journal_path.exists()
@@ -208,11 +209,11 @@ def test_a_restored_clinic_is_the_one_backed_up(
     lake.objects.delete([next(iter(lake.manifest("step_count").parts))])
     monkeypatch.setenv("FLARECAST_ALERT_STORE", new_database(postgres))
     with pytest.raises(UserError, match="is older than the backup: 1 files are not there"):
-        backup.restore(folder, tmp_path / "third", clock=now)
+        restore(folder, tmp_path / "third", clock=now)
     assert not (tmp_path / "third").exists()
     monkeypatch.delenv("FLARECAST_LAKE_URL")
     with pytest.raises(UserError, match="its lake is at s3://"):
-        backup.restore(folder, tmp_path / "third", clock=now)
+        restore(folder, tmp_path / "third", clock=now)
 
 
 def test_what_is_old_goes_from_the_buckets_too(clinic: Clinic) -> None:

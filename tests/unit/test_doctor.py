@@ -429,6 +429,18 @@ def test_totals_of_long_ago_are_none_either(clinic):
     assert findings(clinic) == []
 
 
+def test_backups_that_are_not_made_are_said_where_they_are_due(clinic, tmp_path, monkeypatch):
+    target = tmp_path / "backups"
+    assert findings(clinic) == []
+    monkeypatch.setenv("FLARECAST_BACKUP", str(target))
+    assert findings(clinic) == [f"backup: there is none in {target}: `flarecast backup`; is the disk there?"]
+    made = target / from_utc(NOW - 3 * DAY).strftime("%Y%m%dT%H%M%S.%fZ")
+    made.mkdir(parents=True)
+    (made / "backup.json").write_text('{"files": {}}')
+    assert "the newest is 3 days old" in findings(clinic)[0]
+    assert findings(clinic, NOW - 2 * DAY) == []
+
+
 def test_findings_that_are_alike_stand_in_one_line(clinic, capsys):
     for number in (2, 3, 4, 5):
         slot(clinic, -30 * HOUR - number * HOUR, device=f"ring-{number}")

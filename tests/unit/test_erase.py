@@ -211,6 +211,9 @@ def test_a_legal_hold_refuses(clinic: Clinic, capsys: pytest.CaptureFixture[str]
     (clinic.home / "legal-holds.toml").unlink()
     with pytest.raises(UserError, match="unknown patient"):
         erase(clinic, "p-999", clock=now, actor="dr-1")
+    # a script whose variable is empty, and a folder that is not there, are no sweep that went well
+    assert main(["erase", "--patient", "", "--home", str(clinic.home)]) == 2
+    assert main(["erase", "--sweep", "--home", str(clinic.home / "nowhere")]) == 2
 
 
 def test_what_a_spool_sends_later_is_swept_until_it_is_confirmed(clinic: Clinic) -> None:

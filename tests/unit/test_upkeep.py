@@ -1,5 +1,6 @@
 """Backup and restore drilled; retention by age that keeps what is named; backfill that tells nobody."""
 
+import errno
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.nightly import run
 from flows.shift import backup
+from flows.shift.restore import restore
 from flows.shift.retention import read_retention, retain
 from tests.fixtures_night import (
     ARRIVED,
@@ -58,7 +60,7 @@ def test_a_restored_home_is_the_one_backed_up_and_goes_on(clinic: Clinic, tmp_pa
     after = state(clinic)
     for done, wanted in ((first, before), (second, after)):
         home = tmp_path / f"restored-{done.folder.name}"
-        backup.restore(done.folder, home, clock=now)
+        restore(done.folder, home, clock=now)
         restored = Clinic(home, None, 8)
         assert state(restored) == wanted
         rows = query.run(restored.current, "select count(*) n from patient_day").to_pylist()
@@ -83,19 +85,92 @@ def test_old_backups_go_and_the_newest_stays_whole(
     assert newest.exists()
 
 
-def test_a_backup_that_is_not_whole_is_none(clinic: Clinic, tmp_path: Path) -> None:
+def test_a_backup_that_is_not_whole_is_none(
+    clinic: Clinic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "backups"
     done = backup.backup(clinic, target, clock=now)
-    victim = next((done.folder / "files").rglob("*.parquet"))
+    victim = next((done.folder / "files" / "lake").rglob("*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match="1 files are missing or changed"):
-        backup.restore(done.folder, tmp_path / "new", clock=now)
+    new = tmp_path / "new"
+    with pytest.raises(UserError, match=r"missing or changed: 1, first files/lake.*--without-damaged"):
+        restore(done.folder, new, clock=now)
+    assert main(["backup", "--check", "--to", str(target), "--home", str(clinic.home)]) == 1
+    assert f"missing or changed: {victim}" in capsys.readouterr().out
+    assert main(["restore", str(done.folder), "--home", str(new), "--without-damaged"]) == 1
+    name = victim.relative_to(done.folder / "files").as_posix()
+    assert f"damaged in the backup and left out: {name}" in capsys.readouterr().out
+    assert (clinic.home / name).exists()
+    assert not (new / name).exists()
+    (done.folder / "state" / "enrolment.csv").write_text("x")
+    with pytest.raises(UserError, match="take another backup"):
+        restore(done.folder, tmp_path / "third", clock=now, is_damage_left=True)
+    for text in ("{bro", "[]", '{"files": {"state/../../x": {}}}'):
+        (done.folder / backup.LIST).write_text(text)
+        assert main(["restore", str(done.folder), "--home", str(tmp_path / "third")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
     (done.folder / backup.LIST).unlink()
     with pytest.raises(UserError, match="no backup"):
-        backup.restore(done.folder, tmp_path / "new", clock=now)
-    assert not (tmp_path / "new").exists()
+        restore(done.folder, tmp_path / "third", clock=now)
+    assert not (tmp_path / "third").exists()
+    (tmp_path / "file").touch()
+    assert main(["restore", str(done.folder), "--home", str(tmp_path / "file")]) == 2
     with pytest.raises(UserError, match="inside"):
         backup.backup(clinic, clinic.home / "backups", clock=now)
+
+
+def test_damage_in_the_backup_before_is_in_no_backup_to_come(clinic: Clinic, tmp_path: Path) -> None:
+    target = tmp_path / "backups"
+    first = backup.backup(clinic, target, clock=now)
+    files = sorted((first.folder / "files" / "lake").rglob("*.parquet"))
+    files[0].unlink()
+    second = backup.backup(clinic, target, clock=lambda: now() + 1)
+    assert backup.check(second.folder) == [], "what is not there any more is copied"
+    rotten = second.folder / files[1].relative_to(first.folder)
+    rotten.write_bytes(bytes([rotten.read_bytes()[0] ^ 1]) + rotten.read_bytes()[1:])
+    within = [
+        backup.backup(clinic, target, clock=lambda day=day: now() + day * DAY)
+        for day in range(1, backup.READ_DAYS + 1)
+    ]
+    assert backup.check(within[-1].folder) == [], "every linked file is read within a week"
+    (within[-1].folder / backup.LIST).write_text("{bro")
+    last = backup.backup(clinic, target, clock=lambda: now() + 9 * DAY)
+    assert backup.check(last.folder) == []
+
+
+def test_a_backup_that_failed_leaves_nothing(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "backups"
+    backup.backup(clinic, target, clock=now)
+    killed = target / ".20200101T000000.000000Z.partial"
+    killed.mkdir()
+    (killed / "half").touch()
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "replace_file", full)
+        with pytest.raises(OSError, match="No space"):
+            backup.backup(clinic, target, clock=lambda: now() + 1)
+    assert len(list(target.iterdir())) == 1
+
+
+def test_what_cannot_be_made_anew_is_in_the_backup(clinic: Clinic, tmp_path: Path) -> None:
+    """Keys of studies, scales of the site, what was imported: without them a restored home is another one."""
+    kept = (
+        *("studies/pain-1.key", "studies/extracts.jsonl", "scales/site-1.json", "lake/imports/x.json"),
+        *("lake/status/replays.count", "erasures/secret.key", "models/m/model.json", "legal-holds.toml"),
+        "places.json",
+    )
+    for name in kept:
+        (clinic.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (clinic.home / name).write_text("" if name.endswith(".toml") else "{}")
+    (clinic.home / "studies" / "pain-1.key").chmod(0o600)
+    folder = backup.backup(clinic, tmp_path / "backups", clock=now).folder
+    assert [name for name in kept if not (folder / "state" / name).is_file()] == []
+    assert (folder / "state" / "studies" / "pain-1.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_compaction_reopens_nothing(clinic: Clinic) -> None:
