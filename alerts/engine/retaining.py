@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from alerts.engine.alert import IS_ACTIVE
 from alerts.engine.evaluate import IDLE, Band, ConditionState, step
+from alerts.engine.events import sealed
 from alerts.engine.silence import USUAL_NIGHTS
 from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
@@ -20,6 +21,7 @@ from alerts.store.schema import (
     alert,
     comment,
     condition,
+    judged_event,
     live_condition,
     outbox,
     outcome,
@@ -79,7 +81,9 @@ def forget_alerts(con: sa.Connection, pack: RulePack, before: int, now: int) -> 
 
     Kept are those that still decide whether somebody is told: of a subject with a condition that has
     begun and not ended, within the longest cooldown of the rules, and with a message on its way.
-    Silences that ended before go too. Returns how many alerts are gone.
+    Silences that ended before go too. Of an answer that was judged before, and has no alert any more,
+    only a digest of its id stays: should it come again, it pages nobody again. Returns how many alerts
+    are gone.
     """
     quiet = max(
         (parse_duration(rule.cooldown) for rule in pack.rule if isinstance(rule, StateRule)), default=0
@@ -102,6 +106,33 @@ def forget_alerts(con: sa.Connection, pack: RulePack, before: int, now: int) -> 
             con.execute(table.delete().where(table.c.alert.in_(own)))
     ended = sa.func.coalesce(silence.c.ended_utc, silence.c.expires_utc)
     silences = con.execute(silence.delete().where(ended < before)).rowcount
-    if doomed or silences:
-        audit.append(con, now, ACTOR, "forget alerts", before=before, alerts=len(doomed), silences=silences)
+    answers = _seal_answers(con, before)
+    if doomed or silences or answers:
+        audit.append(
+            con,
+            now,
+            ACTOR,
+            "forget alerts",
+            before=before,
+            alerts=len(doomed),
+            silences=silences,
+            answers=answers,
+        )
     return len(doomed)
+
+
+def _seal_answers(con: sa.Connection, before: int) -> int:
+    """Leave nothing of old answers but that they were judged."""
+    has_alert = sa.exists().where(alert.c.alert == judged_event.c.alert)
+    is_known = (judged_event.c.subject != "", judged_event.c.judged_utc < before)
+    rows = con.execute(
+        sa.select(judged_event.c.event, judged_event.c.rule).where(*is_known, ~has_alert)
+    ).all()
+    if rows:
+        is_row = (judged_event.c.event == sa.bindparam("of"), judged_event.c.rule == sa.bindparam("by"))
+        nothing = {"subject": "", "at": 0, "is_positive": False, "alert": None}
+        con.execute(
+            judged_event.update().where(*is_row).values(event=sa.bindparam("seal"), **nothing),
+            [{"of": row.event, "by": row.rule, "seal": sealed(row.event)} for row in rows],
+        )
+    return len(rows)

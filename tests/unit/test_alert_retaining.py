@@ -11,13 +11,17 @@ import sqlalchemy as sa
 from alerts.engine import alert as alerts
 from alerts.engine.desk import Actor, Desk
 from alerts.engine.evaluate import event_time
+from alerts.engine.events import Answer, judge_answers, sealed
 from alerts.engine.journal import Journal
 from alerts.engine.night import run_night
 from alerts.engine.retaining import ACTOR, forget_alerts, forget_readings
 from alerts.store import audit
-from alerts.store.schema import METADATA, alert, condition, outbox, reading, silence
+from alerts.store.erasing import left
+from alerts.store.schema import METADATA, alert, condition, judged_event, outbox, reading, silence
 from devices.clock import DAY
 from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, open_alert, resolve, tables
+from tests.fixtures_engine import PACK as STAFFED
+from tests.fixtures_engine import hire
 
 FIRST = date(2026, 1, 1)
 NIGHTS = 40
@@ -135,6 +139,34 @@ def test_an_alert_closed_long_ago_goes_with_all_that_hangs_on_it_and_the_audit_s
         assert audit.entries_of(con, old) == said, "who did what can still be read"
         assert [one.detail["alerts"] for one in audit.read(con, audit.audit.c.actor == ACTOR)] == [1]
         assert forget_alerts(con, PACK, clock() - 365 * DAY, clock()) == 0
+
+
+def test_of_an_old_answer_stays_that_it_was_judged_and_nothing_else(store, clock):
+    """It pages once, also when its gateway sends it again after years; a first one pages however old."""
+    with Journal(store, clock) as journal:
+        hire(journal)
+        old, open_one, benign = (
+            Answer(name, patient, "phq-9", "9", value, clock(), "UTC")
+            for name, patient, value in (("a-1", "p-1", 2.0), ("a-2", "p-2", 1.0), ("a-3", "p-3", 0.0))
+        )
+        assert judge_answers(journal, STAFFED, [old, open_one, benign]) == 2
+        (first,) = journal.active(["p-1"])
+        Desk(journal, STAFFED, Actor("nurse-1", frozenset({"nurse"}))).resolve(first.alert, 1, "called")
+        with journal.transaction() as con:
+            con.execute(outbox.update().values(status="sent"))
+        clock.forward(400 * DAY)
+        for _ in range(2):
+            with journal.transaction() as con:
+                forget_alerts(con, STAFFED, clock() - 365 * DAY, clock())
+        with journal.transaction() as con:
+            assert (left(con, "p-1"), left(con, "p-3")) == (["subject_key"], []), "of the audit, which stays"
+            kept = {row.event: row for row in con.execute(sa.select(judged_event))}
+            assert audit.first_fault(con) is None
+        assert kept.keys() == {sealed("a-1"), "a-2", sealed("a-3")}
+        assert (kept["a-2"].subject, kept["a-2"].is_positive) == ("p-2", True), "its alert is open"
+        assert not any(kept[sealed(name)].is_positive for name in ("a-1", "a-3"))
+        assert judge_answers(journal, STAFFED, [old, open_one, benign]) == 0
+        assert judge_answers(journal, STAFFED, [replace(old, answer="a-4")]) == 1
 
 
 def test_what_still_decides_whether_somebody_is_told_stays(journal, clock):
