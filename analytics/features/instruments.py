@@ -8,6 +8,7 @@ by name.
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -133,15 +134,18 @@ def read_t_scores(path: Path) -> pa.Table:
         With the line, or the form, that cannot be used.
     """
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    with path.open(newline="") as stream:
+    # spreadsheets put a mark before the first name
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=2):
             try:
                 key = row["form"], int(row["raw_sum"])
                 values = [float(row[name]) for name in ("t_score", "standard_error")]
                 recall = int(row["recall_days"]) if row.get("recall_days") else None
+                if not all(map(isfinite, values)) or values[1] < 0 or (recall or 0) < 0:
+                    raise ValueError
             except (KeyError, ValueError, TypeError) as error:
                 raise ScoringError(
-                    f"{path.name} line {number}: form, raw_sum, t_score and standard_error are needed"
+                    f"{path.name} line {number}: form, raw_sum, t_score, standard_error: numbers are needed"
                 ) from error
             if key in rows:
                 raise ScoringError(f"{path.name} line {number}: {key[0]} {key[1]} stands there twice")
@@ -150,7 +154,7 @@ def read_t_scores(path: Path) -> pa.Table:
         sums = sorted(total for own, total in rows if own == form)
         if form in INSTRUMENTS:
             raise ScoringError(f"{path.name}: {form} has a rule of its own")
-        if sums != list(range(sums[0], T_HIGH * sums[0] // T_LOW + 1)):
+        if sums[0] < T_LOW or sums != list(range(sums[0], T_HIGH * sums[0] // T_LOW + 1)):
             raise ScoringError(f"{path.name}: {form} lacks raw sums; a form of n items has n to 5 n")
     return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=T_SCORE)
 

@@ -99,9 +99,14 @@ def test_t_scores_come_from_the_users_table(tmp_path):
     path.write_text(FORM)
     rows = read_t_scores(path).to_pylist()
     assert [(row["raw_sum"], row["t_score"]) for row in rows] == [(n, 30.5 + n) for n in range(2, 11)]
+    path.write_text("\ufeff" + FORM, encoding="utf-8")
+    assert read_t_scores(path).to_pylist() == rows, "as a spreadsheet saves it"
     bad = tmp_path / "bad.csv"
     for line, message in [
         ("made-up-2,x,1,1,", "bad.csv line 11"),
+        ("made-up-3,3,nan,1,", "line 11"),
+        ("made-up-3,3,40,-1,", "line 11"),
+        ("made-up-0,0,40,1,", "made-up-0 lacks raw sums"),
         ("made-up-2,4,1,1,", "made-up-2 4 stands there twice"),
         ("made-up-2,11", "line 11"),
         ("made-up-2,12,1,1,", "made-up-2 lacks raw sums"),
