@@ -67,7 +67,7 @@ _METRICS: Final = (
     Metric(
         id="steps",
         name="steps",
-        unit=units.STEPS,
+        unit=units.STEPS_PER_DAY,
         grain="day",
         plausible=(0, 100_000),
         minimum="600 minutes worn",

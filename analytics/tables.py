@@ -103,7 +103,7 @@ PATIENT_DAY = pa.schema(
         _count(
             "day_minutes", "length of the local date: 1380, 1440 or 1500; of a move up to 3000", units.MINUTE
         ),
-        _real("steps", units.STEPS, "steps of the local day; null when the day is not valid"),
+        _real("steps", units.STEPS_PER_DAY, "steps of the local day; null when the day is not valid"),
         _real("wear_min", units.MINUTE, "minutes worn"),
         _flag("is_valid_day", "worn at least 10 h"),
         _text("quality", "why steps are null; null when they stand"),
@@ -211,7 +211,7 @@ TREND = pa.schema(
         *_DAY,
         field("metric", pa.string(), units.NONE, "metric id of analytics.metrics"),
         _count("valid_day_count", "valid days in the look-back of 56"),
-        _real("level", units.STEPS, "median of these days"),
+        _real("level", units.STEPS_PER_DAY, "median of these days"),
         _real("change_pct", units.PERCENT, "change per 4 weeks (Theil-Sen over 56 days, without weekends)"),
         _real("change_low_pct", units.PERCENT, "lower end of the 95 % interval"),
         _real("change_high_pct", units.PERCENT, "upper end of the 95 % interval"),
