@@ -72,6 +72,8 @@ class RowAlert:
         Night on which the breach began.
     is_delivered : bool
         Whether somebody has been told.
+    standing : str
+        With whom it is, or why it is silent; empty where it just waits.
     """
 
     reference: str
@@ -80,6 +82,7 @@ class RowAlert:
     status: str
     local_date: date
     is_delivered: bool
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

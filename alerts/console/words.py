@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from alerts.console.row import BAND_SD, DayPoint, MetricSeries, WorklistRow
+from alerts.console.row import BAND_SD, DayPoint, MetricSeries, RowAlert, WorklistRow
 
 #: Metric -> column heading.
 HEADINGS = {"steps": "Steps per day", "tst_min": "Sleep", "rmssd_ms": "HRV (RMSSD)"}
@@ -84,7 +84,8 @@ def silence(row: WorklistRow) -> str:
     """Since when nothing has come, and why if that is known."""
     latest = max((series.last.local_date for series in row.metrics if series.last), default=None)
     since = f"Nothing measured since {day_name(latest)}." if latest else "Nothing measured in these weeks."
-    return f"{since} {row.no_data_reason}" if row.no_data_reason else since
+    reason = (row.no_data_reason or "").rstrip(".")
+    return f"{since} {reason[0].upper()}{reason[1:]}." if reason else since
 
 
 def context(row: WorklistRow) -> str:
@@ -97,8 +98,13 @@ def context(row: WorklistRow) -> str:
     return " · ".join(parts)
 
 
+def told(alert: RowAlert) -> str:
+    """What has become of an alert so far."""
+    return alert.standing or ("care team told" if alert.is_delivered else "not yet delivered")
+
+
 def alert_state(row: WorklistRow) -> str:
-    """State of the patient's alerts, since the earliest of them."""
+    """State of the patient's alerts, and when the earliest of them began."""
     state = "acknowledged" if all(alert.status == "acked" for alert in row.alerts) else "open"
     since = min(alert.local_date for alert in row.alerts)
-    return f"{state} since {since.day} {since:%b}"
+    return f"{state}, began {since.day} {since:%b}"

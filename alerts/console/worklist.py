@@ -44,7 +44,9 @@ class PageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class Section:
+    """Patients of one kind, in their order."""
+
     id: str
     title: str
     note: str
@@ -85,7 +87,7 @@ def render(rows: Sequence[WorklistRow], *, facts: PageFacts, is_synthetic: bool)
     )
     environment.filters.update(day_name=words.day_name, deviation=words.deviation)
     template = environment.from_string((package / "worklist.html.j2").read_text("utf-8"))
-    sections = _sections(ranked(rows))
+    sections = sections_of(rows)
     return template.render(
         facts=facts,
         night=words.long_day(facts.local_date),
@@ -107,20 +109,22 @@ def render(rows: Sequence[WorklistRow], *, facts: PageFacts, is_synthetic: bool)
     )
 
 
-def _sections(rows: Sequence[WorklistRow]) -> list[_Section]:
-    alerted = [row for row in rows if row.alerts]
-    quiet = [row for row in rows if not row.alerts and not row.is_silent]
-    silent = [row for row in rows if not row.alerts and row.is_silent]
+def sections_of(rows: Sequence[WorklistRow]) -> list[Section]:
+    """Patients with an alert, without one, and without data, ranked."""
+    ordered = ranked(rows)
+    alerted = [row for row in ordered if row.alerts]
+    quiet = [row for row in ordered if not row.alerts and not row.is_silent]
+    silent = [row for row in ordered if not row.alerts and row.is_silent]
     return [
-        _Section(
+        Section(
             "alerts", "Active alerts", "not yet acknowledged first, then by severity and deviation", alerted
         ),
-        _Section("quiet", "No alert", "lowest three-day deviation first; no alert is not reassurance", quiet),
-        _Section("no-data", "No data", "nothing measured in the last three days", silent),
+        Section("quiet", "No alert", "lowest three-day deviation first; no alert is not reassurance", quiet),
+        Section("no-data", "No data", "nothing measured in the last three days", silent),
     ]
 
 
-def _counts(sections: Sequence[_Section]) -> list[_Count]:
+def _counts(sections: Sequence[Section]) -> list[_Count]:
     alerted, quiet, silent = sections
     by_severity = [
         _Count("alerts", words.SYMBOLS[name], name.capitalize(), count, name)

@@ -27,12 +27,12 @@ from alerts.store.schema import rule_change, schedule, staff, staff_role
 from devices.clock import HOUR, system_clock
 from devices.errors import IdError
 from devices.ids import check_id
-from flows.care.reports import print_digest, print_load, write_worklist
+from flows.care.reports import print_digest, print_load, print_worklist
 from flows.care.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.care.show import print_alert
 from flows.care.site_rules import RULES
 from flows.care.ticking import Ticking
-from flows.care.words import moment, standing
+from flows.care.words import began, moment, standing
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.words import counted
@@ -116,7 +116,7 @@ class _Care:
             return 0
         for one in found:
             print(
-                f"{one.alert}  v{one.version}  {one.severity:8} {standing(one):28}"
+                f"{one.alert}  v{one.version}  {one.severity:8} {began(one)}  {standing(one):28}"
                 f" {one.subject}: {one.sentence}"
             )
         if not found:
@@ -217,8 +217,8 @@ class _Care:
         return 0 if fault is None else 1
 
     def _worklist(self, given: argparse.Namespace) -> int:
-        del given
-        return write_worklist(self._clinic, self._journal)
+        by = self._actor().staff
+        return print_worklist(self._clinic, self._journal, by, as_page=given.html)
 
     def _rules(self, given: argparse.Namespace) -> int:
         actor = self._actor()

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from alerts.console.worklist import DayPoint, MetricSeries, PageFacts, RowAlert, WorklistRow, render
+from alerts.engine import alert as alerts
 from alerts.engine.journal import ActiveAlert, Journal
 from analytics.metrics import METRICS
 from devices.clock import Clock
 from devices.durable import replace_file
 from flows.care.rules_in_force import rules_in_force
+from flows.care.words import standing
 from flows.clinic import Clinic
 from flows.night.shadow import shadow_of
 
@@ -24,12 +26,18 @@ Days = dict[str, dict[date, dict[str, Any]]]
 
 def write_page(clinic: Clinic, day: date, *, clock: Clock, is_synthetic: bool) -> Path:
     """Write the worklist of the night `day` beside the snapshots; returns its path."""
-    shadow = shadow_of(clinic.current)
-    facts = PageFacts(day, clock(), shadow=" ".join(shadow.words()) if shadow else "")
-    html = render(worklist_rows(clinic, day, clock), facts=facts, is_synthetic=is_synthetic)
+    html = render(
+        worklist_rows(clinic, day, clock), facts=facts_of(clinic, day, clock), is_synthetic=is_synthetic
+    )
     path = clinic.published / "worklist.html"
     replace_file(path, html)
     return path
+
+
+def facts_of(clinic: Clinic, day: date, clock: Clock) -> PageFacts:
+    """What stands above the list."""
+    shadow = shadow_of(clinic.current)
+    return PageFacts(day, clock(), shadow=" ".join(shadow.words()) if shadow else "")
 
 
 def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
@@ -44,6 +52,8 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
     }
     with Journal(clinic.alert_store, clock) as journal:
         active = journal.active()
+        with journal.transaction() as con:
+            standings = {one.alert: standing(one) for one in alerts.select(con, alerts.IS_ACTIVE)}
         titles = {rule.id: rule.title for rule in rules_in_force(clinic, journal).rule}
     dates = [first + timedelta(days=n) for n in range(PAGE_DAYS)]
     rows: list[WorklistRow] = []
@@ -60,7 +70,7 @@ def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:
                 patient_series(metric, dates, own, baselines[metric].get(patient, {})) for metric in SHOWN
             ],
             deviation=risk["deviation"],
-            alerts=[_alert(alert, titles, day) for alert in active if alert.patient == patient],
+            alerts=[_alert(alert, titles, standings, day) for alert in active if alert.patient == patient],
             nrs=today.get("nrs"),
             wear_min=today.get("wear_min"),
             no_data_reason=today.get("quality"),
@@ -82,7 +92,10 @@ def patient_series(
     return MetricSeries(metric, points, usual)
 
 
-def _alert(alert: ActiveAlert, titles: Mapping[str, str], day: date) -> RowAlert:
+def _alert(
+    alert: ActiveAlert, titles: Mapping[str, str], standings: Mapping[str, str], day: date
+) -> RowAlert:
+    said = standings.get(alert.alert, "open")
     return RowAlert(
         reference=alert.alert,
         title=titles.get(alert.rule, alert.rule),
@@ -90,6 +103,7 @@ def _alert(alert: ActiveAlert, titles: Mapping[str, str], day: date) -> RowAlert
         status=alert.status,
         local_date=alert.local_date or day,
         is_delivered=alert.is_delivered,
+        standing="" if said == "open" else said,
     )
 
 

@@ -106,8 +106,8 @@ def _add_audit(actions: Any) -> argparse.ArgumentParser:
 
 
 def _add_worklist(actions: Any) -> argparse.ArgumentParser:
-    one = actions.add_parser("worklist", help="the ranked list as a page")
-    one.add_argument("--html", action="store_true", required=True)
+    one = actions.add_parser("worklist", help="patients as they need attention, of the last night")
+    one.add_argument("--html", action="store_true", help="write the page, with charts, and say where it is")
     one.set_defaults(run=_run)
     return one
 

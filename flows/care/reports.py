@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from alerts.console.terminal import in_words as worklist_in_words
 from alerts.engine import alert as alerts
 from alerts.engine.alert import IS_ACTIVE, Alert
 from alerts.engine.evaluate import event_time, night_of
@@ -20,9 +21,10 @@ from alerts.rules.bounds import parse_duration
 from alerts.rules.pack import RulePack
 from alerts.rules.rule import SEVERITIES, RiskRule
 from alerts.store import audit
+from alerts.store.schema import alert as table
 from alerts.store.schema import heartbeat, night_count, nudge
 from devices.clock import DAY, system_clock
-from flows.care.page import write_page
+from flows.care.page import facts_of, worklist_rows, write_page
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.patient_states import surroundings_by_night
@@ -126,11 +128,22 @@ def _part_of(one: Alert, since: int) -> str:
     return "new" if one.opened_utc >= since else "open"
 
 
-def write_worklist(clinic: Clinic, journal: Journal) -> int:
-    """Write the worklist of the last night and print where it is; returns the exit code."""
+def print_worklist(clinic: Clinic, journal: Journal, by: str, *, as_page: bool) -> int:
+    """Print the worklist of the last night, or write its page and print where that is; the exit code."""
     with journal.transaction() as con:
         day = con.scalar(sa.select(sa.func.max(night_count.c.night)))
-    if day is None:
-        raise UserError("no night has been judged")
-    print(write_page(clinic, day, clock=system_clock, is_synthetic=clinic.is_synthetic))
+        if day is None:
+            raise UserError("no night has been judged")
+        audit.append(con, journal.now(), by, "worklist", night=day.isoformat())
+        others = con.scalar(
+            sa.select(sa.func.count()).select_from(table).where(IS_ACTIVE, table.c.scope != "patient")
+        )
+    if as_page:
+        print(write_page(clinic, day, clock=system_clock, is_synthetic=clinic.is_synthetic))
+        return 0
+    rows = worklist_rows(clinic, day, system_clock)
+    facts = facts_of(clinic, day, system_clock)
+    print("\n".join(worklist_in_words(rows, facts=facts, is_synthetic=clinic.is_synthetic)))
+    if others:
+        print(f"{counted(others, 'alert')} not about a patient: flarecast alerts list")
     return 0

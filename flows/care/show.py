@@ -21,11 +21,10 @@ from alerts.rules.pack import BY_METRIC, READABLE, RulePack
 from alerts.rules.rule import CompositeRule, NoDataRule, ReportedRule, Rule, ThresholdRule, TrendRule
 from alerts.store import audit
 from alerts.store.schema import comment, condition, outcome
-from devices.clock import from_utc
 from flows.care.contraindications import contraindications, site_pathways
 from flows.care.page import SHOWN, patient_series
 from flows.care.record_notes import notes_of
-from flows.care.words import moment, standing
+from flows.care.words import began, moment, standing
 from flows.clinic import Clinic
 from flows.words import counted
 
@@ -186,7 +185,7 @@ def _before(journal: Journal, one: Alert) -> Iterator[str]:
     for other in found[-MOST_BEFORE:]:
         row = said.get(other.alert)
         told = "no outcome" if row is None else row.label + (f"; helped: {row.helped}" if row.helped else "")
-        yield f"{other.night or from_utc(other.opened_utc).date()} {other.rule}: {told}"
+        yield f"{began(other)} {other.rule}: {told}"
     helped = Counter(row.helped for row in said.values() if row.helped)
     if helped:
         often = (f"{what} ({counted(count, 'time')})" for what, count in helped.most_common())

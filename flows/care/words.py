@@ -1,5 +1,7 @@
 """How the care team's commands say where an alert stands, and when."""
 
+from datetime import date
+
 from alerts.engine.alert import Alert
 from devices.clock import from_utc
 
@@ -19,7 +21,13 @@ def _standing(one: Alert) -> str:
         return f"silent: {one.held_by}"
     if one.snooze_until_utc is not None:
         return f"snoozed until {moment(one.snooze_until_utc)}"
-    return f"{one.status}, step {one.escalation_step + 1}"
+    # the first step is those who are told anyway
+    return "open, escalated" if one.escalation_step else "open"
+
+
+def began(one: Alert) -> date:
+    """The night it is about, or the date (UTC) on which it was opened."""
+    return one.night or from_utc(one.opened_utc).date()
 
 
 def moment(utc: int) -> str:

@@ -12,7 +12,7 @@ from alerts.store.schema import alert as table
 from alerts.store.schema import audit as audit_table
 from devices.clock import system_clock
 from flows.cli import main
-from tests.fixtures_alerts import open_alert, resolve
+from tests.fixtures_alerts import NIGHT, open_alert, resolve
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 
@@ -38,13 +38,13 @@ def said(capsys, home, *words):
 def test_list_show_acknowledge_outcome_and_the_record_of_it(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
         name = open_alert(journal, "p-7")
-    assert said(capsys, home, "list")[1].startswith(f"{name}  v1  medium   open, step 1")
+    assert said(capsys, home, "list")[1].startswith(f"{name}  v1  medium   {NIGHT}  open  ")
     assert "when flare_risk.deviation is > -0.75" in said(capsys, home, "show", name)[1]
     assert said(capsys, home, "ack", name, "--version", "9") == (
         2,
         f"flarecast: alert {name} is at version 1, not 9: look again\n",
     )
-    assert said(capsys, home, "assign", name, "anna")[1] == f"{name}: open, step 1, for anna\n"
+    assert said(capsys, home, "assign", name, "anna")[1] == f"{name}: open, for anna\n"
     assert said(capsys, home, "ack", name) == (0, f"{name}: acknowledged by anna\n")
     assert said(capsys, home, "outcome", name, "true-flare", "--helped", "pacing")[0] == 0
     shown = said(capsys, home, "show", name)[1]
@@ -168,7 +168,7 @@ def test_an_alert_closed_under_a_silence_is_said_to_be_closed(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
         name = open_alert(journal, "p-7")
     assert said(capsys, home, "silence", "--subject", "p-7", "--reason", "in hospital")[0] == 0
-    assert said(capsys, home, "list")[1].startswith(f"{name}  v2  medium   silent: silence S-")
+    assert said(capsys, home, "list")[1].startswith(f"{name}  v2  medium   {NIGHT}  silent: silence S-")
     assert said(capsys, home, "resolve", name, "--reason", "called") == (
         0,
         f"{name}: resolved: anna: called\n",

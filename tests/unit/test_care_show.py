@@ -3,10 +3,12 @@
 import os
 import pwd
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from alerts.engine.journal import Journal
+from alerts.store import audit
 from devices.clock import DAY, system_clock
 from flows.cli import main
 from flows.night.nightly import run
@@ -97,3 +99,15 @@ def test_an_alert_of_no_patient_has_no_patient_in_it(home, show):
     shown = show("show", name)
     assert "own" not in shown
     assert "why       Because." in shown
+
+
+def test_the_worklist_in_the_terminal_and_as_a_page_and_who_looked(home, show):
+    one = named(home, "flare-reported")
+    text = show("worklist")
+    assert f"{one.alert}  Flare reported by the patient; " in text
+    assert "Pain 9/10" in text
+    path = Path(show("worklist", "--html").strip())
+    assert one.alert in path.read_text()
+    with Journal(home / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
+        looked = [row.detail for row in audit.read(con, audit.audit.c.action == "worklist")]
+    assert [one["night"] for one in looked] == ["2026-05-18"] * 2

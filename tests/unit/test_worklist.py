@@ -9,6 +9,7 @@ import pytest
 from alerts.console import words
 from alerts.console.row import ranked
 from alerts.console.sparkline import HEIGHT, Z_HIGH, Z_LOW, sparkline
+from alerts.console.terminal import in_words
 from alerts.console.worklist import DayPoint, PageFacts, render
 from tests.fixtures_alerts import NIGHT, Hands, alert, invented_row, invented_rows, series
 
@@ -43,6 +44,44 @@ def test_three_lists_and_their_counts():
     assert "Medium <strong>3</strong>" in text
     assert "11 patients" in text
     assert text.index("p-0011") < text.index("p-0014") < text.index("p-0021") < text.index("p-0031")
+
+
+def terminal(rows):
+    return in_words(rows, facts=PageFacts(NIGHT, Hands()()), is_synthetic=True)
+
+
+def test_in_a_terminal_the_same_people_stand_in_the_same_order():
+    lines = terminal(invented_rows())
+    page, shown = html(invented_rows()), "\n".join(lines)
+    assert "SYNTHETIC" in lines[0]
+    for row in invented_rows():
+        assert shown.count(row.patient) == 1
+    people = sorted((row.patient for row in invented_rows()), key=shown.index)
+    assert people == sorted(people, key=lambda name: page.index(f">{name}<"))
+    at = next(number for number, line in enumerate(lines) if "p-0012" in line)
+    assert lines[at].startswith("◆ medium   p-0012  open, began ")
+    assert lines[at + 1].strip().endswith("; not yet delivered")
+    assert "Steps per day" in lines[at + 3]
+    assert "BELOW (usual" in lines[at + 3]
+
+
+def test_of_many_without_an_alert_the_lowest_are_named_and_the_rest_counted():
+    rows = [invented_row(100 + number, deviation=-number / 10) for number in range(30)]
+    lines = terminal(rows)
+    assert [line.split()[0] for line in lines if line.startswith("  p-0")][:2] == ["p-0129", "p-0128"]
+    assert "  and 20 more: see the page (--html)" in lines
+    assert lines.count("  nobody") == 2
+
+
+def test_who_has_it_or_why_it_is_silent_is_said_on_the_page():
+    asleep = replace(alert(1, is_delivered=False), standing="silent: inhibited by no-data")
+    page, shown = (
+        html([invented_row(1, alerts=(asleep,))]),
+        "\n".join(terminal([invented_row(1, alerts=(asleep,))])),
+    )
+    for text in (page, shown):
+        assert "silent: inhibited by no-data" in text
+        assert "not yet delivered" not in text
 
 
 def test_invented_people_are_called_so_and_patients_are_not():
