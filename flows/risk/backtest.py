@@ -9,6 +9,7 @@ data changed is judged again. Outcomes are judged by everything that is known to
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -67,6 +68,11 @@ class Replayed:
     silent: int
     blind: int
 
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Patient -> row of the matrices."""
+        return {patient: row for row, patient in enumerate(self.patients)}
+
 
 def replay_rule(
     clinic: Clinic,
@@ -108,7 +114,7 @@ def replay_rule(
             for one in rehearsal.alerts(sa.column("rule") == rule.id, sa.column("opened_utc") == at):
                 # opened for a late night and ended by this one: nobody ever saw it
                 if one.is_active or not one.is_retrospective:
-                    found.alerts[found.patients.index(one.subject), number] = True
+                    found.alerts[found.row[one.subject], number] = True
                     silent += one.held_by is not None
     return replace(found, silent=silent)
 
@@ -131,7 +137,7 @@ def replay_model(
         for _, tables in _scored(known, day, day, context=notes, model=model, scales=scales):
             _keep_risk(found, number, tables)
             rows = tables["flare_risk"].filter(pc.field("would_alert"))
-            told = [found.patients.index(patient) for patient in rows["patient"].to_pylist()]
+            told = [found.row[patient] for patient in rows["patient"].to_pylist()]
             found.alerts[told, number] = True
     return replace(found, is_judged=~np.isnan(found.risk))
 
@@ -170,7 +176,7 @@ def _scored(
 def _keep_risk(found: Replayed, number: int, tables: Mapping[str, pa.Table]) -> None:
     rows = tables["flare_risk"]
     risks = rows["risk_7d"].to_numpy(zero_copy_only=False)
-    found.risk[[found.patients.index(patient) for patient in rows["patient"].to_pylist()], number] = risks
+    found.risk[[found.row[patient] for patient in rows["patient"].to_pylist()], number] = risks
 
 
 def _changed_from(before: pa.Table, after: pa.Table, day: date) -> date:
