@@ -35,7 +35,12 @@ def publish_snapshot(clinic: Clinic, ledger: Ledger, stock: Stock, clock: Clock)
     if isinstance(clinic.lake, RemoteLake) and (place := settings.lake_place()) is not None:
         places.note(clinic.home, "lake", place)
     span = ledger.span()
-    parts = {name: ledger.parts(name, *span) if span else [] for name in TABLES}
+    is_there = clinic.derived.files.is_there
+    # one that is missing or cut is named by the night; it must not keep everything else from readers
+    parts = {
+        name: [part for part in ledger.parts(name, *span) if is_there(part)] if span else []
+        for name in TABLES
+    }
     files = {
         kind: [p for p in paths if stock.seen[p.relative_to(clinic.lake.root).as_posix()].fault is None]
         for kind, paths in stock.files.items()

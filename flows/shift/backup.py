@@ -204,8 +204,11 @@ def matching(home: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
 def _copy_database(source: Path, target: Path) -> None:
     """A consistent copy of a database in use, its log included."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
-        one.backup(other)
+    try:
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{source} cannot be copied ({error}): restore it from an earlier backup") from None
     _close_log(target)
 
 

@@ -14,19 +14,20 @@ import duckdb
 from alerts.engine.journal import Journal
 from alerts.store import erasing as store
 from alerts.store.database import Database, free_pages
+from analytics.errors import PartError
 from analytics.store.ledger import Ledger
 from analytics.store.parts import of_patients
 from analytics.store.snapshots import FOREVER, expire
 from analytics.tables import TABLES
 from devices.clock import Clock, from_utc, to_utc
 from devices.durable import replace_file
-from flows.clinic import Clinic
+from flows.clinic import Clinic, read_json
 from flows.errors import UserError
 from flows.night import plan as night_plan
 from flows.night.restamp import restamp, restamp_scores, scored_up_to_date, up_to_date
 from flows.night.snapshot import publish_snapshot
 from flows.night.sweeping import sweep
-from flows.shift.erase_receipt import Receipt
+from flows.shift.erase_receipt import Receipt, added
 from flows.shift.erase_storage import erase_in_storage, search_in_storage
 from flows.shift.legal_holds import read_holds
 from ingest.lake import erasing as lake_erasing
@@ -67,7 +68,9 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
             register.add(reference, patient, devices, now)
             _keep_pending(clinic, receipt, devices, gateways, is_begun=True)
         else:
-            devices, gateways = _read_pending(_pending_path(clinic, reference))
+            path = _pending_path(clinic, reference)
+            devices, gateways = _read_pending(path)
+            receipt.erased_utc = json.loads(path.read_text())["erased_utc"]
         before = night_plan.take_stock(clinic, ledger)
         current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
         erased = lake_erasing.erase(clinic.lake, devices, gateways)
@@ -95,11 +98,10 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     receipt.left += search_in_storage(clinic, devices, gateways)
     with Journal(clinic.alert_store, clock) as journal:
         receipt.is_chain_whole = journal.first_audit_fault() is None
-    replace_file(
-        clinic.home / "erasures" / f"{receipt.reference}.json",
-        json.dumps(asdict(receipt), indent=1),
-        mode=0o600,
-    )
+    path = clinic.home / "erasures" / f"{receipt.reference}.json"
+    if path.exists():
+        receipt = added(receipt, Receipt(**read_json(path)))
+    replace_file(path, json.dumps(asdict(receipt), indent=1), mode=0o600)
     if not receipt.left:
         _keep_pending(clinic, receipt, devices, gateways, is_begun=False)
     return receipt
@@ -182,25 +184,43 @@ def _nobodys(gateways: Sequence[Worn], rows: Sequence[EnrolmentRow]) -> set[str]
 
 
 def _with_rows(folder: Path, patient: str) -> list[str]:
-    """Files of a derived table with a row of the patient."""
-    paths = [str(path) for path in folder.rglob("*.parquet")]
-    if not paths:
-        return []
+    """Files of a derived table with a row of the patient, or which cannot be read."""
+    paths = sorted(str(path) for path in folder.rglob("*.parquet"))
+    query = "select distinct filename from read_parquet(?, filename = true, union_by_name = true)"
+
+    def holding(some: Sequence[str]) -> list[str]:
+        rows = con.execute(f"{query} where patient = ? order by filename", [some, patient]).fetchall()
+        return [str(name) for (name,) in rows]
+
     with duckdb.connect() as con:
-        query = "select distinct filename from read_parquet(?, filename = true, union_by_name = true)"
-        rows = con.execute(f"{query} where patient = ? order by filename", [paths, patient]).fetchall()
-    return [str(name) for (name,) in rows]
+        try:
+            return holding(paths) if paths else []
+        except duckdb.Error:
+            found: list[str] = []
+            for path in paths:
+                try:
+                    found += holding([path])
+                except duckdb.Error:
+                    found.append(path)
+            return found
 
 
 def _has_in_catalog(path: Path, patient: str) -> bool:
-    with duckdb.connect(str(path), read_only=True) as con:
-        tables = con.execute(
-            "select table_name from duckdb_columns() where column_name = 'patient' and not internal"
-        ).fetchall()
-        return any(
-            (con.execute(f"select count(*) from {name} where patient = ?", [patient]).fetchone() or (0,))[0]
-            for (name,) in tables
-        )
+    """Whether a table of a catalog has a row of the patient; its views are of files that are looked into."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as con:
+            tables = con.execute(
+                "select table_name from duckdb_columns() join duckdb_tables() using (table_name) "
+                "where column_name = 'patient' and not duckdb_tables.internal"
+            ).fetchall()
+            return any(
+                (con.execute(f"select count(*) from {name} where patient = ?", [patient]).fetchone() or (0,))[
+                    0
+                ]
+                for (name,) in tables
+            )
+    except duckdb.Error:
+        return True
 
 
 # -- derived tables and their ledger ------------------------------------------------------------
@@ -214,7 +234,14 @@ def _erase_derived(clinic: Clinic, ledger: Ledger, patient: str) -> int:
         for part in ledger.parts(name, *span) if span else []:
             if not part.partition.holds(patient):
                 continue
-            rows = files.read(name, [part])
+            try:
+                rows = files.read(name, [part])
+            except PartError:
+                # the next night makes it anew; where it cannot any more, the search names the file
+                if part.day >= night_plan.frozen_before(ledger):
+                    ledger.forget(part.path)
+                    (clinic.derived.root / part.path).unlink(missing_ok=True)
+                continue
             kept = of_patients(rows, {patient}, are_wanted=False)
             if kept.num_rows != rows.num_rows:
                 ledger.hold(files.write({name: kept}, part.day, part.day, part.partition))

@@ -1,6 +1,6 @@
 """The receipt of an erasure: what went, what lies outside of this installation, what is still to come."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 #: Copies that no program here can reach.
@@ -39,6 +39,22 @@ class Receipt:
     models: list[str] = field(default_factory=list[str])
 
 
+def added(receipt: Receipt, earlier: Receipt) -> Receipt:
+    """A receipt with what an earlier run of the same erasure has taken out already."""
+
+    def both(now: dict[str, int], then: dict[str, int]) -> dict[str, int]:
+        return {name: now.get(name, 0) + then.get(name, 0) for name in [*then, *(set(now) - set(then))]}
+
+    counts = ("object_versions", "derived_files", "snapshots", "shared_snapshots", "registry_rows", "reports")
+    sums = {name: getattr(receipt, name) + getattr(earlier, name) for name in counts}
+    return replace(
+        receipt,
+        lake_rows=both(receipt.lake_rows, earlier.lake_rows),
+        store_rows=both(receipt.store_rows, earlier.store_rows),
+        **sums,
+    )
+
+
 def in_words(receipt: Receipt) -> str:
     lines = [
         f"Erasure {receipt.reference}, {receipt.erased_utc}",
@@ -50,6 +66,7 @@ def in_words(receipt: Receipt) -> str:
         f"  rows of the registry      {receipt.registry_rows}, reports mended {receipt.reports}",
         f"  audit chain               {'whole' if receipt.is_chain_whole else 'BROKEN'}, secret destroyed",
         f"  found by search           {', '.join(receipt.left) or 'nothing'}",
+        *(["NOT DONE: see to what was found, and give the same command again"] * bool(receipt.left)),
         "Still to do, outside of this installation:",
         *(f"  - {text}" for text in receipt.outside),
     ]

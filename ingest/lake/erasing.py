@@ -147,26 +147,30 @@ def erase_versions(objects: "Objects", devices: Sequence[Worn], gateways: Sequen
 
 
 def versions_left(objects: "Objects", devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
-    """Old versions in which there is still a row."""
+    """Old versions in which there is still a row, or which cannot be read."""
     return [
         f"{old.key}?versionId={old.version}"
         for old in objects.old_versions()
-        if _is_old_of(objects, old, devices, gateways)
+        if _is_old_of(objects, old, devices, gateways) is not False
     ]
 
 
-def _is_old_of(objects: "Objects", old: "Old", devices: Sequence[Worn], gateways: Sequence[Worn]) -> bool:
+def _is_old_of(
+    objects: "Objects", old: "Old", devices: Sequence[Worn], gateways: Sequence[Worn]
+) -> bool | None:
+    """Whether an old version has a row; None where it cannot be read."""
     if old.is_mark or not old.key.endswith(".parquet"):
         return False
-    return _is_in(pq.read_table(pa.BufferReader(objects.read_old(old))), devices, gateways)
+    rows = _read(pa.BufferReader(objects.read_old(old)))
+    return None if rows is None else _is_in(rows, devices, gateways)
 
 
 def left(lake: Lake, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[Path]:
-    """Files of the lake, retired, orphaned and half-written ones too, in which there is still a row."""
+    """Files of the lake in which there is still a row, or which cannot be read; retired and orphaned too."""
     folders = (*(f"{place}/{kind}" for place in ("data", "landing") for kind in KINDS), *_BY_ARRIVAL)
     paths = [path for folder in folders for path in lake.everything(folder)]
     paths += sorted((lake.root / "staging").rglob("*.parquet"))
-    return [path for path in paths if _is_in(pq.read_table(path), devices, gateways)]
+    return [path for path in paths if (rows := _read(path)) is None or _is_in(rows, devices, gateways)]
 
 
 def _is_in(rows: pa.Table, devices: Sequence[Worn], gateways: Sequence[Worn]) -> bool:
@@ -244,7 +248,9 @@ def _came_on(rows: pa.Table, gateways: Sequence[Worn]) -> pa.Array:
 
 def _erase_files(lake: Lake, paths: Iterable[Path], kind: str, of_patient: Mask, done: Erased) -> None:
     for path in paths:
-        rows = pq.read_table(path)
+        rows = _read(path)
+        if rows is None:
+            continue
         mask = of_patient(rows)
         count = int(pc.sum(mask).as_py() or 0)  # pyright: ignore
         if not count:
@@ -263,7 +269,9 @@ def _erase_compacted(lake: Lake, manifest: Manifest, devices: Sequence[Worn], do
     kind, doomed = manifest.kind, list[Path]()
     for name, part in list(manifest.parts.items()):
         path = lake.root / part.path
-        rows = pq.read_table(path)
+        rows = _read(path)
+        if rows is None:
+            continue
         mask = _sent(rows, "device", "start_utc", devices)
         count = int(pc.sum(mask).as_py() or 0)  # pyright: ignore
         if not count:
@@ -300,4 +308,13 @@ def _erase_compacted(lake: Lake, manifest: Manifest, devices: Sequence[Worn], do
 
 
 def _has(path: Path, of_patient: Mask) -> bool:
-    return bool(pc.any(of_patient(pq.read_table(path))).as_py())  # pyright: ignore
+    rows = _read(path)
+    return rows is not None and bool(pc.any(of_patient(rows)).as_py())  # pyright: ignore
+
+
+def _read(path: Path | pa.BufferReader) -> pa.Table | None:
+    """Rows of a file; None where it cannot be read: whose it is is not known, and :func:`left` names it."""
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError):
+        return None

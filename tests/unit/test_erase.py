@@ -264,6 +264,35 @@ def test_of_many_erasures_what_came_late_is_swept_in_one_pass(
     assert len(passes) == 1
 
 
+def test_what_cannot_be_read_is_found_and_the_same_command_ends_it(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose a damaged file is is not known: the rest goes, the receipt says so, and adds up in the end."""
+    landed = next((clinic.lake.root / "landing").rglob("*.parquet"))
+    derived = [next(clinic.derived.root.rglob(f"{name}/*/*.parquet")) for name in ("baseline", "trend")]
+    for path in (landed, *derived):
+        path.write_bytes(path.read_bytes()[:100])
+    words = ["erase", "--patient", WHO, "--home", str(clinic.home)]
+    assert main(words) == 1
+    said = capsys.readouterr().out
+    assert str(landed) in said
+    assert "give the same command again" in said
+    (path,) = (one for one in (clinic.home / "erasures").glob("E-*.json") if "pending" not in one.name)
+    first = json.loads(path.read_text())
+    assert set(first["left"]) <= {str(landed), *map(str, derived)}
+    assert first["lake_rows"]["step_count"]
+    landed.unlink()
+    for one in derived:
+        one.unlink(missing_ok=True)
+    assert main(words) == 0
+    second = json.loads(path.read_text())
+    assert second["left"] == []
+    assert (second["erased_utc"], second["lake_rows"]) == (first["erased_utc"], first["lake_rows"])
+    named = run(clinic, LAST, LAST, clock=now).problems
+    assert all("computed again" in one.what for one in named), "of other shares, as ever"
+    assert run(clinic, LAST, LAST, clock=now).problems == []
+
+
 def test_what_an_import_refused_goes_by_its_device(clinic: Clinic, tmp_path: Path) -> None:
     """An import names no gateway: rows that were refused wait in quarantine without one."""
     rows = "device,start_utc,end_utc,steps\n"

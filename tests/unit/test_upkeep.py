@@ -150,6 +150,11 @@ def test_a_backup_that_failed_leaves_nothing(
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    ledger = clinic.home / "derived" / "ledger.sqlite"
+    whole = ledger.read_bytes()
+    ledger.write_text("junk")
+    assert main(["backup", "--to", str(target), "--home", str(clinic.home)]) == 2
+    ledger.write_bytes(whole)
     with monkeypatch.context() as patch:
         patch.setattr(backup, "replace_file", full)
         with pytest.raises(OSError, match="No space"):
