@@ -29,6 +29,7 @@ from flows.errors import UserError
 
 _FIT, _MODEL, _SCALES = "fit.json", "model.json", "scales.json"
 _CARD, _APPROVAL = "card.html", "approval.json"
+_ROLLED_BACK: Final = "rolled back"
 _POINTER: Final = "active.json"
 _FROZEN: Final = "frozen.json"
 
@@ -157,10 +158,16 @@ class ModelRegistry:
         past = self._pointer()["past"]
         if not past or past[-1]["version"] == SHIPPED.version:
             raise UserError("no version is active: there is nothing to roll back")
-        # what a rollback left is not gone back to
-        earlier = [one["version"] for one in past if one["version"] != past[-1]["version"]]
-        target = earlier[-1] if earlier else SHIPPED.version
-        self._point(target, by, f"rolled back: {because}")
+        stood: list[str] = []
+        for one in past:
+            if one["what"].startswith(_ROLLED_BACK):
+                # what a rollback left is not gone back to
+                while stood and stood[-1] != one["version"]:
+                    stood.pop()
+            elif not stood or stood[-1] != one["version"]:
+                stood.append(one["version"])
+        target = stood[-2] if len(stood) > 1 else SHIPPED.version
+        self._point(target, by, f"{_ROLLED_BACK}: {because}")
         return target
 
     def active(self) -> tuple[Model, Scales]:

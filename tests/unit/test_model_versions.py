@@ -80,6 +80,21 @@ def test_rollback_moves_the_pointer_and_nothing_else(registry):
         registry.read("site-9")
 
 
+def test_a_version_that_was_rolled_back_is_not_gone_back_to(registry):
+    for version in ("site-1", "site-2"):
+        add(registry, version)
+        registry.approve(version, "Dr A", "card read")
+        registry.activate(version, "Dr A")
+    assert registry.rollback("Dr B", "too many alerts") == "site-1"
+    assert registry.rollback("Dr B", "that one too") == SHIPPED.version
+    with pytest.raises(UserError, match="nothing to roll back"):
+        registry.rollback("Dr B", "again")
+    # what a person activates anew stands again, and before it stands what stood then
+    for version in ("site-2", "site-1"):
+        registry.activate(version, "Dr A")
+    assert registry.rollback("Dr B", "no") == "site-2"
+
+
 def test_the_first_version_is_rolled_back_to_the_shadow(registry):
     with pytest.raises(UserError, match="nothing to roll back"):
         registry.rollback("Dr B", "x")
