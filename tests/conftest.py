@@ -3,6 +3,8 @@
 import asyncio
 import faulthandler
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Workers:
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Coroutines that are tests: all of them live on the virtual radio, none with a thread or a socket."""
     return {"simulated time": SimulatedTime}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels once for all workers, beside their first tests."""
+    if getattr(session.config.option, "numprocesses", None):
+        command = [sys.executable, "-m", "tests.kernels"]
+        beside = subprocess.Popen(
+            command, cwd=session.config.rootpath, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        session.config.add_cleanup(lambda: (beside.kill(), beside.wait()))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,17 +3,36 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from flows.cli import main
 from tests.fixtures_ingest import PATIENCE_S
 
 
-def flarecast(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """The command as it is started."""
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+@pytest.fixture
+def flarecast(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """The command in this process: no interpreter is started for it."""
+
+    def flarecast(*arguments: str | Path) -> Any:
+        words = [str(one) for one in arguments]
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = ended.code
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return flarecast
 
 
 @pytest.fixture
@@ -68,7 +87,9 @@ def clinic(tmp_path: Path) -> Path:
         (["dance"], "dance"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_two(clinic: Path, arguments: list[str], says: str) -> None:
+def test_mistakes_are_one_line_and_exit_two(
+    clinic: Path, arguments: list[str], says: str, flarecast: Any
+) -> None:
     done = flarecast(*(text.format(home=clinic) for text in arguments))
     assert done.returncode == 2, done.stderr
     assert says.format(home=clinic) in done.stderr
@@ -77,7 +98,14 @@ def test_mistakes_are_one_line_and_exit_two(clinic: Path, arguments: list[str], 
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_lake_that_is_not_there_publishes_nothing(clinic: Path) -> None:
+def test_what_main_answers_is_what_the_process_ends_with(clinic: Path) -> None:
+    done = process("nightly", "--home", clinic / "nowhere", "--date", "2024-02-01")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert process("dance").returncode == 2
+
+
+def test_a_lake_that_is_not_there_publishes_nothing(clinic: Path, flarecast: Any) -> None:
     (clinic / "lake").rmdir()
     done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
     assert done.returncode == 2
@@ -85,7 +113,7 @@ def test_a_lake_that_is_not_there_publishes_nothing(clinic: Path) -> None:
     assert not (clinic / "published").exists()
 
 
-def test_an_enrolment_of_nobody_publishes_nothing(clinic: Path) -> None:
+def test_an_enrolment_of_nobody_publishes_nothing(clinic: Path, flarecast: Any) -> None:
     path = clinic / "enrolment.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")
     done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
@@ -95,7 +123,7 @@ def test_an_enrolment_of_nobody_publishes_nothing(clinic: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["derived/ledger.sqlite", "lake/status/collector-1.json"])
-def test_a_broken_file_of_ours_is_named(clinic: Path, name: str) -> None:
+def test_a_broken_file_of_ours_is_named(clinic: Path, name: str, flarecast: Any) -> None:
     (clinic / name).parent.mkdir(exist_ok=True)
     (clinic / name).write_text("{bro" * 500)
     night = ["nightly", "--home", clinic, "--date", "2024-02-01"]
@@ -105,7 +133,7 @@ def test_a_broken_file_of_ours_is_named(clinic: Path, name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unreadable_lake_file_is_named_and_the_rest_published(clinic: Path) -> None:
+def test_an_unreadable_lake_file_is_named_and_the_rest_published(clinic: Path, flarecast: Any) -> None:
     folder = clinic / "lake" / "landing" / "battery" / "dt=2024-02-01"
     folder.mkdir(parents=True)
     (folder / "broken.parquet").write_bytes(b"PAR1 and then nothing")
@@ -124,7 +152,9 @@ def test_without_its_prefect_server_a_night_is_computed_and_says_so(clinic: Path
     assert (clinic / "published" / "current.duckdb").exists()
 
 
-def test_a_wrong_line_of_the_enrolment_file_is_named_and_stops_one_patient(clinic: Path) -> None:
+def test_a_wrong_line_of_the_enrolment_file_is_named_and_stops_one_patient(
+    clinic: Path, flarecast: Any
+) -> None:
     path = clinic / "enrolment.csv"
     path.write_text(path.read_text() + "p-2,north,Mars/Olympus,gw-2,band-2,2024-01-01T00:00:00+00:00,\n")
     done = flarecast("nightly", "--home", clinic, "--date", "2024-02-01")
@@ -135,7 +165,7 @@ def test_a_wrong_line_of_the_enrolment_file_is_named_and_stops_one_patient(clini
     assert (clinic / "published" / "current.duckdb").exists()
 
 
-def test_a_folder_that_is_not_ours_is_never_deleted(clinic: Path) -> None:
+def test_a_folder_that_is_not_ours_is_never_deleted(clinic: Path, flarecast: Any) -> None:
     kept = clinic / "enrolment.csv"
     flarecast("demo", "--people", "1", "--days", "1", "--out", clinic)
     assert kept.exists()
