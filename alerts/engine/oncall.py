@@ -35,6 +35,11 @@ def read_calendar(text: str) -> icalendar.Calendar:
     return calendar
 
 
+def named(calendar: icalendar.Calendar) -> frozenset[str]:
+    """Whom the events name."""
+    return frozenset(str(event["SUMMARY"]).strip() for event in calendar.walk("VEVENT"))
+
+
 def shifts(text: str, begin: int, end: int) -> tuple[tuple[int, int, str], ...]:
     """Shifts that touch the time from `begin` to `end`: (start, end, staff), in order; microseconds UTC."""
     calendar = _parsed(text)

@@ -2,46 +2,31 @@
 
 import argparse
 import json
-import os
-import pwd
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any
 
 import sqlalchemy as sa
 
-from alerts.delivery.channels.settings import NAME as CHANNELS
-from alerts.delivery.channels.settings import read_channels
 from alerts.engine import alert as alerts
-from alerts.engine import people
 from alerts.engine.alert import IS_ACTIVE, Alert
-from alerts.engine.desk import ACTING, Actor, Desk, hand_over
+from alerts.engine.desk import Desk
 from alerts.engine.journal import Journal
-from alerts.engine.oncall import read_calendar
-from alerts.rules.bounds import parse_wall_clock
 from alerts.rules.pack import RulePack, read_text
 from alerts.rules.rule import SEVERITIES
 from alerts.store import audit
-from alerts.store.schema import rule_change, schedule, staff, staff_role
+from alerts.store.schema import rule_change
 from devices.clock import HOUR, system_clock
-from devices.errors import IdError
-from devices.ids import check_id
+from flows.care.actor import acting, actor_of
 from flows.care.reports import print_digest, print_load, print_worklist
 from flows.care.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.care.show import print_alert
 from flows.care.site_rules import RULES
+from flows.care.staff_command import run_staff
 from flows.care.ticking import Ticking
 from flows.care.words import began, moment, standing
 from flows.clinic import Clinic
 from flows.errors import UserError
-from flows.words import counted
 from ingest.lake.enrolment import Cells, read_enrolment_leniently
-
-#: The channel that FLARECAST_WEBHOOK_URL makes.
-WEBHOOK: Final = "webhook"
-#: Roles beside those that the routes name: who only looks, and who sees to devices.
-ROLES: Final = ACTING | {"analyst"}
 
 
 def run_care(home: Path, arguments: argparse.Namespace) -> int:
@@ -86,21 +71,11 @@ class _Care:
             "audit": self._audit,
             "worklist": self._worklist,
             "rules": self._rules,
-            "staff": self._staff,
+            "staff": lambda given: run_staff(self._clinic, self._journal, self._pack, given),
         }.get(given.action, self._act)(given)
 
-    def _actor(self) -> Actor:
-        """The member of staff whose operating-system user runs this."""
-        user = pwd.getpwuid(os.getuid()).pw_name
-        with self._journal.transaction() as con:
-            is_user = (staff.c.os_user == user, staff.c.left_utc.is_(None))
-            name = con.scalar(sa.select(staff.c.staff).where(*is_user))
-            if name is None:
-                raise UserError(f"{user} is not registered: flarecast alerts staff add NAME --os-user {user}")
-            return Actor(name, people.load(con).people[name].roles)
-
     def _desk(self) -> Desk:
-        return Desk(self._journal, self._pack, self._actor())
+        return Desk(self._journal, self._pack, actor_of(self._journal))
 
     def _active(self) -> list[Alert]:
         with self._journal.transaction() as con:
@@ -108,7 +83,7 @@ class _Care:
         return sorted(found, key=lambda a: (a.status != "open", -SEVERITIES.index(a.severity), a.opened_utc))
 
     def _list(self, given: argparse.Namespace) -> int:
-        actor, found = self._actor(), self._active()
+        actor, found = actor_of(self._journal), self._active()
         with self._journal.transaction() as con:
             audit.append(con, self._journal.now(), actor.staff, "list", alerts=[one.alert for one in found])
         if given.json:
@@ -197,7 +172,7 @@ class _Care:
 
     def _digest(self, given: argparse.Namespace) -> int:
         del given
-        return print_digest(self._journal, self._actor().staff)
+        return print_digest(self._journal, actor_of(self._journal).staff)
 
     def _tick(self, given: argparse.Namespace) -> int:
         del given
@@ -217,11 +192,11 @@ class _Care:
         return 0 if fault is None else 1
 
     def _worklist(self, given: argparse.Namespace) -> int:
-        by = self._actor().staff
+        by = actor_of(self._journal).staff
         return print_worklist(self._clinic, self._journal, by, as_page=given.html)
 
     def _rules(self, given: argparse.Namespace) -> int:
-        actor = self._actor()
+        actor = actor_of(self._journal) if given.what == "pending" else acting(self._journal)
         if given.what == "pending":
             with self._journal.transaction() as con:
                 rows = con.execute(sa.select(rule_change).where(rule_change.c.approved_utc.is_(None))).all()
@@ -238,88 +213,6 @@ class _Care:
             approve(self._journal, given.value, actor.staff, self._clinic.home / RULES)
             print(f"{given.value} is in force")
         return 0
-
-    def _staff(self, given: argparse.Namespace) -> int:
-        with self._journal.transaction() as con:
-            now = self._journal.now()
-            directory = people.load(con)
-            if given.what == "list":
-                for one in directory.people.values():
-                    print(f"{one.staff}  {one.zone}  {', '.join(sorted(one.roles))}")
-                return 0
-            if given.name is None:
-                raise UserError(f"alerts staff {given.what} needs a name")
-            # the first one registers themselves; after that only staff do
-            by = self._actor().staff if directory.people else given.name
-            if given.what == "add":
-                _check_channels(self._clinic.home / CHANNELS, given.channel or ())
-                _hire(con, self._pack, given, now)
-                roles = ", ".join(dict.fromkeys(given.role)) or "no role: may look, not act"
-                user = f", operating-system user {given.os_user}" if given.os_user else ""
-                print(f"{given.name} is registered: {roles}{user}")
-            elif given.what == "leave":
-                is_row = (staff.c.staff == given.name, staff.c.left_utc.is_(None))
-                if not con.execute(staff.update().where(*is_row).values(left_utc=now, os_user=None)).rowcount:
-                    raise UserError(f"{given.name!r} is not a member of staff")
-                print(f"{counted(hand_over(con, self._pack, given.name, now), 'alert')} handed over")
-            else:
-                _load_schedule(con, given, now, by)
-            audit.append(con, now, by, f"staff {given.what}", name=given.name)
-        return 0
-
-
-def _hire(con: sa.Connection, pack: RulePack, given: argparse.Namespace, now: int) -> None:
-    quiet = given.quiet or (None, None)
-    known = ROLES | {
-        step.name for route in pack.route for step in route.step if step.kind in ("role", "oncall")
-    }
-    for role in given.role:
-        if role not in known:
-            raise UserError(f"--role: {role!r} is none; there are {', '.join(sorted(known))}")
-    try:
-        check_id(given.name, "name")
-        ZoneInfo(given.zone)
-    except (IdError, ZoneInfoNotFoundError, ValueError, OSError) as fault:
-        zone = f"--zone: {given.zone!r} is not an IANA zone"
-        raise UserError(str(fault) if isinstance(fault, IdError) else zone) from None
-    try:
-        for text in given.quiet or ():
-            parse_wall_clock(text)
-    except ValueError as fault:
-        raise UserError(f"--quiet: {fault}") from None
-    values = {"staff": given.name, "os_user": given.os_user, "zone": given.zone, "since_utc": now}
-    values |= {"channels": given.channel, "quiet_from": quiet[0], "quiet_to": quiet[1]}
-    known_as = con.execute(sa.select(staff.c.left_utc).where(staff.c.staff == given.name)).first()
-    if known_as is not None:
-        # what somebody did here stays theirs, whoever comes later
-        left = "worked here and left: add them by another name"
-        raise UserError(f"{given.name!r} {left if known_as.left_utc else 'is registered already'}")
-    is_user = staff.c.os_user == given.os_user
-    if given.os_user is not None and (other := con.scalar(sa.select(staff.c.staff).where(is_user))):
-        raise UserError(f"--os-user: {given.os_user!r} is {other} already")
-    con.execute(staff.insert().values(**values))
-    for role in dict.fromkeys(given.role):
-        con.execute(staff_role.insert().values(staff=given.name, role=role))
-
-
-def _check_channels(path: Path, wanted: Sequence[str]) -> None:
-    known = {one.name for one in read_channels(path).channels} if path.exists() else set[str]()
-    for name in wanted:
-        if name not in known | {WEBHOOK}:
-            have = ", ".join(sorted(known)) or "none"
-            raise UserError(f"--channel: there is no channel {name!r} in {path.name}; there is {have}")
-
-
-def _load_schedule(con: sa.Connection, given: argparse.Namespace, now: int, by: str) -> None:
-    if given.file is None:
-        raise UserError("alerts staff oncall needs a role and a calendar file")
-    try:
-        text = given.file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"{given.file} cannot be read: {fault}") from None
-    read_calendar(text)
-    con.execute(schedule.delete().where(schedule.c.role == given.name))
-    con.execute(schedule.insert().values(role=given.name, calendar=text, loaded_utc=now, loaded_by=by))
 
 
 def _row(one: Alert) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _add_list(actions: Any) -> argparse.ArgumentParser:
 
 def _add_show(actions: Any) -> argparse.ArgumentParser:
     one = actions.add_parser("show", help="why, in whose own terms, what happened before, what would end it")
-    one.add_argument("alert")
+    one.add_argument("alert", type=str.upper)
     one.set_defaults(run=_run)
     return one
 
@@ -59,7 +59,7 @@ def _add_show(actions: Any) -> argparse.ArgumentParser:
 def _act(name: str) -> Any:
     def add(actions: Any) -> argparse.ArgumentParser:
         one = actions.add_parser(name, help=ACTS[name])
-        one.add_argument("alert")
+        one.add_argument("alert", type=str.upper)
         if name in ("assign", "outcome"):
             one.add_argument("value", help=VALUES[name])
         if name == "snooze":

@@ -1,6 +1,5 @@
 """`flarecast alerts steps | step | pathways`: what is suggested, and what was decided and why."""
 
-import getpass
 import json
 import sys
 from datetime import UTC, datetime
@@ -13,8 +12,10 @@ from alerts.engine.journal import Journal
 from alerts.engine.suggestions import Decision, decide, in_order, in_words, steps_of
 from alerts.rules.pathway_lint import faults
 from alerts.rules.rule import Severity
-from alerts.store.schema import alert, staff
+from alerts.store import audit
+from alerts.store.schema import alert
 from devices.clock import system_clock
+from flows.care.actor import acting, actor_of
 from flows.care.contraindications import contraindications, site_pathways
 from flows.care.rules_in_force import rules_now
 from flows.clinic import Clinic
@@ -26,7 +27,10 @@ def show_steps(home: Path, name: str) -> int:
     clinic = Clinic(home)
     pathways = site_pathways(clinic)
     with Journal(clinic.alert_store, system_clock) as journal:
-        patient = _patient(journal, name)
+        actor, patient = actor_of(journal), _patient(journal, name)
+        with journal.transaction() as con:
+            of = ("patient", patient)
+            audit.append(con, journal.now(), actor.staff, "view steps", alert=name, subject=of)
         known = contraindications(clinic, system_clock()).get(patient, {})
         rows = in_order(pathways, steps_of(journal, name))
     for row in rows:
@@ -41,7 +45,7 @@ def record_step(home: Path, name: str, step: str, *, is_accepted: bool, why: str
     clinic, now = Clinic(home), system_clock()
     with Journal(clinic.alert_store, system_clock) as journal, journal.transaction():
         known = contraindications(clinic, now).get(_patient(journal, name), {})
-        decision = Decision(_who(journal), is_accepted, why)
+        decision = Decision(acting(journal).staff, is_accepted, why)
         decide(journal, site_pathways(clinic), known, name, step, decision, now)
     print(f"{step}: {'accepted' if is_accepted else 'declined'}")
     return 0
@@ -72,14 +76,3 @@ def _patient(journal: Journal, name: str) -> str:
     if patient is None:
         raise UserError(f"there is no alert {name!r} of a patient")
     return patient
-
-
-def _who(journal: Journal) -> str:
-    """Member of staff that this user of the operating system is."""
-    user = getpass.getuser()
-    with journal.transaction() as con:
-        query = sa.select(staff.c.staff).where(staff.c.os_user == user, staff.c.left_utc.is_(None))
-        found = con.scalar(query)
-    if found is None:
-        raise UserError(f"nobody of the staff is the user {user!r} of this machine")
-    return found

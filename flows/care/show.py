@@ -33,6 +33,9 @@ RECENT_DAYS: Final = 28
 #: Alerts of the patient before this one.
 MOST_BEFORE: Final = 5
 
+#: Of what the audit keeps of a step, what is shown as it stands.
+TOLD: Final = ("label", "reason", "why", "held_by")
+
 
 def print_alert(clinic: Clinic, journal: Journal, pack: RulePack, one: Alert) -> int:
     """Print what is known about an alert; returns the exit code."""
@@ -212,4 +215,14 @@ def _history(journal: Journal, one: Alert) -> Iterator[str]:
     with journal.transaction() as con:
         rows = audit.entries_of(con, one.alert)
     for row in rows:
-        yield f"{moment(row.utc)} {row.actor}: {row.action}"
+        yield f"{moment(row.utc)} {row.actor}: {row.action}{_told(row.detail or {})}"
+
+
+def _told(detail: Mapping[str, Any]) -> str:
+    """What of a step of the history whoever takes over must know."""
+    said = [str(detail[name]) for name in TOLD if detail.get(name)]
+    if until := detail.get("until_utc"):
+        said.insert(0, f"until {moment(until)}")
+    to = detail.get("to") or ()
+    said += ["to " + (to if isinstance(to, str) else ", ".join(to))] if to else []
+    return ": " + ", ".join(said) if said else ""

@@ -66,7 +66,7 @@ def test_a_clinic_keeps_its_alerts_there_by_setting(clinic, tmp_path, capsys):
     assert not clinic.journal_path.exists()
     home = ["--home", str(clinic.home)]
     user = pwd.getpwuid(os.getuid()).pw_name
-    assert main(["alerts", "staff", "add", "nurse-1", "--os-user", user, *home]) == 0
+    assert main(["alerts", "staff", "add", "nurse-1", "--os-user", user, "--role", "nurse", *home]) == 0
     assert main(["alerts", "list", "--json", *home]) == 0
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])
     with Journal(clinic.alert_store, now) as journal:

@@ -10,6 +10,7 @@ from alerts.engine.journal import Journal
 from alerts.rules.pack import read_text
 from alerts.store.schema import alert as table
 from alerts.store.schema import audit as audit_table
+from alerts.store.schema import staff, staff_role
 from devices.clock import system_clock
 from flows.cli import main
 from tests.fixtures_alerts import NIGHT, open_alert, resolve
@@ -185,3 +186,94 @@ def test_a_mistyped_zone_of_one_patient_keeps_nobody_else_from_being_silenced(ho
     )
     assert said(capsys, home, "silence", "--subject", "p-7", "--reason", "in hospital")[0] == 0
     assert said(capsys, home, "silence", "--site", "north", "--reason", "moving house")[0] == 0
+
+
+def leave_only_ann(home):
+    """Whoever runs the tests is Ann, an analyst; a nurse is there under another user."""
+    with Journal(home / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
+        con.execute(staff.update().values(os_user="somebody-else"))
+        con.execute(staff.insert().values(staff="ann", os_user=USER, zone="UTC", since_utc=0))
+        con.execute(staff_role.insert().values(staff="ann", role="analyst"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("staff", "add", "eve", "--role", "lead"),
+        ("staff", "leave", "anna"),
+        ("staff", "oncall", "clinician", "x.ics"),
+        ("rules", "propose", "x.toml"),
+        ("rules", "approve", "R-1"),
+    ],
+)
+def test_who_may_only_look_changes_neither_staff_nor_rules(home, capsys, words):
+    leave_only_ann(home)
+    code, text = said(capsys, home, *words)
+    assert (code, text) == (
+        2,
+        "flarecast: ann may look, not change anything: that takes one of clinician, lead, nurse, technical\n",
+    )
+    assert said(capsys, home, "rules", "pending") == (0, "nothing waits\n")
+
+
+def test_nobody_locks_the_desk(home, capsys, tmp_path):
+    assert said(capsys, home, "staff", "add", "ben", "--role", "nurse")[0] == 0
+    code, text = said(capsys, home, "staff", "leave", "anna")
+    assert (code, "anna is the last who may act here" in text) == (2, True)
+    assert said(capsys, home, "staff", "add", "eve", "--role", "lead", "--os-user", "eve-u")[0] == 0
+    assert said(capsys, home, "staff", "leave", "anna")[0] == 0
+    # and who is first can register the others
+    (tmp_path / "new").mkdir()
+    for words in (["ann"], ["ann", "--os-user", USER], ["ann", "--os-user", USER, "--role", "analyst"]):
+        code, text = said(capsys, tmp_path / "new", "staff", "add", *words)
+        assert (code, "who is first registers the others" in text) == (2, True)
+
+
+CALENDAR = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//x//y//EN
+BEGIN:VEVENT
+UID:1
+DTSTAMP:20261101T000000Z
+DTSTART:20261101T080000Z
+DTEND:20261231T080000Z
+SUMMARY:anna
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+def test_a_calendar_is_of_a_role_and_of_people_there_are(home, capsys, tmp_path):
+    path = tmp_path / "c.ics"
+    path.write_text(CALENDAR)
+    assert "'clinicain' is no role" in said(capsys, home, "staff", "oncall", "clinicain", str(path))[1]
+    assert said(capsys, home, "staff", "oncall", "clinician", str(path)) == (
+        0,
+        "on call as clinician: anna\n",
+    )
+    event = CALENDAR[CALENDAR.index("BEGIN:VEVENT") : CALENDAR.index("END:VCALENDAR")]
+    left = event.replace("anna", "zed").replace("UID:1", "UID:2")
+    path.write_text(CALENDAR.replace("END:VCALENDAR", left + "END:VCALENDAR"))
+    assert said(capsys, home, "staff", "oncall", "clinician", str(path))[1] == (
+        "on call as clinician: anna; not of the staff, so nobody then: zed\n"
+    )
+    path.write_text(CALENDAR.replace("anna", "zed"))
+    assert said(capsys, home, "staff", "oncall", "clinician", str(path)) == (
+        2,
+        f"flarecast: {path}: names no member of staff, but zed\n",
+    )
+
+
+def test_the_history_says_why_and_to_whom(home, capsys):
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        name = open_alert(journal, "p-7")
+    said(capsys, home, "snooze", name, "--hours", "2", "--reason", "asked to be called at three")
+    said(capsys, home, "assign", name, "anna")
+    said(capsys, home, "outcome", name, "other-cause")
+    said(capsys, home, "resolve", name, "--reason", "a cold")
+    shown = said(capsys, home, "show", name)[1]
+    assert "UTC, asked to be called at three" in shown
+    assert "anna: snooze: until 20" in shown
+    assert "anna: assign: to anna" in shown
+    assert "anna: outcome: other-cause" in shown
+    assert "anna: resolve: anna: a cold" in shown

@@ -1,7 +1,8 @@
 """Steps an alert carries: given once, decided with a reason, never against what is known or unasked."""
 
-import getpass
 import json
+import os
+import pwd
 from importlib.resources import files
 
 import pytest
@@ -11,12 +12,14 @@ from alerts.engine.journal import Journal
 from alerts.engine.suggestions import Decision, attach, decide, in_words, steps_of
 from alerts.errors import JournalError
 from alerts.rules.pathway_lint import load_pathways, read_pathways
-from alerts.store.schema import staff
+from alerts.store import audit
+from alerts.store.schema import staff, staff_role
 from devices.clock import from_utc, system_clock
 from flows.cli import main
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import queue_alert
 
+USER = pwd.getpwuid(os.getuid()).pw_name
 SITE = load_pathways()
 CLEAR = {one.code: "no" for one in SITE.contraindication}
 
@@ -123,9 +126,8 @@ def test_the_command_line_shows_asks_and_keeps(tmp_path, capsys):
         name = queue_alert(journal, channels=("mail",), rule="deviation-3d")
         attach(journal, SITE, lambda _: {}, 5)
         with journal.transaction() as con:
-            con.execute(
-                staff.insert().values(staff="nurse-1", os_user=getpass.getuser(), zone="UTC", since_utc=0)
-            )
+            con.execute(staff.insert().values(staff="nurse-1", os_user=USER, zone="UTC", since_utc=0))
+            con.execute(staff_role.insert().values(staff="nurse-1", role="nurse"))
     assert main(["alerts", "steps", name, "--home", home]) == 0
     assert "cbt-i: [placeholder, not signed by a clinician]" in capsys.readouterr().out
     for step in ("call", "red-flags"):
@@ -147,15 +149,27 @@ def test_the_command_line_shows_asks_and_keeps(tmp_path, capsys):
     assert main(["alerts", "steps", "A-22222", "--home", home]) == 2
 
 
-def test_who_is_not_of_the_staff_decides_nothing(tmp_path, capsys):
+def test_who_is_not_of_the_staff_decides_nothing(tmp_path, capsys, monkeypatch):
     with Journal(tmp_path / "alerts.sqlite", system_clock) as journal:
         name = queue_alert(journal, channels=("mail",), rule="deviation-3d")
         attach(journal, SITE, lambda _: {}, 5)
         with journal.transaction() as con:
             assert con.scalar(sa.select(sa.func.count()).select_from(staff)) == 0
-    done = main(["alerts", "step", name, "call", "--accept", "--why", "x", "--home", str(tmp_path)])
-    assert done == 2
-    assert "nobody of the staff" in capsys.readouterr().err
+    step = ["alerts", "step", name, "call", "--accept", "--why", "x", "--home", str(tmp_path)]
+    assert main(step) == 2
+    assert "is not registered" in capsys.readouterr().err
+    with Journal(tmp_path / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
+        con.execute(staff.insert().values(staff="ann", os_user=USER, zone="UTC", since_utc=0))
+        con.execute(staff.insert().values(staff="doc-1", os_user="the-doctor", zone="UTC", since_utc=0))
+        con.execute(staff_role.insert().values(staff="doc-1", role="clinician"))
+    # whoever may only look, and by whatever name they call themselves
+    monkeypatch.setenv("LOGNAME", "the-doctor")
+    assert main(step) == 2
+    assert "ann may look, not change anything" in capsys.readouterr().err
+    assert main(["alerts", "steps", name, "--home", str(tmp_path)]) == 0
+    with Journal(tmp_path / "alerts.sqlite", system_clock) as journal, journal.transaction() as con:
+        (looked,) = audit.read(con, audit.audit.c.action == "view steps")
+    assert (looked.actor, looked.alert) == ("ann", name)
 
 
 def test_the_pathways_in_force_are_listed_with_who_signed_them(tmp_path, capsys):
