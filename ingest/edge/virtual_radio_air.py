@@ -1,17 +1,18 @@
 """The air of the virtual radio: bumble's link with range, and wearables hosted on it.
 
-bumble runs the whole Bluetooth stack of both sides; only the air is ours. Four
+bumble runs the whole Bluetooth stack of both sides; only the air is ours. Five
 things of bumble 0.0.236 are put right here, each marked where it happens.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
 
 from bumble import data_types, hci, ll
-from bumble.att import ATT_Error, Attribute
+from bumble.att import ATT_PDU, ATT_Error, Attribute
 from bumble.controller import Controller
 from bumble.core import UUID, AdvertisingData, PhysicalTransport
 from bumble.device import Connection, Device
@@ -37,6 +38,12 @@ _PROPERTIES = {
     Property.WRITE_WITHOUT_RESPONSE: GattCharacteristic.Properties.WRITE_WITHOUT_RESPONSE,
     Property.NOTIFY: GattCharacteristic.Properties.NOTIFY,
 }
+
+
+if not logging.getLogger("bumble").isEnabledFor(logging.DEBUG):
+    # bumble words every packet, in color, before its log asks whether anybody reads it: a third of all work
+    for _packet in (ATT_PDU, hci.HCI_Command, hci.HCI_Event, hci.HCI_AclDataPacket):
+        _packet.__str__ = object.__repr__
 
 
 class Air(LocalLink):
