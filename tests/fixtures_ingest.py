@@ -30,6 +30,8 @@ from devices.observations import (
 T0 = 1_790_000_000_000_000
 #: How long a test waits for what must come; only what never comes is waited for so long.
 PATIENCE_S = 120.0
+#: The same for a whole demo or replay.
+DEMO_S = 600.0
 ENROLMENT_HEADER = "patient,site,zone,gateway,device,valid_from_utc,valid_to_utc\n"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures_ingest import DEMO_S
 from tests.fixtures_s3 import s3_server
 
 PEOPLE, DAYS = 3, 3
-DEMO_S = 240
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from tests.torture.alerts import run
 
 
 # most of it is waiting for leases and deadlines to run out
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_killed_again_and_again_every_alert_arrives_or_is_a_dead_letter_in_sight():
     figures = run(50, 3, seed=7, is_short=True)
     assert figures["is_drained"]

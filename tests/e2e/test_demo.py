@@ -14,11 +14,12 @@ import pytest
 
 from devices.observations import KINDS
 from flows.demo.summary import in_words
+from tests.fixtures_ingest import DEMO_S
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
-def flarecast(*arguments: str | Path, timeout_s: float = 240) -> "subprocess.CompletedProcess[str]":
+def flarecast(*arguments: str | Path, timeout_s: float = DEMO_S) -> "subprocess.CompletedProcess[str]":
     """Run the command as a user would."""
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -173,10 +174,10 @@ sys.addaudithook(at_the_second_file)
 def test_a_collector_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     mark = tmp_path / "killed"
     (tmp_path / "sitecustomize.py").write_text(KILLED_ONCE.format(mark=str(mark)))
-    command = [sys.executable, "-m", "flows.cli", "demo", "--people", "3", "--days", "4"]
+    command = [sys.executable, "-m", "flows.cli", "demo", "--people", "2", "--days", "4"]
     command += ["--out", str(tmp_path / "out"), "--json"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEMO_S, check=False)
     assert done.returncode == 0, done.stderr
     assert mark.exists(), "the collector was really killed"
     assert f"collector ended code={-signal.SIGKILL}, started again" in done.stderr

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from analytics.store import query, starters
+from tests.fixtures_ingest import DEMO_S
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "cohort.py"
 #: What three people and three days are not enough for.
@@ -56,7 +57,7 @@ def test_the_notebook_shows_cohort_and_patient(demo: dict[str, Any], tmp_path: P
         [*command, "--", "--snapshot", demo["snapshot"]],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=DEMO_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

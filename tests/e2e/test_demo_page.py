@@ -10,7 +10,7 @@ from tests.fixtures_browser import CHROMIUM, browser
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 
 

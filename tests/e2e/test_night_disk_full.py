@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.night.nightly import run
+from tests.fixtures_ingest import PATIENCE_S
 from tests.fixtures_night import ARRIVED, LAST, land, make_clinic, now, observations, shown
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_a_night_on_a_full_disk_is_named_published_and_made_up_for(tmp_path: Pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

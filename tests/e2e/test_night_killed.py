@@ -7,7 +7,7 @@ import pytest
 from tests.torture.night import killed_and_not
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_night_killed_again_and_again_equals_an_undisturbed_one(tmp_path: Path) -> None:
     figures = killed_and_not(tmp_path, kills=5, seed=2)
     assert figures["caught_at_work"], figures

@@ -40,7 +40,7 @@ def everything_in(url: str) -> str:
         )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_night_whose_history_is_on_postgres_and_one_when_it_is_gone(postgres: str, tmp_path: Path) -> None:
     server = new_database(postgres)
     clinic = make_clinic(tmp_path / "home", people=2, days=2)

@@ -8,7 +8,7 @@ from tests.torture.__main__ import is_whole, run
 pytestmark = [
     pytest.mark.skipif(MosquittoBroker.executable() is None, reason="mosquitto is not installed"),
     # a dozen processes started one after the other, on whatever else the machine is doing
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
 ]
 
 

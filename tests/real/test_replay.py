@@ -15,15 +15,16 @@ import pytest
 from analytics.features.hrv import windows
 from devices.clock import to_utc
 from devices.units import RR_MAX_MS
+from tests.fixtures_ingest import DEMO_S
 
 START = datetime(2024, 1, 15, 12, tzinfo=UTC)
 NIGHT = date(2024, 1, 16)
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 def flarecast(*arguments: str | Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
