@@ -139,8 +139,10 @@ def recalibrate(rows: Landmarks, model: Model, version: str, *, has_slope: bool,
             gradient[1], information[0, 1], information[1, 0], information[1, 1] = 0, 0, 0, 1
         change = np.linalg.solve(information + 1e-9 * np.eye(2), gradient)
         new = float(np.clip(stretch + change[1], *SLOPE_LIMITS))
-        # at an edge of what is allowed only the shift goes on
-        change[1] = new - stretch
+        if new != stretch + change[1]:
+            # at an edge of what is allowed the shift is the one that goes with it, not with what lies beyond
+            change[1] = new - stretch
+            change[0] = (gradient[0] - information[0, 1] * change[1]) / information[0, 0]
         shift, stretch = shift + float(np.clip(change[0], -2, 2)), new
         if np.abs(change).max() < 1e-7:
             break

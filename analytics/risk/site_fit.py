@@ -41,8 +41,9 @@ SLOPE_ONSETS, REFIT_ONSETS = 100, 300
 LOAD_DAYS: Final = 56
 BAND_QUANTILES: Final = (0.30, 0.80)
 DEFAULT_BUDGET: Final = 0.5
-#: Fitting and the personal rate depend on each other; they settle in a few rounds.
-_ROUNDS: Final = 3
+#: Fitting and the personal rate depend on each other; they settle in a few rounds, to so much log-odds.
+_ROUNDS: Final = 8
+_SETTLED: Final = 0.005
 
 
 @dataclass(frozen=True)
@@ -155,23 +156,30 @@ def fit_site(
 def fit_stages(
     cohort: Cohort, train: Marks, champion: Model, version: str
 ) -> tuple[Model, str, Fitted | None]:
-    """The staged rule; the strength of the personal rate by moments in every stage from 100 onsets on."""
+    """The staged rule; the strength of the personal rate by moments in every stage from 100 onsets on.
+
+    The personal rate goes by what the model itself expects: with that of another one a recalibrated intercept
+    is right for nobody (O/E .75 in training where the one before was off by a factor e).
+    """
     rows = cohort.rows.where(train)
     onsets = rows.onsets()
-    if onsets < SLOPE_ONSETS:
-        history = cohort.of_rows(cohort.history(champion))[train]
-        return recalibrate(rows, champion, version, has_slope=False, history=history), "intercept", None
     model, fitted = champion, None
     for _ in range(_ROUNDS):
-        model = replace(model, rate_prior=_rate_prior(cohort, model, int(rows.column.max())))
+        before = model
+        if onsets >= SLOPE_ONSETS:
+            model = replace(model, rate_prior=_rate_prior(cohort, model, int(rows.column.max())))
         history = cohort.of_rows(cohort.history(model))[train]
         if onsets < REFIT_ONSETS:
             base = replace(champion, rate_prior=model.rate_prior)
-            model = recalibrate(rows, base, version, has_slope=True, history=history)
+            has_slope = onsets >= SLOPE_ONSETS
+            model = recalibrate(rows, base, version, has_slope=has_slope, history=history)
         else:
             fitted = fit_hazard(rows, prior=champion, history=history)
             model = fitted.model(version, model)
-    return model, "slope" if fitted is None else "refit", fitted
+        if np.abs(np.subtract(model.intercepts, before.intercepts)).max() < _SETTLED:
+            break
+    stage = "refit" if fitted is not None else "slope" if onsets >= SLOPE_ONSETS else "intercept"
+    return model, stage, fitted
 
 
 def _rate_prior(cohort: Cohort, model: Model, column: int) -> float:

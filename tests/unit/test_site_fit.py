@@ -1,6 +1,7 @@
 """The staged rule and the split by time; the evaluation and the gates' table as commands."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_how_much_is_fitted_goes_by_the_onsets(cohort, least, most, stage):
     assert (ratio == 1) == (stage == "intercept")
     assert 0.5 <= ratio <= 1.5
     assert model.intercepts != SHIPPED.intercepts
+
+
+@pytest.mark.parametrize("off", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize(("least", "most"), [(90, 99), (100, 112), (300, 312)])
+def test_a_fit_expects_what_was_seen_with_its_own_personal_rates_wherever_it_began(cohort, least, most, off):
+    train = of_onsets(cohort, least, most)
+    began = replace(SHIPPED, intercepts=tuple(one + off for one in SHIPPED.intercepts))
+    model, _, _ = fit_stages(cohort, train, began, "m")
+    rows = cohort.rows.where(train)
+    is_followed = rows.followed[:, None] > np.arange(HORIZON)
+    expected = np.where(is_followed, cohort.hazards(model)[train], 0).sum()
+    assert (rows.event > 0).sum() / expected == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(("people", "days"), [(150, 240), (400, 240), (20, 130)])
