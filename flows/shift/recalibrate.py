@@ -4,8 +4,9 @@ A candidate is fitted, never approved: a person does that (`flarecast model appr
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -93,7 +94,7 @@ def recalibrate(
     registry = ModelRegistry(clinic.home, clock)
     found = _look(clinic, registry, budget, draws, clock)
     stamp = from_utc(clock()).strftime("%Y%m%dT%H%M%S.%fZ")
-    text = json.dumps(asdict(found) | {"problems": []}, indent=1)
+    text = json.dumps(_known(asdict(found)) | {"problems": []}, indent=1, allow_nan=False)
     replace_file(clinic.reports / f"recalibrate-{stamp}.json", text, mode=0o600)
     return found
 
@@ -121,6 +122,14 @@ def _look(clinic: Clinic, registry: ModelRegistry, budget: float, draws: int, cl
         except TooLittleError as error:
             return Recalibration(active, drift, None, None, str(error))
     return Recalibration(active, drift, candidate, registry.read(candidate).fit["verdict"], None)
+
+
+def _known(value: Any) -> Any:
+    """The same with null for what is not a number: JSON has no word for that."""
+    if isinstance(value, dict):
+        row: dict[str, Any] = value
+        return {name: _known(one) for name, one in row.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _made_before(registry: ModelRegistry, days: pa.Table, budget: float) -> str | None:

@@ -112,3 +112,24 @@ def test_an_active_version_that_drifted_is_frozen(
     assert registry.frozen() is not None
     assert registry.active()[0].standing == "frozen"
     assert any("0.50 when it was fitted" in words for words in found.words())
+
+
+def test_what_is_not_known_yet_is_null_in_the_report(
+    look: Callable[[int, int], Recalibration], tmp_path: Path
+) -> None:
+    registry = ModelRegistry(tmp_path, now)
+    known = {"risk_edges": [n / 10 for n in range(1, 10)], "load": 0.5, "sufficiency": 0.9, "segments": 0.0}
+    fit = {"verdict": "pass", "is_synthetic": True, "stage": "slope", "profile": known}
+    registry.add(replace(SHIPPED, version=VERSION), DEFAULT_SCALES, fit, "<html></html>")
+    registry.approve(VERSION, "Dr A", "card read")
+    registry.activate(VERSION, "Dr A")
+    found = look(6, 30)
+    assert found.drift is not None
+    assert found.words()[1].startswith("last 28 days: O/E n/a")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    (report,) = Clinic(tmp_path).reports.glob("recalibrate-*.json")
+    kept = json.loads(report.read_text(), parse_constant=refuse)
+    assert kept["drift"]["observed_expected"]["value"] is None
