@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def _is_users_fault(error: Exception) -> bool:
     return any(base.__name__ in roots for base in type(error).__mro__)
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     variables = "\n".join(f"  {name:26} {text}" for name, text in settings.VARIABLES.items())
     parser = argparse.ArgumentParser(

@@ -29,19 +29,39 @@ REAL_DATA = Path(os.environ.get("FLARECAST_REAL_DATA", Path(__file__).parents[2]
 REAL_TESTS = "tests/real/"
 #: Stopping a server's processes takes seconds; a link that never closes takes for ever.
 TEARDOWN_S = 240
-#: Tests that share one run of the demo stay with one worker.
-DEMO_TESTS = "tests/e2e/test_demo"
+#: Tests that share what takes seconds to make (a run of the demo, a clinic after its nights, a browser)
+#: stay with one worker; the largest of these begin first.
+TOGETHER = (
+    "tests/e2e/test_demo",
+    "tests/e2e/test_fhir.py",
+    "tests/e2e/test_worklist_in_chromium.py",
+    "tests/real/test_hrv_published.py",
+    "tests/sim/test_sim_cohort.py",
+    "tests/unit/test_backtest.py",
+    "tests/unit/test_backtest_as_run.py",
+    "tests/unit/test_care_show.py",
+    "tests/unit/test_carried_nights.py",
+    "tests/unit/test_erase.py",
+    "tests/unit/test_first_nights.py",
+    "tests/unit/test_night_of_version.py",
+    "tests/unit/test_nightly.py",
+    "tests/unit/test_preview_command.py",
+    "tests/unit/test_quality_review.py",
+    "tests/unit/test_risk_leakage.py",
+    "tests/unit/test_site_fit.py",
+    "tests/unit/test_upkeep.py",
+)
 
 
 class _Workers(LoadScopeScheduling):
-    """Every test to whichever worker is free, those of the demo together.
+    """Every test to whichever worker is free, those that share something together.
 
     xdist's own way, ``--dist loadgroup``, writes the group into an attribute that pytest 9.2
     no longer reads: nothing is grouped, and nothing says so.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return DEMO_TESTS if nodeid.startswith(DEMO_TESTS) else nodeid
+        return next((shared for shared in TOGETHER if nodeid.startswith(shared)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
