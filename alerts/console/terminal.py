@@ -14,6 +14,7 @@ def in_words(rows: Sequence[WorklistRow], *, facts: PageFacts, is_synthetic: boo
     """Lines of the ranked patients; see :func:`alerts.console.worklist.render`."""
     synthetic = "  SYNTHETIC: invented people, no patient" if is_synthetic else ""
     lines = [f"Worklist, night ending {words.long_day(facts.local_date)}{synthetic}"]
+    lines += facts.silences
     alerted, quiet, silent = sections_of(rows)
     for section in (alerted, quiet, silent):
         lines += ["", f"{section.title.upper()} {len(section.rows)}  {section.note}"]

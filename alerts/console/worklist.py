@@ -35,12 +35,15 @@ class PageFacts:
         Clinic or programme; empty when there is none to name.
     shadow : str
         How far the site's own risk model is, and what the present one would have alerted.
+    silences : sequence of str
+        What is silenced now, by whom, until when and why.
     """
 
     local_date: date
     made_utc: int
     site: str = ""
     shadow: str = ""
+    silences: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

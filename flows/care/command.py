@@ -20,6 +20,7 @@ from flows.care.actor import acting, actor_of
 from flows.care.reports import print_digest, print_load, print_worklist
 from flows.care.rules_in_force import approve, faults_of, in_force_text, propose, rules_in_force
 from flows.care.show import print_alert
+from flows.care.silences import silences_in_force
 from flows.care.site_rules import RULES
 from flows.care.staff_command import run_staff
 from flows.care.ticking import Ticking
@@ -89,6 +90,8 @@ class _Care:
         if given.json:
             print(json.dumps([_row(one) for one in found]))
             return 0
+        for line in silences_in_force(self._journal):
+            print(line)
         for one in found:
             print(
                 f"{one.alert}  v{one.version}  {one.severity:8} {began(one)}  {standing(one):28}"

@@ -13,6 +13,7 @@ from analytics.metrics import METRICS
 from devices.clock import Clock
 from devices.durable import replace_file
 from flows.care.rules_in_force import rules_in_force
+from flows.care.silences import silences_in_force
 from flows.care.words import standing
 from flows.clinic import Clinic
 from flows.night.shadow import shadow_of
@@ -26,18 +27,19 @@ Days = dict[str, dict[date, dict[str, Any]]]
 
 def write_page(clinic: Clinic, day: date, *, clock: Clock, is_synthetic: bool) -> Path:
     """Write the worklist of the night `day` beside the snapshots; returns its path."""
-    html = render(
-        worklist_rows(clinic, day, clock), facts=facts_of(clinic, day, clock), is_synthetic=is_synthetic
-    )
+    with Journal(clinic.alert_store, clock) as journal:
+        facts = facts_of(clinic, journal, day, clock)
+    html = render(worklist_rows(clinic, day, clock), facts=facts, is_synthetic=is_synthetic)
     path = clinic.published / "worklist.html"
     replace_file(path, html)
     return path
 
 
-def facts_of(clinic: Clinic, day: date, clock: Clock) -> PageFacts:
+def facts_of(clinic: Clinic, journal: Journal, day: date, clock: Clock) -> PageFacts:
     """What stands above the list."""
     shadow = shadow_of(clinic.current)
-    return PageFacts(day, clock(), shadow=" ".join(shadow.words()) if shadow else "")
+    words = " ".join(shadow.words()) if shadow else ""
+    return PageFacts(day, clock(), shadow=words, silences=silences_in_force(journal))
 
 
 def worklist_rows(clinic: Clinic, day: date, clock: Clock) -> list[WorklistRow]:

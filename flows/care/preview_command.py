@@ -1,10 +1,13 @@
 """`flarecast alerts preview | measure`: what rules would ask of the team, before they do."""
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
 
+from alerts.engine.alert import Alert
 from alerts.engine.journal import Journal
 from alerts.engine.load import BUDGET, Load
 from alerts.engine.night import Surroundings
@@ -37,16 +40,31 @@ def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: a
     old, new = (rehearse(tables, pack, first, last, by_night.__getitem__) for pack in (before, after))
     for words, found in (("now", old), ("after", new)):
         print(f"{words:6}{_line(load_over(found, owed / 7, first, last))}")
-    known = {(one.scope, one.subject, one.rule) for one in old}
-    newly = {(one.subject, one.rule) for one in new if (one.scope, one.subject, one.rule) not in known}
-    for subject, rule in sorted(newly):
-        print(f"would newly alert: {subject} ({rule})")
-    if not newly:
-        print("nobody would newly alert")
+    print("\n".join(_changed(old, new)))
     live = [rule.id for rule in after.rule if rule.cadence == "live" and not isinstance(rule, ReportedRule)]
     if live:
         print(f"not counted, because judged as values arrive: {', '.join(live)}")
     return 0
+
+
+def _changed(old: Sequence[Alert], new: Sequence[Alert]) -> list[str]:
+    """Who would newly alert, more often than now, less often, or no longer."""
+    before, after = (Counter((one.subject, one.rule) for one in found) for found in (old, new))
+    lines: dict[str, list[str]] = {
+        "newly alert": [],
+        "alert more often": [],
+        "alert less often": [],
+        "no longer alert": [],
+    }
+    for key in sorted(before.keys() | after.keys()):
+        was, becomes, who = before[key], after[key], f"{key[0]} ({key[1]})"
+        if not was or not becomes:
+            lines["no longer alert" if was else "newly alert"].append(who)
+        elif was != becomes:
+            words = f"{who}: {becomes} instead of {was}"
+            lines["alert more often" if becomes > was else "alert less often"].append(words)
+    said = [f"would {how}: {one}" for how, ones in lines.items() for one in ones]
+    return said if lines["newly alert"] else [*said, "nobody would newly alert"]
 
 
 def run_measure(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from alerts.store.schema import alert as table
 from alerts.store.schema import heartbeat, night_count, nudge
 from devices.clock import DAY, system_clock
 from flows.care.page import facts_of, worklist_rows, write_page
+from flows.care.silences import silences_in_force
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.night.patient_states import surroundings_by_night
@@ -101,6 +102,8 @@ def print_digest(journal: Journal, by: str) -> int:
     parts: dict[str, list[Alert]] = {name: [] for name in PARTS}
     for one in found:
         parts[_part_of(one, now - DAY)].append(one)
+    for line in silences_in_force(journal):
+        print(line)
     for name in PARTS:
         ones = sorted(parts[name], key=lambda one: (-SEVERITIES.index(one.severity), one.opened_utc))
         for one in ones:
@@ -142,7 +145,7 @@ def print_worklist(clinic: Clinic, journal: Journal, by: str, *, as_page: bool) 
         print(write_page(clinic, day, clock=system_clock, is_synthetic=clinic.is_synthetic))
         return 0
     rows = worklist_rows(clinic, day, system_clock)
-    facts = facts_of(clinic, day, system_clock)
+    facts = facts_of(clinic, journal, day, system_clock)
     print("\n".join(worklist_in_words(rows, facts=facts, is_synthetic=clinic.is_synthetic)))
     if others:
         print(f"{counted(others, 'alert')} not about a patient: flarecast alerts list")

@@ -169,7 +169,7 @@ def test_an_alert_closed_under_a_silence_is_said_to_be_closed(home, capsys):
     with Journal(home / "alerts.sqlite", system_clock) as journal:
         name = open_alert(journal, "p-7")
     assert said(capsys, home, "silence", "--subject", "p-7", "--reason", "in hospital")[0] == 0
-    assert said(capsys, home, "list")[1].startswith(f"{name}  v2  medium   {NIGHT}  silent: silence S-")
+    assert f"{name}  v2  medium   {NIGHT}  silent: silence S-" in said(capsys, home, "list")[1]
     assert said(capsys, home, "resolve", name, "--reason", "called") == (
         0,
         f"{name}: resolved: anna: called\n",
@@ -277,3 +277,16 @@ def test_the_history_says_why_and_to_whom(home, capsys):
     assert "anna: assign: to anna" in shown
     assert "anna: outcome: other-cause" in shown
     assert "anna: resolve: anna: a cold" in shown
+
+
+def test_a_silence_in_force_is_said_wherever_alerts_are_listed(home, capsys):
+    """Also while it hides nothing: what it would hide nobody would miss."""
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        open_alert(journal, "p-7")
+    assert said(capsys, home, "silence", "--rule", "vanished", "--reason", "a strike of the post")[0] == 0
+    for words in (["list"], ["digest"]):
+        line = said(capsys, home, *words)[1].splitlines()[0]
+        assert " silences rule vanished until " in line
+        assert line.endswith("by anna: a strike of the post")
+    said(capsys, home, "silence", "--end", line.split()[0])
+    assert "silences" not in said(capsys, home, "list")[1]

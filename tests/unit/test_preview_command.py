@@ -1,6 +1,7 @@
 """`flarecast alerts preview`: the last nights judged by both packs, in a store of their own."""
 
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -9,6 +10,7 @@ from alerts.engine.journal import Journal
 from alerts.rules.pack import load_pack, read_text
 from analytics.tables import PATIENT_DAY
 from devices.clock import system_clock, to_utc
+from flows.care import preview_command
 from flows.care.rehearsal import rehearse, staying
 from flows.cli import main
 from flows.night.nightly import run
@@ -62,6 +64,20 @@ def test_load_before_and_after_and_who_would_newly_alert(clinic, capsys):
     ]
     with Journal(clinic.journal_path, system_clock) as journal:
         assert journal.to_table() == before
+
+
+def test_who_would_alert_no_longer_or_another_number_of_times():
+    def one(patient):
+        return SimpleNamespace(subject=patient, rule="low")
+
+    old = [one("p-1")] * 2 + [one("p-2")] * 3 + [one("p-3")]
+    new = [one("p-1")] * 3 + [one("p-2")]
+    assert preview_command._changed(old, new) == [
+        "would alert more often: p-1 (low): 3 instead of 2",
+        "would alert less often: p-2 (low): 1 instead of 3",
+        "would no longer alert: p-3 (low)",
+        "nobody would newly alert",
+    ]
 
 
 def test_an_unchanged_pack_changes_nothing(clinic, capsys):

@@ -172,3 +172,10 @@ def test_silence_names_its_last_day_and_its_reason():
 )
 def test_deviations_have_a_sign_and_no_minus_nothing(z, said):
     assert words.deviation(z) == said
+
+
+def test_what_is_silenced_stands_above_the_list():
+    facts = PageFacts(NIGHT, Hands()(), silences=["S-1 silences site <north>"])
+    page = render([invented_row(1)], facts=facts, is_synthetic=False)
+    assert "S-1 silences site &lt;north&gt;" in page
+    assert "S-1 silences site <north>" in in_words([invented_row(1)], facts=facts, is_synthetic=False)
