@@ -179,3 +179,11 @@ def test_what_is_silenced_stands_above_the_list():
     page = render([invented_row(1)], facts=facts, is_synthetic=False)
     assert "S-1 silences site &lt;north&gt;" in page
     assert "S-1 silences site <north>" in in_words([invented_row(1)], facts=facts, is_synthetic=False)
+
+
+def test_why_somebody_was_told_stands_before_how_the_patient_is():
+    row = invented_row(
+        1, alerts=(alert(1, title="Flare reported by the patient"),), sentence="Close to usual."
+    )
+    page = html([row])
+    assert page.index(">Flare reported by the patient<") < page.index("Close to usual.")
