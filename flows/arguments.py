@@ -26,3 +26,10 @@ def date_of(text: str) -> date:
     if not 2000 <= found.year < 2100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date of this century")
     return found
+
+
+def port_of(text: str) -> int:
+    """A TCP port."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)

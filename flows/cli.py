@@ -16,7 +16,7 @@ from typing import Any
 
 from flows import settings
 from flows.analyst import parser as analyst_parser
-from flows.arguments import date_of, home_of
+from flows.arguments import date_of, home_of, port_of
 from flows.care import alerts_parser
 from flows.errors import UserError
 from flows.gateway import parser as gateway_parser
@@ -223,7 +223,7 @@ def _add_collector(commands: Any) -> None:
     run = actions.add_parser("run", help="collect until stopped")
     run.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     run.add_argument("--host", default="127.0.0.1")
-    run.add_argument("--port", type=_port, default=1883)
+    run.add_argument("--port", type=port_of, default=1883)
     run.add_argument("--name", default="collector-1")
     run.add_argument(
         "--window", type=_positive, default=100, help="un-acknowledged messages the broker allows"
@@ -236,7 +236,7 @@ def _add_collector(commands: Any) -> None:
         help="longest wait of a message for company",
     )
     run.add_argument(
-        "--metrics-port", type=_port, metavar="PORT", help="answer Prometheus on this loopback port"
+        "--metrics-port", type=port_of, metavar="PORT", help="answer Prometheus on this loopback port"
     )
     run.add_argument(
         "--keep-raw", type=_days, default=14, metavar="DAYS", help="keep messages as they came (14; 0: none)"
@@ -330,12 +330,6 @@ def _demo_days(text: str) -> int:
 
 def _days(text: str) -> int:
     return 0 if text == "0" else _positive(text)
-
-
-def _port(text: str) -> int:
-    if _positive(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)
 
 
 def _frame_size(text: str) -> int:

@@ -65,10 +65,14 @@ class Ledger:
             script = (files("analytics.store") / "ledger.sql").read_text("utf-8")
             self._con.executescript(script)
         except (OSError, sqlite3.Error) as fault:
-            raise LedgerError(
-                f"{path} cannot be opened ({fault}): restore it from a backup, or move it away and every "
-                "night is computed anew"
-            ) from fault
+            # whoever may not write, or has to wait, must not be told to move a sound ledger away
+            is_sound = isinstance(fault, (OSError, sqlite3.OperationalError))
+            advice = (
+                "may this user write there, is another process at it?"
+                if is_sound
+                else "restore it from a backup, or move it away and every night is computed anew"
+            )
+            raise LedgerError(f"{path} cannot be opened ({fault}): {advice}") from fault
 
     def close(self) -> None:
         """Close the file."""

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import home_of
+from flows.arguments import home_of, port_of
 from flows.errors import UserError
 
 
@@ -45,7 +45,7 @@ def _worker(arguments: argparse.Namespace) -> int:
 def _add_live(actions: Any) -> argparse.ArgumentParser:
     live = actions.add_parser("live", help="judge answers that page as they arrive, until stopped")
     live.add_argument("--host", default="127.0.0.1")
-    live.add_argument("--port", type=_port, default=1883)
+    live.add_argument("--port", type=port_of, default=1883)
     live.add_argument("--name", default="live-1", help="of its session: what it missed comes to this name")
     for name in ("ca", "certificate", "key"):
         live.add_argument(f"--{name}", type=Path, help=f"{name} of mutual TLS (PEM, from flarecast ca)")
@@ -62,12 +62,6 @@ def _live(arguments: argparse.Namespace) -> int:
         raise UserError("mutual TLS needs --ca, --certificate and --key")
     address = BrokerAddress(arguments.host, arguments.port, *files)
     return run_live(home_of(arguments), address, name=arguments.name)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)
 
 
 def _threads(text: str) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import settings
-from flows.arguments import date_of, home_of
+from flows.arguments import date_of, home_of, port_of
 from flows.errors import UserError
 
 
 def _add_serve(commands: Any) -> None:
     serve = commands.add_parser("serve", help="run the schedules of the night shift, with Prefect's pages")
-    serve.add_argument("--port", type=int, default=4200, help="of the embedded Prefect server (4200)")
+    serve.add_argument("--port", type=port_of, default=4200, help="of the embedded Prefect server (4200)")
     serve.add_argument("--zone", help="IANA time zone of the site (default FLARECAST_ZONE, else UTC)")
     serve.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     serve.set_defaults(run=_serve)

@@ -1,6 +1,7 @@
 """`flarecast serve`: Prefect's server and the schedules of the night shift, as one command."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.shift import watch
 from flows.shift.schedules import read_schedules
+from ingest.lake.manifest import only_one
 
 #: A server or a runner that dies is started again, not faster than this.
 PAUSE_S: Final = 10.0
@@ -31,10 +33,13 @@ def run_serve(home: Path, *, port: int, zone: str | None) -> int:
     # one Prefect run is a process of its own and knows no folder of ours
     configured = replace(settings.from_environment(), home=home.resolve())
     schedules = read_schedules(configured.home, zone or configured.zone)
-    watch.begin(Clinic(configured.home), system_clock)
     with ExitStack() as resources:
+        # two would schedule and run every night twice
+        resources.enter_context(only_one(configured.home / "serve.lock", "`flarecast serve`"))
+        watch.begin(Clinic(configured.home), system_clock)
         server = None
         if configured.prefect_api_url is None:
+            _check_free(port)
             server = stack.PrefectServer(configured.home / "prefect", configured, port=port)
             resources.callback(server.stop)
             server.start()
@@ -45,6 +50,16 @@ def run_serve(home: Path, *, port: int, zone: str | None) -> int:
             print(f"  {flow:16} {line or 'when asked for'}", flush=True)
         _keep_running(configured, schedules.zone, server, resources)
     return 0
+
+
+def _check_free(port: int) -> None:
+    """Refuse a port on which somebody else would answer for our server."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"--port {port}: {error.strerror}: give another") from None
 
 
 def _keep_running(

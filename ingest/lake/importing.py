@@ -89,6 +89,9 @@ def import_file(
     """
     if kind not in KINDS:
         raise LakeError(f"unknown observation kind {kind!r}: {', '.join(KINDS)}")
+    if path.exists() and not path.is_file():
+        # a pipe could not be read twice, and a device never ends
+        raise LakeError(f"{path}: not a file")
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from flows.errors import UserError
 from flows.shift import watch
 from flows.shift.schedules import USUAL, night_of, read_schedules
 from ingest.lake.broker import free_port
+from ingest.lake.manifest import only_one
 from tests.fixtures_night import enrolment_row, land, make_clinic, patient
 
 pytestmark = pytest.mark.timeout(900)
@@ -45,6 +47,7 @@ import json, sys
 from datetime import date
 from flows.shift import scheduled
 from flows.shift.serve_runner import FLOWS
+from ingest.lake.manifest import only_one
 given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
          "quality_review": {"month": sys.argv[2]}}
 for name, flow in FLOWS.items():
@@ -180,6 +183,23 @@ def test_schedules_are_the_usual_ones_unless_the_site_says_otherwise(tmp_path: P
     path.unlink()
     with pytest.raises(UserError, match="Mars"):
         read_schedules(tmp_path, "Mars/Base")
+
+
+def test_a_second_one_and_a_port_that_is_taken_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would run every night twice, and whoever has the port would answer for our server."""
+    words = ["serve", "--home", str(tmp_path), "--port"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main([*words, port]) == 2
+        assert f"--port {port}: Address already in use" in capsys.readouterr().err
+    with only_one(tmp_path / "serve.lock", "`flarecast serve`"):
+        assert main([*words, port]) == 2
+    assert "another process is busy with `flarecast serve`" in capsys.readouterr().err
+    for wrong in ("0", "70000", "x"):
+        with pytest.raises(SystemExit):
+            main([*words, wrong])
 
 
 def test_no_snapshot_for_26_hours_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """Files of derived tables: named by content, never changed, held by the ledger, read by share."""
 
+import sqlite3
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.errors import LedgerError, PartError
+from analytics.store import ledger as ledger_module
 from analytics.store.derived import DerivedStore
 from analytics.store.ledger import NAME, Done, Ledger
 from analytics.store.partitions import COUNTS, Partition, by_partition, partitions
@@ -132,6 +135,18 @@ def test_a_ledger_that_is_none_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("no database, but long enough to be taken for one" * 40)
     with pytest.raises(LedgerError, match="restore it from a backup"):
         Ledger(tmp_path / NAME)
+
+
+def test_a_sound_ledger_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds it, or it may not be written: that is no reason to compute every night anew."""
+    Ledger(tmp_path / NAME).close()
+    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_S", 0.05)
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as con:
+        con.execute("pragma locking_mode = exclusive")
+        con.execute("begin exclusive")
+        with pytest.raises(LedgerError, match="locked") as caught:
+            Ledger(tmp_path / NAME)
+    assert "move it away" not in str(caught.value)
 
 
 def test_a_share_that_fails_half_way_enters_nothing(store: DerivedStore) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from datetime import datetime
 
 import pyarrow as pa
@@ -190,6 +191,7 @@ def test_an_import_of_which_nothing_was_stored_is_no_success(clinic, tmp_path, c
 def test_a_file_that_is_none_is_one_line(clinic, tmp_path, capsys):
     (tmp_path / "a.csv").write_text("device,steps,mood\n")
     (tmp_path / "b.parquet").write_bytes(b"?")
+    os.mkfifo(tmp_path / "pipe")
     naive = pa.table({"device": ["ring-1"], "start_utc": ["x"], "level_pct": [5]})
     pq.write_table(naive, tmp_path / "c.parquet")
     (tmp_path / "e.csv").write_text("device,start_utc,end_utc,steps,mood\n")
@@ -199,6 +201,7 @@ def test_a_file_that_is_none_is_one_line(clinic, tmp_path, capsys):
         ("b.parquet", "step_count", "neither .csv nor Parquet"),
         ("c.parquet", "battery", "start_utc is string, not"),
         ("d.csv", "battery", "No such file"),
+        ("pipe", "battery", "pipe: not a file"),
         ("a.csv", "mood", "unknown observation kind 'mood'"),
     ):
         assert run(clinic, tmp_path / name, kind) == 2
