@@ -12,6 +12,7 @@ import numpy as np
 from analytics.risk.arrays import Floats, Marks, recent, spaced
 from analytics.risk.cohort import Cohort
 from analytics.risk.flare import REFRACTORY_DAYS
+from analytics.risk.labels import KNOWN_AFTER
 from analytics.risk.measures import Estimate, Resampling, estimate, rate_draws, ratio
 from analytics.risk.model import HORIZON
 
@@ -125,6 +126,55 @@ def measure_alerts(
         ppv=estimate(rate_draws(cohort.rows, chosen, resampling)),
         lead_days=float(np.median(lead)) if len(lead) else np.nan,
         top_tenth=float(tenth / max(1, fired.sum())),
+    )
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """Alerts held against flares that had begun, or began the next day: what a rule finds, not forecasts.
+
+    Parameters
+    ----------
+    ppv : Estimate
+        Share of the alerts with an onset from six days before them to a day after.
+    sensitivity : Estimate
+        Share of the onsets with such an alert.
+    by_chance : float
+        Share of the eligible days of which the same is true.
+    """
+
+    ppv: Estimate
+    sensitivity: Estimate
+    by_chance: float
+
+
+def under_way(
+    cohort: Cohort, alerts: Marks, eligible: Marks, first: int, last: int, resampling: Resampling
+) -> UnderWay:
+    """Alerts of the columns `first` to `last` beside the flares that they found.
+
+    Left out are alerts whose next day has no label yet, and onsets whose week reaches out of the columns.
+    """
+    onset = cohort.labels.is_onset
+    column = np.arange(onset.shape[1])
+    is_known = (column >= first) & (column <= last) & (column < onset.shape[1] - 1 - KNOWN_AFTER)
+    near = recent(onset, HORIZON)
+    near[:, :-1] |= onset[:, 1:]
+    told = np.zeros(onset.shape, np.bool_)
+    for lag in range(-1, HORIZON):
+        moved = np.roll(alerts, -lag, axis=1)
+        moved[:, (column + lag < first) | (column + lag > last)] = False
+        told |= moved
+    onsets = onset & (column > first) & (column <= last - HORIZON + 1)
+    could, fired = eligible & is_known, alerts & is_known
+    sums = [
+        resampling.sums(marks.sum(axis=1).astype(np.float64))
+        for marks in (fired & near, fired, onsets & told, onsets)
+    ]
+    return UnderWay(
+        ppv=estimate(ratio(sums[0], sums[1])),
+        sensitivity=estimate(ratio(sums[2], sums[3])),
+        by_chance=float((could & near).sum() / could.sum()) if could.any() else np.nan,
     )
 
 

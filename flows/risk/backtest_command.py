@@ -13,11 +13,13 @@ from alerts.rules.pack import RulePack, load_pack
 from alerts.rules.rule import ReportedRule, RiskRule
 from analytics.risk.alert_measures import (
     AlertMeasures,
+    UnderWay,
     by_chance,
     fire,
     measure_alerts,
     own_rate_score,
     theta_for,
+    under_way,
 )
 from analytics.risk.arrays import Marks
 from analytics.risk.cohort import make_cohort
@@ -103,6 +105,7 @@ def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[st
     resampling = Resampling(len(panel.patients), draws=draws)
     first_column, last_column = column, column + width - 1
     own = measure_alerts(cohort, alerts, eligible, first_column, last_column, resampling)
+    found_by = under_way(cohort, alerts, eligible, first_column, last_column, resampling)
     past = np.where(eligible, np.nan_to_num(own_rate_score(replace(cohort, is_scored=eligible), 4.0)), np.nan)
     load = own.load.value if own.alerts else 0.0
     by_rate = fire(past, theta_for(past, load)) if load else _nothing(alerts)
@@ -113,6 +116,7 @@ def judge(clinic: Clinic, found: Replayed, last: date, *, draws: int) -> dict[st
         "nights_with_nothing_arrived": found.blind,
         "silent": found.silent,
         "rule": _plain(own),
+        "under_way": _plain(found_by),
         "own_past_rate": _plain(rate),
         "random": {"sensitivity": _number(chance[0]), "ppv": _number(chance[1])},
     }
@@ -122,7 +126,7 @@ def _nothing(alerts: Marks) -> Marks:
     return np.zeros_like(alerts)
 
 
-def _plain(own: AlertMeasures) -> dict[str, Any]:
+def _plain(own: AlertMeasures | UnderWay) -> dict[str, Any]:
     found = asdict(own)
     for name, value in found.items():
         if isinstance(value, dict):
@@ -155,6 +159,7 @@ def _in_words(rule: str, first: date, last: date, answer: dict[str, Any]) -> str
     )
     if answer["silent"]:
         unseen.append(f"  {answer['silent']} of the alerts were held back: open, and nobody told")
+    begun = answer["under_way"]
     lead = "no onset caught" if own["lead_days"] is None else f"lead {own['lead_days']:.0f} days (median)"
     return "\n".join(
         [
@@ -168,5 +173,8 @@ def _in_words(rule: str, first: date, last: date, answer: dict[str, Any]) -> str
             f"  {'own past rate':16}{said(rate['ppv']):24}{said(rate['sensitivity'])}",
             f"  {'random days':16}{plain(chance['ppv']):24}{plain(chance['sensitivity'])}",
             f"  {lead}",
+            "  These are of a forecast, an onset within the 7 days after. Of a flare under way,",
+            f"  begun up to 6 days before or the day after: PPV {said(begun['ppv'])}, by chance "
+            f"{plain(begun['by_chance'])}; sensitivity {said(begun['sensitivity'])}",
         ]
     )

@@ -210,6 +210,8 @@ def test_the_command_prints_figures_and_says_what_is_wrong_in_one_line(tmp_path,
     assert found["rule"]["alerts"] == 1
     assert found["rule"]["per_100_weeks"]["value"] == 50
     assert found["rule"]["sensitivity"]["value"] in (0, None), "it is heard on the day itself, not before"
+    assert (found["under_way"]["ppv"]["value"], found["under_way"]["sensitivity"]["value"]) == (1, 1)
+    assert 0 < found["under_way"]["by_chance"] < 1
     few = [*words, "--to", str(day(27)), "--json"]
     assert main(["backtest", "--rule", "model:prior-1", "--theta", "0.001", *few]) == 0
     assert json.loads(capsys.readouterr().out)["rule"]["alerts"] == 1

@@ -1,11 +1,12 @@
 """Measures against plain loops and against forecasts of known worth."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from analytics.risk.alert_measures import caught_onsets, fire, load_curve, theta_for
+from analytics.risk.alert_measures import caught_onsets, fire, load_curve, theta_for, under_way
 from analytics.risk.gates import Subgroup, Validation, judge_gates, verdict
 from analytics.risk.landmarks import Landmarks, within
 from analytics.risk.measures import (
@@ -149,6 +150,21 @@ def test_by_the_load_curve_a_budget_per_100_patients_and_week_is_met_and_counts_
     assert (np.diff(load[~np.isnan(score)][order]) <= 0).all()
     assert np.isnan(load[::3]).all()
     assert load_curve(np.full((2, 9), np.nan), np.ones((2, 9), np.bool_)) == ()
+
+
+def test_a_flare_under_way_is_found_from_a_day_before_to_six_after_and_chance_is_told_beside_it():
+    onset, alert = np.zeros((2, 40), np.bool_), np.zeros((2, 40), np.bool_)
+    onset[0, [10, 20, 30]] = True
+    alert[0, [9, 16, 17, 27]] = True
+    # too young to tell of, and an onset whose week reaches out
+    alert[1, 38], onset[1, 33] = True, True
+    cohort = SimpleNamespace(labels=SimpleNamespace(is_onset=onset))
+    found = under_way(cohort, alert, np.ones_like(onset), 0, 37, Resampling(2, draws=0))
+    # 9 and 16 are of the flare of day 10, 17 and 27 of none
+    assert (found.ppv.value, found.sensitivity.value) == (0.5, 1 / 3)
+    assert found.by_chance == (3 * 8 + 5) / (2 * 37)
+    later = under_way(cohort, alert, np.ones_like(onset), 10, 37, Resampling(2, draws=0))
+    assert later.ppv.value == 1 / 3, "what was before is not counted"
 
 
 def test_an_onset_is_caught_by_an_alert_on_one_of_the_seven_days_before():
