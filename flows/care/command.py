@@ -175,7 +175,7 @@ class _Care:
 
     def _digest(self, given: argparse.Namespace) -> int:
         del given
-        return print_digest(self._journal, actor_of(self._journal).staff)
+        return print_digest(self._journal, self._pack, actor_of(self._journal).staff)
 
     def _tick(self, given: argparse.Namespace) -> int:
         del given

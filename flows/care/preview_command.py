@@ -13,8 +13,10 @@ from alerts.engine.load import BUDGET, Load
 from alerts.engine.night import Surroundings
 from alerts.rules.pack import READABLE, RulePack, load_pack
 from alerts.rules.rule import ReportedRule
+from alerts.store import audit
 from alerts.store.schema import night_count
 from devices.clock import system_clock
+from flows.care.actor import actor_of
 from flows.care.rehearsal import Measured, load_over, measure_recording, measure_simulator, rehearse
 from flows.clinic import Clinic
 from flows.errors import UserError
@@ -24,10 +26,12 @@ from flows.night.patient_states import ACTIVE, surroundings_by_night
 def run_preview(clinic: Clinic, journal: Journal, before: RulePack, arguments: argparse.Namespace) -> int:
     """Judge the last nights by both packs, of patients in the states written down for each night."""
     after = load_pack(arguments.file, is_staffed=before.is_staffed)
+    actor = actor_of(journal)
     with journal.transaction() as con:
         last = con.scalar(sa.select(sa.func.max(night_count.c.night)))
-    if last is None:
-        raise UserError("no night has been judged")
+        if last is None:
+            raise UserError("no night has been judged")
+        audit.append(con, journal.now(), actor.staff, "preview", night=last.isoformat(), digest=after.digest)
     first = last - timedelta(days=arguments.days - 1)
     tables = {name: clinic.derived.read(name, first, last) for name in READABLE}
     patients, written = clinic.patients(), surroundings_by_night(clinic, system_clock())

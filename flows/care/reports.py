@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import date, timedelta
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -64,13 +65,15 @@ def load_of_clinic(
     owed = sum((patient, night) not in withdrawn for patient, own in judged.items() for night in own)
     begin = min((night for own in judged.values() for night in own), default=first)
 
-    def due_of(one: Alert) -> int | None:
-        route = pack.route_named(one.route)
-        service = next((service for service in pack.service if service.id == route.service), None)
-        return add_service_time(one.opened_utc, parse_duration(route.ack_within), service)
-
     labels = labels_of(nights, pack)
+    due_of = partial(due, pack)
     return load_of(found, owed / 7, event_time(begin), now + 1, labels=labels, due_of=due_of)
+
+
+def due(pack: RulePack, one: Alert) -> int:
+    """When an alert is to be acknowledged: the service level of its route, in service hours."""
+    route = pack.route_named(one.route)
+    return add_service_time(one.opened_utc, parse_duration(route.ack_within), pack.service_of(route))
 
 
 def labels_of(nights: pa.Table, pack: RulePack) -> Labels:
@@ -90,18 +93,18 @@ def _nights_of(nights: pa.Table) -> Mapping[str, set[date]]:
     return found
 
 
-def print_digest(journal: Journal, by: str) -> int:
+def print_digest(journal: Journal, pack: RulePack, by: str) -> int:
     """Print the morning handover, each alert once; returns the exit code."""
     now = journal.now()
     with journal.transaction() as con:
         found = alerts.select(con, sa.or_(IS_ACTIVE, sa.column("resolved_utc") >= now - DAY))
         nudges = con.scalar(sa.select(sa.func.count()).select_from(nudge)) or 0
-        due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
+        night_due = con.scalar(sa.select(heartbeat.c.due_utc).where(heartbeat.c.subject == "nightly"))
         is_judged = has_judged(con)
         audit.append(con, now, by, "digest", alerts=[one.alert for one in found])
     parts: dict[str, list[Alert]] = {name: [] for name in PARTS}
     for one in found:
-        parts[_part_of(one, now - DAY)].append(one)
+        parts[_part_of(one, due(pack, one), now)].append(one)
     for line in silences_in_force(journal):
         print(line)
     for name in PARTS:
@@ -109,7 +112,7 @@ def print_digest(journal: Journal, by: str) -> int:
         for one in ones:
             print(f"{name:9} {one.alert}  {one.severity:8} {one.subject}: {one.sentence}")
     counts = [f"{len(ones)} {name}" for name, ones in parts.items() if ones]
-    if not is_judged or due is None or due < now:
+    if not is_judged or night_due is None or night_due < now:
         print("the nightly run is missing: what is not here has not been looked at")
     elif not counts:
         print("all quiet" + ("" if nudges else ", data complete"))
@@ -119,16 +122,16 @@ def print_digest(journal: Journal, by: str) -> int:
     return 0
 
 
-def _part_of(one: Alert, since: int) -> str:
+def _part_of(one: Alert, due_utc: int, now: int) -> str:
     if not one.is_active:
         return "resolved"
     if one.held_by is not None or one.snooze_until_utc is not None:
         return "silent"
     if one.status == "acked":
         return "taken on"
-    if one.escalation_step > 0:
+    if one.escalation_step > 0 or due_utc < now:
         return "overdue"
-    return "new" if one.opened_utc >= since else "open"
+    return "new" if one.opened_utc >= now - DAY else "open"
 
 
 def print_worklist(clinic: Clinic, journal: Journal, by: str, *, as_page: bool) -> int:

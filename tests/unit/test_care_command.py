@@ -11,7 +11,7 @@ from alerts.rules.pack import read_text
 from alerts.store.schema import alert as table
 from alerts.store.schema import audit as audit_table
 from alerts.store.schema import staff, staff_role
-from devices.clock import system_clock
+from devices.clock import DAY, system_clock
 from flows.cli import main
 from tests.fixtures_alerts import NIGHT, open_alert, resolve
 
@@ -290,3 +290,16 @@ def test_a_silence_in_force_is_said_wherever_alerts_are_listed(home, capsys):
         assert line.endswith("by anna: a strike of the post")
     said(capsys, home, "silence", "--end", line.split()[0])
     assert "silences" not in said(capsys, home, "list")[1]
+
+
+def test_what_waits_longer_than_agreed_is_overdue_also_where_nobody_else_is_told(home, capsys):
+    with Journal(home / "alerts.sqlite", system_clock) as journal:
+        with journal.transaction() as con:
+            for route in ("technical", "pain-team"):
+                is_row = table.c.alert == open_alert(journal, f"p-{route}")
+                opened = {"opened_utc": system_clock() - 14 * DAY, "route": route}
+                con.execute(table.update().where(is_row).values(**opened))
+        fresh = open_alert(journal, "p-3")
+    lines = said(capsys, home, "digest")[1].splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["overdue", "overdue", "new"]
+    assert fresh in lines[2]

@@ -1,5 +1,7 @@
 """`flarecast alerts preview`: the last nights judged by both packs, in a store of their own."""
 
+import os
+import pwd
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
@@ -8,6 +10,7 @@ import pytest
 
 from alerts.engine.journal import Journal
 from alerts.rules.pack import load_pack, read_text
+from alerts.store import audit
 from analytics.tables import PATIENT_DAY
 from devices.clock import system_clock, to_utc
 from flows.care import preview_command
@@ -40,7 +43,14 @@ want = ["stay", "enter"]
 def clinic(tmp_path_factory):
     clinic = make_clinic(tmp_path_factory.mktemp("clinic"))
     run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    hire(clinic.home)
     return clinic
+
+
+def hire(home):
+    user = pwd.getpwuid(os.getuid()).pw_name
+    add = ["alerts", "staff", "add", "anna", "--os-user", user, "--role", "nurse"]
+    assert main([*add, "--home", str(home)]) == 0
 
 
 def preview(clinic, capsys, text):
@@ -64,6 +74,8 @@ def test_load_before_and_after_and_who_would_newly_alert(clinic, capsys):
     ]
     with Journal(clinic.journal_path, system_clock) as journal:
         assert journal.to_table() == before
+        with journal.transaction() as con:
+            assert [one.actor for one in audit.read(con, audit.audit.c.action == "preview")] == ["anna"]
 
 
 def test_who_would_alert_no_longer_or_another_number_of_times():
@@ -96,6 +108,7 @@ def test_what_is_judged_live_is_named_as_not_counted(clinic, capsys):
 
 def test_before_the_first_night_there_is_nothing_to_judge(tmp_path, capsys):
     (tmp_path / "proposed.toml").write_text(read_text(None)[1])
+    hire(tmp_path)
     assert main(["alerts", "preview", str(tmp_path / "proposed.toml"), "--home", str(tmp_path)]) == 2
     assert "no night has been judged" in capsys.readouterr().err
 
@@ -117,6 +130,8 @@ def test_who_has_left_is_not_silent():
 def test_a_patient_is_judged_in_the_state_written_down_for_each_night(tmp_path, capsys):
     clinic = make_clinic(tmp_path / "clinic")
     run(clinic, LAST - timedelta(days=1), LAST, clock=now)
+    hire(clinic.home)
+    capsys.readouterr()
     whole = preview(clinic, capsys, read_text(None)[1])[0]
     assert "flare-reported 2" in whole
     record(clinic, "p-000", "withdrawn", LAST - timedelta(days=20))
