@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pyarrow as pa
 
 from devices.clock import MINUTE, from_utc, offset_minutes
@@ -12,14 +13,15 @@ from devices.tables import BATCH
 from ingest.lake.columns import read_kept
 from ingest.lake.enrolment import EnrolmentRow
 from ingest.lake.files import BATCHES, Lake
-from ingest.wire.messages import Batch
+from ingest.wire.messages import Batch, WearableState
 
 WRITER: Final = "batches"
 #: No zone changes its offset within a quarter of an hour but at its beginning.
 _QUARTER: Final = 15 * MINUTE
+_NOTHING_KNOWN: Final = WearableState("")
 
 
-class BatchRow(NamedTuple):
+class BatchRow(msgspec.Struct, frozen=True, gc=False):
     """A wearable in a message; columns of :data:`devices.tables.BATCH` but the arrival."""
 
     gateway: str
@@ -43,29 +45,25 @@ def batch_rows(gateway: str, batch: Batch, owners: Sequence[EnrolmentRow | None]
         Whose each observation is.
     """
     states = {one.device: one for one in batch.wearables} if batch.wearables else {}
-    rows: list[BatchRow] = []
-    seen: set[str] = set()
+    rows: dict[str, BatchRow] = {}
     for observation, owner in zip(batch.observations, owners, strict=True):
         device = observation.device
-        if device in seen:
+        if device in rows:
             continue
-        seen.add(device)
-        state = states.get(device)
-        rows.append(
-            BatchRow(
-                gateway,
-                batch.sequence,
-                batch.kind,
-                device,
-                batch.sealed_utc,
-                None if state is None else state.offset_s,
-                None if state is None else state.drift_ms,
-                None if owner is None else owner.zone,
-                None if owner is None else _offset(owner.zone, observation.start_utc // _QUARTER),
-                None if state is None else state.firmware,
-            )
+        state = states.get(device, _NOTHING_KNOWN)
+        rows[device] = BatchRow(
+            gateway,
+            batch.sequence,
+            batch.kind,
+            device,
+            batch.sealed_utc,
+            state.offset_s,
+            state.drift_ms,
+            None if owner is None else owner.zone,
+            None if owner is None else _offset(owner.zone, observation.start_utc // _QUARTER),
+            state.firmware,
         )
-    return rows
+    return list(rows.values())
 
 
 @lru_cache(maxsize=4096)
@@ -75,13 +73,10 @@ def _offset(zone: str, quarter: int) -> int:
 
 def batch_table(rows: Sequence[BatchRow], received_utc: int) -> pa.Table:
     """Rows as :data:`devices.tables.BATCH`."""
-    columns = dict(zip(BatchRow._fields, zip(*rows, strict=True), strict=True))
-    arrays = [
-        pa.array(
-            [received_utc] * len(rows) if field.name == "received_utc" else columns[field.name], field.type
-        )
-        for field in BATCH
-    ]
+    values = zip(*map(msgspec.structs.astuple, rows), strict=True)
+    columns = dict(zip(BatchRow.__struct_fields__, values, strict=True))
+    columns["received_utc"] = (received_utc,) * len(rows)
+    arrays = [pa.array(columns[field.name], field.type) for field in BATCH]
     return pa.table(arrays, schema=BATCH)
 
 

@@ -1,9 +1,11 @@
 """Observations as Arrow tables: blobs become columns without a Python object per sample."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,8 +19,8 @@ from ingest.errors import LakeError
 from ingest.lake.manifest import check_version
 
 
-class Arrived(NamedTuple):
-    """An observation and the message it came in."""
+class Arrived(msgspec.Struct, frozen=True, gc=False):
+    """An observation and the message it came in; in no cycle, so that no collector of them looks at it."""
 
     observation: Any
     gateway: str
@@ -61,9 +63,10 @@ def _table(kind: str, observations: Sequence[Observation], columns: dict[str, An
     schema = TABLES[kind]
     arrays: list[pa.Array] = []
     for field in schema:
-        values = columns.get(field.name)
+        name = field.name
+        values = columns.get(name)
         if values is None:
-            values = [getattr(observation, field.name) for observation in observations]
+            values = list(map(attrgetter(name), observations))
         arrays.append(values if isinstance(values, pa.Array) else pa.array(values, type=field.type))
     return pa.table(arrays, schema=schema)
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from devices.clock import from_utc
-from devices.durable import replace_file, sync_folder
+from devices.durable import replace_file, sync_file, sync_folder
 from devices.tables import BATCH, QUARANTINE, RAW, TABLES, UTC
 from ingest.lake.manifest import Manifest, only_one, read_manifest, write_manifest
 
@@ -199,10 +199,10 @@ class Lake:
 
     def _stage(self, kind: str, table: pa.Table, writer: str) -> Path:
         path = self.folder(self.staging(writer)) / f"{kind}-{next(_COUNTER)}.parquet"
-        with path.open("wb") as stream:
+        # Arrow's own file: at one of Python's every page would wait for Python's one lock
+        with pa.OSFile(str(path), "wb") as stream:
             pq.write_table(table, stream, **WRITER_OPTIONS[kind])
-            stream.flush()
-            os.fsync(stream.fileno())
+        sync_file(path)
         return path
 
     def _target(self, kind: str, now: int) -> Path:

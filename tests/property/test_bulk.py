@@ -3,6 +3,7 @@
 import socket
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import MQTTErrorCode
@@ -42,7 +43,7 @@ arrivals = st.builds(
     is_retained=st.booleans(),
     mid=st.integers(1, 65_535),
     qos=st.sampled_from([0, 1, 1, 1]),
-).map(lambda one: one if one.qos else one._replace(mid=0))
+).map(lambda one: one if one.qos else msgspec.structs.replace(one, mid=0))
 
 
 def connected():
@@ -60,7 +61,7 @@ def test_long_and_short_packets_are_cut_where_they_end():
     sizes = [0, 1, 80, 81, 82, 83, 127, 128, 16_330, 16_337, 16_338, 16_384, 2_097_100, 2_097_160]
     topic = "flarecast/v1/north/gw-1/rr_interval"
     sent = [Arrival(topic, bytes(size), None, T0, False, mid, 1) for mid, size in enumerate(sizes, 1)]
-    sent += [one._replace(mid=0, qos=0) for one in sent]
+    sent += [msgspec.structs.replace(one, mid=0, qos=0) for one in sent]
     found: list[Arrival] = []
     data = b"".join(map(publish, sent))
     assert read_publishes(data, 0, T0, found) == len(data)
