@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from analytics.risk.site_fit import REFIT_ONSETS, SLOPE_ONSETS
-
+#: Onsets from which a site's own slope is fitted, and all of its weights.
+SLOPE_ONSETS: Final = 100
+REFIT_ONSETS: Final = 300
 #: The rate of onsets is that of the last eight weeks.
 RATE_DAYS: Final = 56
 

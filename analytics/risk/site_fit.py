@@ -28,6 +28,7 @@ from analytics.risk.measures import (
     ratio,
 )
 from analytics.risk.model import HORIZON, Model, ReferenceClass
+from analytics.risk.progress import REFIT_ONSETS, SLOPE_ONSETS
 
 #: Days whose label and week are known: the youngest row that may be used.
 KNOWABLE_DAYS: Final = 9
@@ -36,7 +37,6 @@ VALIDATION_DAYS: Final = 28
 LONGEST_VALIDATION: Final = 112
 #: Validation reaches back until it has seen this many onsets, as far as it may.
 WANTED_ONSETS: Final = 200
-SLOPE_ONSETS, REFIT_ONSETS = 100, 300
 #: Days on which the load of thresholds is counted.
 LOAD_DAYS: Final = 56
 BAND_QUANTILES: Final = (0.30, 0.80)
