@@ -9,22 +9,41 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numba
-from numba.core import config
-
 logger = logging.getLogger(__name__)
 
-#: numba's decorators have no types; the tests hold what they wrap against plain Python or other libraries.
-#: Never fastmath: code from the cache is optimised once more than code just compiled, and where sums may
-#: be reordered the two differ in the last bit. The same night would not be the same night.
-_cached: Any = numba.njit(cache=True, nogil=True)
-_uncached: Any = numba.njit(nogil=True)
-_settings: Any = config
 _is_said: Final[list[bool]] = []
+_making: Final = threading.RLock()
+
+
+class _Kernel:
+    """A function that is compiled when it is first called: most commands call none, numba is slow to load.
+
+    numba asks a value that compiled code calls for its type: that of the compiled function.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._made: Any = None
+
+    @property
+    def dispatcher(self) -> Any:
+        """What numba made of it."""
+        with _making:
+            if self._made is None:
+                self._made = _dispatcher(self._function)
+            return self._made
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self._made or self.dispatcher)(*arguments)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -32,8 +51,22 @@ def compiled(function: Callable[..., Any]) -> Any:
 
     Compiled code calls nothing of another module: the cache would not notice a change there.
     """
+    return _Kernel(function)
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    # slow to load, and needed here only
+    import numba
+    from numba.core import config
+
+    # numba's decorators have no types; the tests hold what they wrap against plain Python or other libraries.
+    # Never fastmath: code from the cache is optimised once more than code just compiled, and where sums may
+    # be reordered the two differ in the last bit. The same night would not be the same night.
+    cached: Any = numba.njit(cache=True, nogil=True)
+    uncached: Any = numba.njit(nogil=True)
+    settings: Any = config
     try:
-        return _cached(function)
+        return cached(function)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
@@ -47,9 +80,9 @@ def compiled(function: Callable[..., Any]) -> Any:
             words,
         )
     if folder is None:
-        return _uncached(function)
-    _settings.CACHE_DIR = str(folder)
-    return _cached(function)
+        return uncached(function)
+    settings.CACHE_DIR = str(folder)
+    return cached(function)
 
 
 def _own_folder() -> Path | None:

@@ -24,7 +24,7 @@ def second(values):
 
 
 if __name__ == "__main__":
-    print(first(1), second(1), sum(first.stats.cache_hits.values()))
+    print(first(1), second(1), sum(first.dispatcher.stats.cache_hits.values()))
 """
 
 
@@ -73,3 +73,13 @@ def test_what_others_could_have_put_there_is_not_run(tmp_path: Path, theirs: str
     assert said == "2 3 0"
     assert "compiled code is kept nowhere" in words
     assert not list(tmp_path.rglob("*.nbi"))
+
+
+def test_no_compiler_is_loaded_before_a_kernel_is_called() -> None:
+    code = (
+        "import sys, numpy as np; from analytics.features import artifacts; "
+        "loaded = ['numba' in sys.modules]; artifacts.classify(np.ones(5)); "
+        "print([*loaded, 'numba' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[False, True]"
