@@ -35,6 +35,7 @@ from ingest.errors import IngestError, StoreUnreachableError
 from ingest.lake.compaction import orphan_parts
 from ingest.lake.erased import ErasedRegister
 from ingest.lake.quarantine import AHEAD_OF_ARRIVAL, OTHER_GATEWAY, UNKNOWN_DEVICE
+from ingest.lake.records import read_records
 
 #: An MQTT 5 CONNECT with an empty client id and a clean start; any broker answers CONNACK or an error.
 _CONNECT: Final = bytes([0x10, 13, 0, 4, *b"MQTT", 5, 2, 0, 10, 0, 0, 0])
@@ -266,6 +267,11 @@ def _enrolment(clinic: Clinic, now: int) -> Findings:
     except (UserError, IngestError) as error:
         yield "enrolment", f"{error}: correct the file, or make one with `flarecast enrol add`"
         return
+    try:
+        if clinic.records_path.exists():
+            read_records(clinic.records_path)
+    except IngestError as error:
+        yield "enrolment", f"{error}: no night is computed until it is corrected"
     try:
         back = ErasedRegister(clinic.home).back_among(row.patient for row in enrolment.rows)
     except IngestError as error:

@@ -1,19 +1,17 @@
 """Erase a patient everywhere this installation keeps anything, prove it, and say what is outside."""
 
 import json
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from alerts.engine.journal import Journal
 from alerts.store import erasing as store
-from alerts.store.database import Database, free_pages
+from alerts.store.database import free_pages
 from analytics.errors import PartError
 from analytics.store.ledger import Ledger
 from analytics.store.parts import of_patients
@@ -28,6 +26,7 @@ from flows.night.restamp import restamp, restamp_scores, scored_up_to_date, up_t
 from flows.night.snapshot import publish_snapshot
 from flows.night.sweeping import sweep
 from flows.shift.erase_receipt import Receipt, added
+from flows.shift.erase_search import search
 from flows.shift.erase_storage import erase_in_storage, search_in_storage
 from flows.shift.legal_holds import read_holds
 from ingest.lake import erasing as lake_erasing
@@ -70,41 +69,73 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
         else:
             path = _pending_path(clinic, reference)
             devices, gateways = _read_pending(path)
-            receipt.erased_utc = json.loads(path.read_text())["erased_utc"]
-        before = night_plan.take_stock(clinic, ledger)
-        current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
-        erased = lake_erasing.erase(clinic.lake, devices, gateways)
-        receipt.lake_rows = erased.rows
-        others, receipt.registry_rows = _erase_registry(clinic, patient)
-        receipt.derived_files = _erase_derived(clinic, ledger, patient)
-        stock = night_plan.take_stock(clinic, ledger)
-        restamp(ledger, before, stock, current, written=erased.written)
-        restamp_scores(ledger, stock, scored)
-        with Journal(clinic.alert_store, clock) as journal, journal.transaction() as con:
-            own = _nobodys(gateways, others)
-            receipt.store_rows = store.erase_patient(con, patient, utc=now, actor=actor, gateways=own)
-        if heard := forget_gateways(clinic.lake.root, own):
-            receipt.lake_rows["gateways"] = heard
-        free_pages(clinic.alert_store)
-        publish_snapshot(clinic, ledger, stock, clock)
-        receipt.snapshots = expire(clinic.published, FOREVER)
-        sweep(clinic, ledger)
-        erase_in_storage(clinic, receipt, devices, gateways)
-        (clinic.published / "worklist.html").unlink(missing_ok=True)
-        receipt.reports = _erase_reports(clinic, patient)
+            receipt.erased_utc = _stored(path)["erased_utc"]
+        with _kept(clinic, receipt):
+            _take_out(clinic, ledger, patient, devices, gateways, receipt, clock=clock, actor=actor)
+    with _kept(clinic, receipt):
+        receipt.left = search(clinic, patient, devices, gateways)
+        receipt.left += search_in_storage(clinic, devices, gateways)
+        with Journal(clinic.alert_store, clock) as journal:
+            receipt.is_chain_whole = journal.first_audit_fault() is None
     receipt.gateways_pending = sorted({one.name for one in gateways})
     receipt.models = _models(clinic)
-    receipt.left = search(clinic, patient, devices, gateways)
-    receipt.left += search_in_storage(clinic, devices, gateways)
-    with Journal(clinic.alert_store, clock) as journal:
-        receipt.is_chain_whole = journal.first_audit_fault() is None
-    path = clinic.home / "erasures" / f"{receipt.reference}.json"
-    if path.exists():
-        receipt = added(receipt, Receipt(**read_json(path)))
-    replace_file(path, json.dumps(asdict(receipt), indent=1), mode=0o600)
+    receipt = _keep(clinic, receipt)
     if not receipt.left:
         _keep_pending(clinic, receipt, devices, gateways, is_begun=False)
     return receipt
+
+
+def _take_out(
+    clinic: Clinic,
+    ledger: Ledger,
+    patient: str,
+    devices: Sequence[Worn],
+    gateways: Sequence[Worn],
+    receipt: Receipt,
+    *,
+    clock: Clock,
+    actor: str,
+) -> None:
+    """Take everything out and count it in the receipt."""
+    before = night_plan.take_stock(clinic, ledger)
+    current, scored = up_to_date(ledger, before), scored_up_to_date(ledger, before)
+    erased = lake_erasing.erase(clinic.lake, devices, gateways)
+    receipt.lake_rows = erased.rows
+    others, receipt.registry_rows = _erase_registry(clinic, patient)
+    receipt.derived_files = _erase_derived(clinic, ledger, patient)
+    stock = night_plan.take_stock(clinic, ledger)
+    restamp(ledger, before, stock, current, written=erased.written)
+    restamp_scores(ledger, stock, scored)
+    with Journal(clinic.alert_store, clock) as journal, journal.transaction() as con:
+        own = _nobodys(gateways, others)
+        receipt.store_rows = store.erase_patient(con, patient, utc=clock(), actor=actor, gateways=own)
+    if heard := forget_gateways(clinic.lake.root, own):
+        receipt.lake_rows["gateways"] = heard
+    free_pages(clinic.alert_store)
+    publish_snapshot(clinic, ledger, stock, clock)
+    receipt.snapshots = expire(clinic.published, FOREVER)
+    sweep(clinic, ledger)
+    erase_in_storage(clinic, receipt, devices, gateways)
+    (clinic.published / "worklist.html").unlink(missing_ok=True)
+    receipt.reports = _erase_reports(clinic, patient)
+
+
+@contextmanager
+def _kept(clinic: Clinic, receipt: Receipt) -> Generator[None]:
+    """Where a run fails, what it had taken out stands in the receipt, and the next one adds to it."""
+    try:
+        yield
+    except BaseException:
+        receipt.left = ["not searched: the run has failed"]
+        _keep(clinic, receipt)
+        raise
+
+
+def _keep(clinic: Clinic, receipt: Receipt) -> Receipt:
+    path = clinic.home / "erasures" / f"{receipt.reference}.json"
+    whole = added(receipt, Receipt(**read_json(path))) if path.exists() else receipt
+    replace_file(path, json.dumps(asdict(whole), indent=1), mode=0o600)
+    return whole
 
 
 def sweep_pending(clinic: Clinic) -> dict[str, int]:
@@ -140,7 +171,7 @@ def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
     path = _pending_path(clinic, reference)
     if not path.exists():
         raise UserError(f"no erasure {reference} is pending")
-    stored = json.loads(path.read_text())
+    stored = _stored(path)
     if gateway not in {one["name"] for one in stored["gateways"]}:
         raise UserError(f"{gateway} is not a gateway of {reference}")
     sweep_pending(clinic)
@@ -152,26 +183,6 @@ def confirm(clinic: Clinic, reference: str, gateway: str) -> list[str]:
     return sorted({one["name"] for one in stored["gateways"]})
 
 
-def search(clinic: Clinic, patient: str, devices: Sequence[Worn], gateways: Sequence[Worn]) -> list[str]:
-    """Where anything of the patient is still found: every file below the home is looked into."""
-    found = [str(path) for path in lake_erasing.left(clinic.lake, devices, gateways)]
-    word = re.compile(rb"(?<![A-Za-z0-9_.-])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9_-])")
-    for path in sorted(one for one in clinic.home.rglob("*") if one.is_file()):
-        if path.suffix == ".parquet":
-            has = False  # the lake's are looked into above, derived ones below, all at once
-        elif path.suffix == ".duckdb":
-            has = path.parent.name == "catalogs" and _has_in_catalog(path, patient)
-        else:
-            has = word.search(path.read_bytes()) is not None
-        if has:
-            found.append(str(path))
-    found += [name for table in TABLES for name in _with_rows(clinic.derived.root / table, patient)]
-    if isinstance(clinic.alert_store, str):
-        with Database(clinic.alert_store) as database, database.transaction() as con:
-            found += [f"alert store, table {table}" for table in store.left(con, patient)]
-    return found
-
-
 def _check_hold(clinic: Clinic, patient: str) -> None:
     held = read_holds(clinic.home)
     if patient in held:
@@ -181,46 +192,6 @@ def _check_hold(clinic: Clinic, patient: str) -> None:
 def _nobodys(gateways: Sequence[Worn], rows: Sequence[EnrolmentRow]) -> set[str]:
     """Of an erased patient's gateways those that were never anybody else's."""
     return {one.name for one in gateways} - {row.gateway for row in rows}
-
-
-def _with_rows(folder: Path, patient: str) -> list[str]:
-    """Files of a derived table with a row of the patient, or which cannot be read."""
-    paths = sorted(str(path) for path in folder.rglob("*.parquet"))
-    query = "select distinct filename from read_parquet(?, filename = true, union_by_name = true)"
-
-    def holding(some: Sequence[str]) -> list[str]:
-        rows = con.execute(f"{query} where patient = ? order by filename", [some, patient]).fetchall()
-        return [str(name) for (name,) in rows]
-
-    with duckdb.connect() as con:
-        try:
-            return holding(paths) if paths else []
-        except duckdb.Error:
-            found: list[str] = []
-            for path in paths:
-                try:
-                    found += holding([path])
-                except duckdb.Error:
-                    found.append(path)
-            return found
-
-
-def _has_in_catalog(path: Path, patient: str) -> bool:
-    """Whether a table of a catalog has a row of the patient; its views are of files that are looked into."""
-    try:
-        with duckdb.connect(str(path), read_only=True) as con:
-            tables = con.execute(
-                "select table_name from duckdb_columns() join duckdb_tables() using (table_name) "
-                "where column_name = 'patient' and not duckdb_tables.internal"
-            ).fetchall()
-            return any(
-                (con.execute(f"select count(*) from {name} where patient = ?", [patient]).fetchone() or (0,))[
-                    0
-                ]
-                for (name,) in tables
-            )
-    except duckdb.Error:
-        return True
 
 
 # -- derived tables and their ledger ------------------------------------------------------------
@@ -272,7 +243,10 @@ def _erase_registry(clinic: Clinic, patient: str) -> tuple[list[EnrolmentRow], i
 def _erase_reports(clinic: Clinic, patient: str) -> int:
     count = 0
     for path in sorted(clinic.reports.glob("*.json")):
-        stored = json.loads(path.read_text())
+        try:
+            stored = json.loads(path.read_text())
+        except ValueError:
+            continue  # the search looks into it all the same
         named = [one for one in stored["problems"] if patient in one["patients"]]
         for one in named:
             one["patients"] = [name for name in one["patients"] if name != patient]
@@ -316,12 +290,27 @@ def _begun(clinic: Clinic, register: ErasedRegister, patient: str) -> str | None
     reference = register.reference_of(patient)
     if reference is None or not (path := _pending_path(clinic, reference)).exists():
         return None
-    return reference if json.loads(path.read_text())["is_begun"] else None
+    return reference if _stored(path)["is_begun"] else None
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What is still to come of an erasure.
+
+    Raises
+    ------
+    UserError
+        When it cannot be read: what homes send would stay.
+    """
+    try:
+        found = json.loads(path.read_text())
+        return {name: found[name] for name in ("erased_utc", "devices", "gateways", "is_begun")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it from a backup") from None
 
 
 def _read_pending(path: Path, others: Sequence[EnrolmentRow] = ()) -> tuple[list[Worn], list[Worn]]:
     """Devices and gateways, each until it was given to one of the others after the erasure."""
-    stored = json.loads(path.read_text())
+    stored = _stored(path)
     devices, gateways = ([Worn(**one) for one in stored[name]] for name in ("devices", "gateways"))
     since = to_utc(datetime.fromisoformat(stored["erased_utc"]))
     return (

@@ -47,7 +47,6 @@ import json, sys
 from datetime import date
 from flows.shift import scheduled
 from flows.shift.serve_runner import FLOWS
-from ingest.lake.manifest import only_one
 given = {"backfill": {"first": date(2026, 5, 1), "last": date(2026, 5, 1)},
          "quality_review": {"month": sys.argv[2]}}
 for name, flow in FLOWS.items():

@@ -176,6 +176,10 @@ def drifted(clinic):
 
 
 CASES = {
+    "records that cannot be read": (
+        lambda c, _: c.records_path.write_text("a,b\n"),
+        "patient_record.csv:1: the columns are a,b, not record,",
+    ),
     "never ran": (lambda c, _: shutil.rmtree(c.lake.root / "status"), "collector: none has ever run"),
     "broken status": (status("{"), "collector-1.json cannot be read"),
     "not connected": (

@@ -134,6 +134,8 @@ def test_a_run_that_was_killed_goes_on_by_the_same_command(
     receipt = erase(clinic, WHO, clock=now, actor="dr-1")
     assert receipt.left == []
     assert receipt.gateways_pending == ["gw-3"]
+    assert receipt.lake_rows["step_count"] > 1000, "what the run that failed had taken out is counted"
+    assert receipt.registry_rows == 2
     assert [path.name for path in (clinic.home / "erasures").glob("*.pending.json")] == [
         f"{receipt.reference}.pending.json"
     ]
@@ -228,6 +230,9 @@ def test_what_a_spool_sends_later_is_swept_until_it_is_confirmed(clinic: Clinic)
     assert not [path for path in clinic.lake.files("step_count") if "gw-3" in _gateways(path)]
     with pytest.raises(UserError, match="pending"):
         erasing.confirm(clinic, receipt.reference, "gw-3")
+    (clinic.home / "erasures" / "E-1.pending.json").write_text("{bro")
+    for words in (["--sweep"], ["--confirm", "E-1", "--gateway", "gw-3"]):
+        assert main(["erase", *words, "--home", str(clinic.home)]) == 2
 
 
 def test_what_somebody_else_sends_with_the_same_device_stays(clinic: Clinic) -> None:
