@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import holidays
 import msgspec
 import pyarrow as pa
 
@@ -209,6 +210,9 @@ def _cross_faults(pack: RulePack, rules: list[Rule]) -> list[str]:
             ZoneInfo(service.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             faults.append(f"service {service.id!r}: zone {service.zone!r} is not an IANA zone")
+        if service.holidays is not None and not _has_holidays(service.holidays):
+            words = "is no country, or no part of one, whose public holidays are known: DE, DE-BE"
+            faults.append(f"service {service.id!r}: holidays: {service.holidays!r} {words}")
     for route in pack.route:
         if route.service is not None and route.service not in services:
             faults.append(f"route {route.id!r}: service {route.service!r} is not in the pack")
@@ -219,6 +223,12 @@ def _cross_faults(pack: RulePack, rules: list[Rule]) -> list[str]:
         if not isinstance(by_id.get(one.rule), ThresholdRule):
             faults.append(f"override {one.rule!r}: rule {one.rule!r} is not a threshold rule of the pack")
     return faults
+
+
+def _has_holidays(place: str) -> bool:
+    country, _, part = place.partition("-")
+    known = holidays.list_supported_countries(include_aliases=True)
+    return country in known and (not part or part in known[country])
 
 
 def _watch_faults(rules: list[Rule]) -> list[str]:

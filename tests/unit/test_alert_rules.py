@@ -7,9 +7,10 @@ import pytest
 
 from alerts.engine.evaluate import IDLE, Band, band_of, step
 from alerts.engine.examples import failures
+from alerts.engine.service import add_service_time
 from alerts.errors import RuleError
 from alerts.rules.pack import load_pack, read_pack
-from devices.clock import DAY
+from devices.clock import DAY, HOUR
 
 PACK = load_pack()
 RULES = {rule.id: rule for rule in PACK.rule}
@@ -133,6 +134,22 @@ def test_a_fault_is_named_by_file_rule_and_field(change, words):
     assert message.startswith("site.toml: rule 'deviation-3d': ")
     assert words in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("place", ["DE", "DE-BY", "GB-SCT", "DEU"])
+def test_public_holidays_are_of_a_place_that_is_known(place):
+    document = parsed()
+    document["service"][0]["holidays"] = place
+    (service,) = read_pack(document, "site.toml").service
+    assert add_service_time(0, HOUR, service) > 0
+
+
+@pytest.mark.parametrize("place", ["XX", "DE-ZZ", "Germany", "de", ""])
+def test_holidays_of_nowhere_are_a_fault_and_not_the_end_of_a_night(place):
+    document = parsed()
+    document["service"][0]["holidays"] = place
+    with pytest.raises(RuleError, match=f"service 'office': holidays: '{place}' is no country"):
+        read_pack(document, "site.toml")
 
 
 def test_two_rules_may_not_share_an_id():
