@@ -2,20 +2,21 @@
 
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
-
-import icalendar
-import recurring_ical_events
 
 from alerts.errors import JournalError
 from devices.clock import DAY, from_utc, to_utc
+
+# slow to load, and most commands read no calendar
+if TYPE_CHECKING:
+    import icalendar
 
 #: So far ahead a hole in the schedule is looked for.
 AHEAD: Final = 14 * DAY
 
 
-def read_calendar(text: str) -> icalendar.Calendar:
+def read_calendar(text: str) -> "icalendar.Calendar":
     """Parsed calendar.
 
     Raises
@@ -23,6 +24,8 @@ def read_calendar(text: str) -> icalendar.Calendar:
     JournalError
         When the text is none, or has an event without a SUMMARY.
     """
+    import icalendar
+
     try:
         calendar = icalendar.Calendar.from_ical(text)
     except (ValueError, IndexError) as fault:
@@ -35,13 +38,15 @@ def read_calendar(text: str) -> icalendar.Calendar:
     return calendar
 
 
-def named(calendar: icalendar.Calendar) -> frozenset[str]:
+def named(calendar: "icalendar.Calendar") -> frozenset[str]:
     """Whom the events name."""
     return frozenset(str(event["SUMMARY"]).strip() for event in calendar.walk("VEVENT"))
 
 
 def shifts(text: str, begin: int, end: int) -> tuple[tuple[int, int, str], ...]:
     """Shifts that touch the time from `begin` to `end`: (start, end, staff), in order; microseconds UTC."""
+    import recurring_ical_events
+
     calendar = _parsed(text)
     found: list[Any] = recurring_ical_events.of(calendar).between(from_utc(begin), from_utc(end))
     parts = [(_instant(e["DTSTART"].dt), _end(e), str(e["SUMMARY"]).strip()) for e in found]
@@ -69,7 +74,7 @@ def gaps(text: str, begin: int, end: int, known: frozenset[str]) -> list[tuple[i
 
 
 @lru_cache(maxsize=32)
-def _parsed(text: str) -> icalendar.Calendar:
+def _parsed(text: str) -> "icalendar.Calendar":
     return read_calendar(text)
 
 
