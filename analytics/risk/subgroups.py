@@ -109,9 +109,11 @@ def _work(days: frozenset[int]) -> str:
 def _thirds(name: str, value: Floats) -> dict[str, Marks]:
     known = value[~np.isnan(value)]
     low, high = np.quantile(known, [1 / 3, 2 / 3]) if len(known) else (np.nan, np.nan)
+    # many of one value are neither few nor many
+    least = value <= low if low < high else value < low
     return {
-        f"{name}, lowest third": value <= low,
-        f"{name}, middle third": (value > low) & (value <= high),
+        f"{name}, lowest third": least,
+        f"{name}, middle third": ~least & (value <= high),
         f"{name}, highest third": value > high,
     }
 

@@ -73,6 +73,18 @@ def test_work_days_and_wearables_are_groups_and_who_never_scored_is_in_no_third_
     assert "heart sensor ecg" not in subgroups(own, traits)
 
 
+def test_where_nearly_everybody_is_alike_nobody_of_them_is_in_the_lowest_third():
+    own = cohort()
+    own.panel.values["nrs"][:] = 4.0
+    own.panel.values["nrs"][5] = 7.0
+    found = {name: np.flatnonzero(who).tolist() for name, who in subgroups(own, {}).items()}
+    assert [found[f"pain, {which} third"] for which in ("lowest", "middle", "highest")] == [
+        [],
+        [*range(5)],
+        [5],
+    ]
+
+
 def test_a_patient_has_the_sensor_of_most_nights_with_one():
     segments = {
         "p-0": ["hrv=a/ecg steps=b", "hrv=c/ppg", "steps=b hrv=c/ppg", *["steps=b"] * 9],
