@@ -20,7 +20,8 @@ from analytics.risk.gates import Answer, Validation, judge_gates, verdict
 from analytics.risk.landmarks import Landmarks, make_landmarks, within
 from analytics.risk.measures import Resampling, auc_draws, calibration, estimate, net_benefit_draws, ratio
 from analytics.risk.model import HORIZON
-from analytics.risk.site_fit import LONGEST_VALIDATION, VALIDATION_DAYS, WANTED_ONSETS
+from analytics.risk.site_fit import WANTED_ONSETS
+from analytics.risk.stages import LONGEST_VALIDATION, VALIDATION_DAYS
 
 _INTERCEPT: Final = float(np.log(0.028 / 0.972))
 _STATE_SD, _MEMORY, _RATE_SHAPE, _HISTORY_DAYS = 0.35, 0.9, 4.0, 180

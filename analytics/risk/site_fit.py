@@ -28,13 +28,15 @@ from analytics.risk.measures import (
     ratio,
 )
 from analytics.risk.model import HORIZON, Model, ReferenceClass
-from analytics.risk.progress import REFIT_ONSETS, SLOPE_ONSETS
+from analytics.risk.stages import (
+    EMBARGO_DAYS,
+    KNOWABLE_DAYS,
+    REFIT_ONSETS,
+    SLOPE_ONSETS,
+    VALIDATION_DAYS,
+    longest_validation,
+)
 
-#: Days whose label and week are known: the youngest row that may be used.
-KNOWABLE_DAYS: Final = 9
-EMBARGO_DAYS: Final = 9
-VALIDATION_DAYS: Final = 28
-LONGEST_VALIDATION: Final = 112
 #: Validation reaches back until it has seen this many onsets, as far as it may.
 WANTED_ONSETS: Final = 200
 #: Days on which the load of thresholds is counted.
@@ -81,7 +83,7 @@ class SiteFit:
 def split_by_time(cohort: Cohort) -> Split:
     """Validation are the last 28 knowable days, or as many weeks more as it takes to see 200 onsets."""
     last = cohort.panel.shape[1] - 1 - KNOWABLE_DAYS
-    longest, days = _longest_validation(last), VALIDATION_DAYS
+    longest, days = longest_validation(last), VALIDATION_DAYS
     while days + 7 <= longest:
         rows = cohort.rows.where(cohort.rows.of_columns(last - days + 1, last))
         if rows.onsets() >= WANTED_ONSETS:
@@ -89,16 +91,6 @@ def split_by_time(cohort: Cohort) -> Split:
         days += 7
     first = last - days + 1
     return Split(first - EMBARGO_DAYS - 1, first, last)
-
-
-def training_days(days: int) -> int:
-    """Of so many days the first that train whatever the split is."""
-    last = days - 1 - KNOWABLE_DAYS
-    return max(1, last + 1 - _longest_validation(last) - EMBARGO_DAYS)
-
-
-def _longest_validation(last: int) -> int:
-    return max(VALIDATION_DAYS, min(LONGEST_VALIDATION, last // 3))
 
 
 def fit_site(

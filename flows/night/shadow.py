@@ -17,8 +17,17 @@ _SPAN: Final = f"""
         count(*) filter (would_alert and local_date > newest - {ALERT_DAYS}) as alerts,
         count(distinct patient) filter (local_date = newest) as patients
     from flare_risk, (select max(local_date) as newest from flare_risk)"""
-_ONSETS: Final = """
-    select distinct patient, last_onset_date from flare_risk where last_onset_date is not null"""
+#: Days until an onset is in the personal rate: that of :mod:`analytics.risk.past`, which is slow to import.
+COUNTED_AFTER: Final = 3
+#: Onsets of the personal rate: it counts those a fit can use, three days late.
+_ONSETS: Final = f"""
+    with counted as (
+        select local_date, onset_count - coalesce(
+            lag(onset_count) over (partition by patient order by local_date), 0) as fresh
+        from flare_risk
+    )
+    select local_date - {COUNTED_AFTER} as onset_date
+    from (select local_date, unnest(range(fresh::bigint)) from counted where fresh > 0)"""
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,11 @@ class Shadow:
         own = self.progress
         needed = "enough to fit a model of this site's own"
         if own.needed:
-            when = (
-                f", expected on {own.expected}" if own.expected else ", no date yet: no onset in eight weeks"
-            )
+            when = f", expected on {own.expected}" if own.expected else ", no date yet: too few come"
             needed = f"{own.needed} needed for the next stage of fitting{when}"
         return [
-            f"{own.onsets} onsets so far ({own.per_week:.1f} a week); {needed}.",
+            f"{own.onsets} onsets so far that a fit can use ({own.per_week:.1f} a week), {own.training} old "
+            f"enough to train on; {needed}.",
             f"The risk model would have alerted {counted(self.alerts, 'time')} in {ALERT_DAYS} days: "
             "not sent, unless a person has approved it.",
         ]
@@ -52,6 +60,7 @@ class Shadow:
             "date": str(self.today),
             "patients": self.patients,
             "onsets": own.onsets,
+            "onsets_to_train_on": own.training,
             "onsets_per_week": round(own.per_week, 2),
             "needed": own.needed,
             "expected": own.expected and str(own.expected),
@@ -64,6 +73,6 @@ def shadow_of(current: Path) -> Shadow | None:
     (span,) = query.run(current, _SPAN).to_pylist()
     if span["begun"] is None:
         return None
-    onsets = query.run(current, _ONSETS)["last_onset_date"].to_pylist()
+    onsets = query.run(current, _ONSETS)["onset_date"].to_pylist()
     found = progress(onsets, span["begun"], span["today"])
     return Shadow(span["today"], span["patients"], span["alerts"], found)

@@ -33,8 +33,8 @@ from analytics.risk.site_fit import (
     load_curves,
     risk_matrix,
     split_by_time,
-    training_days,
 )
+from analytics.risk.stages import training_days
 from analytics.risk.subgroups import Traits, completeness, onsets_by_source, subgroups, wearables_of
 from analytics.store.partitions import COUNTS, Partition
 from devices.clock import from_utc, system_clock

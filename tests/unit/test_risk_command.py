@@ -8,11 +8,17 @@ import pyarrow as pa
 import pytest
 
 from analytics.risk import scores
+from analytics.risk.cohort import make_cohort
+from analytics.risk.panel import make_panel
+from analytics.risk.past import HISTORY_LAG
+from analytics.risk.site_fit import split_by_time
 from analytics.store.publish import publish
 from devices.clock import system_clock
+from devices.sim.flares import simulate_flares
 from flows.cli import main
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.night.shadow import COUNTED_AFTER, shadow_of
 from flows.night.site_scales import scales_of
 from tests.fixtures_analytics import patient_days
 
@@ -156,6 +162,26 @@ def test_progress_counts_every_onset_once(home, capsys):
     assert found["onsets_per_week"] == 0.5
     assert date.fromisoformat(found["expected"]) > DAY + timedelta(weeks=180)
     assert "not sent, unless a person has approved it" in run(home, capsys, "progress")[1]
+
+
+def test_progress_counts_the_onsets_that_a_fit_can_use(tmp_path):
+    made = simulate_flares(40, 150, seed=2)
+    last = made.first + timedelta(days=149)
+    publish(
+        Clinic(tmp_path).published,
+        scores.compute(made.days, made.first, last, context=made.notes),
+        {},
+        clock=system_clock,
+    )
+    told = shadow_of(Clinic(tmp_path).current)
+    assert told is not None
+    assert COUNTED_AFTER == HISTORY_LAG
+    cohort = make_cohort(make_panel(made.days, last, made.notes))
+    # the last days' are known three days late, and the personal rate counts from before the fourteenth day
+    assert told.progress.onsets == pytest.approx(cohort.rows.onsets(), rel=0.1)
+    train = cohort.rows.where(cohort.rows.of_columns(0, split_by_time(cohort).train_to))
+    assert told.progress.training == pytest.approx(train.onsets(), rel=0.15)
+    assert told.progress.onsets < 0.7 * cohort.labels.is_onset.sum()
 
 
 def test_a_site_keeps_a_version_of_its_own_spreads_once(tmp_path, home, capsys):

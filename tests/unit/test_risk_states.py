@@ -15,6 +15,7 @@ from analytics.risk.model import SHIPPED, Model, ReferenceClass
 from analytics.risk.panel import make_panel
 from analytics.risk.progress import progress
 from analytics.risk.scales import DEFAULT_SCALES, Scales, estimate_scales
+from analytics.risk.stages import training_days
 from tests.fixtures_analytics import patient_days
 
 FIRST = date(2026, 1, 5)
@@ -192,13 +193,20 @@ def test_scales_are_those_of_the_site_where_enough_people_have_enough_days():
     assert (found.patients["tst_min"], found.version) == (0, "site-1")
 
 
-def test_progress_names_the_next_stage_and_when_it_will_be_reached():
+def test_progress_names_the_next_stage_and_when_there_will_be_enough_to_train_on():
     today = day(100)
     onsets = [day(n) for n in range(45, 101, 2)]
     found = progress(onsets, FIRST, today)
-    assert (found.onsets, found.needed, found.per_week) == (28, 100, 3.5)
-    assert found.expected == today + timedelta(days=144)
+    # of 101 days the last 9 are not known, 30 validate and 9 lie between: the onsets before day 53 train
+    assert (found.onsets, found.training, found.needed, found.per_week) == (28, 4, 100, 3.5)
+    assert found.expected is not None
+    trained = training_days((found.expected - FIRST).days + 1) - 1
+    # one every second day: 72 more than those up to today
+    assert trained - 100 == 144
+    before = (found.expected - FIRST).days
+    assert training_days(before) - 1 < trained
     assert progress([], FIRST, today).expected is None
+    assert progress([day(1)], FIRST, day(400)).expected is None, "none comes any more"
     assert progress([day(1)] * 300, FIRST, today).needed is None
     # a site of two weeks has the rate of two weeks
     assert progress([day(3)] * 7, FIRST, day(13)).per_week == 3.5

@@ -11,7 +11,8 @@ from analytics.risk.cohort import make_cohort
 from analytics.risk.landmarks import within
 from analytics.risk.model import HORIZON, SHIPPED
 from analytics.risk.panel import make_panel
-from analytics.risk.site_fit import fit_site, fit_stages, load_curves, split_by_time, training_days
+from analytics.risk.site_fit import fit_site, fit_stages, load_curves, split_by_time
+from analytics.risk.stages import training_days
 from devices.sim.flares import simulate_flares
 from flows.cli import main
 
