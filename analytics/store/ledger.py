@@ -68,7 +68,7 @@ class Ledger:
             # whoever may not write, or has to wait, must not be told to move a sound ledger away
             is_sound = isinstance(fault, (OSError, sqlite3.OperationalError))
             advice = (
-                "may this user write there, is another process at it?"
+                "is there room, may this user write there, is another process at it?"
                 if is_sound
                 else "restore it from a backup, or move it away and every night is computed anew"
             )

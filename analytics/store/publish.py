@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -208,20 +208,26 @@ def made_of(root: Path) -> str | None:
     """Digest of what the current snapshot shows; None when there is none, or it cannot be told."""
     current = root / CURRENT
     manifest = root / "snapshots" / current.resolve().stem / MANIFEST
-    if not current.exists() or not manifest.exists():
-        return None
-    return json.loads(manifest.read_text()).get("made_of")
+    return _stored(manifest).get("made_of") if current.exists() else None
 
 
 def files_of(root: Path, snapshot: str) -> set[Path]:
-    """Every file a snapshot shows and does not own; empty for a snapshot without a manifest."""
-    manifest = root / "snapshots" / snapshot / MANIFEST
-    if not manifest.exists():
-        return set()
-    stored = json.loads(manifest.read_text())
+    """Every file a snapshot shows and does not own; empty for one whose manifest is gone or spoilt."""
+    stored = _stored(root / "snapshots" / snapshot / MANIFEST)
     return {
-        Path(path) for group in ("tables", "observations") for own in stored[group].values() for path in own
+        Path(path)
+        for group in ("tables", "observations")
+        for own in stored.get(group, {}).values()
+        for path in own
     }
+
+
+def _stored(manifest: Path) -> dict[str, Any]:
+    """A manifest; of one that is not there or is spoilt nothing, and the next night publishes anew."""
+    try:
+        return json.loads(manifest.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 class _File(NamedTuple):

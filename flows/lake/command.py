@@ -23,13 +23,14 @@ from ingest.lake.raw import raw_files, replay
 
 
 def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
-    """Compact the clinic's lake; returns the exit code."""
+    """Compact the clinic's lake; exit code 1 when a file could not be used."""
     if keep_days < 1:
         raise UserError(f"--keep-days {keep_days}: readers need a day at least")
     done = compact_lake(_clinic(home), keep_us=keep_days * DAY, clock=system_clock)
+    code = int(any(one.unreadable for one in done))
     if as_json:
         print(json.dumps([asdict(one) for one in done]))
-        return 0
+        return code
     for one in done:
         print(
             f"{one.kind:14} {one.landing_files} landing files, {one.rows} rows, {one.duplicates} duplicates"
@@ -37,9 +38,11 @@ def run_compact(home: Path, *, keep_days: int, as_json: bool) -> int:
         )
         for site, night in one.reopened:
             print(f"  reopened {night} of {site}")
+        for words in one.unreadable:
+            print(f"  NOT COMPACTED, restore it or move it away: {words}")
     if not done:
         print("nothing to compact")
-    return 0
+    return code
 
 
 def compact_lake(clinic: Clinic, *, keep_us: int, clock: Clock) -> list[Compacted]:
@@ -64,7 +67,7 @@ def compact_lake(clinic: Clinic, *, keep_us: int, clock: Clock) -> list[Compacte
         if _retired(clinic) - retired <= before.seen.keys():
             restamp(ledger, before, take_stock(clinic, ledger), current)
     merge_batches(clinic.lake, clock())
-    return [one for one in done if one.landing_files or one.files_deleted]
+    return [one for one in done if one.landing_files or one.files_deleted or one.unreadable]
 
 
 def _retired(clinic: Clinic) -> set[str]:

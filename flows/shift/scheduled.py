@@ -147,13 +147,14 @@ def erase_run(home: str, zone: str) -> Any:
 
 
 @flow(name="compact", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)
-def compact_run(home: str, zone: str) -> None:
+def compact_run(home: str, zone: str) -> Any:
     """Landing files into one file per site and day."""
     del zone
     with alone():
         # replaced files stay as long as snapshots do
         days = max(1, read_retention(Path(home))["snapshots"])
-        run_compact(Path(home), keep_days=days, as_json=True)
+        code = run_compact(Path(home), keep_days=days, as_json=True)
+    return Completed(name="Degraded", message="a file cannot be used: `flarecast doctor`") if code else None
 
 
 @flow(name="retention", retries=RETRIES, retry_delay_seconds=RETRY_S, persist_result=False)

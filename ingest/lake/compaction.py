@@ -25,7 +25,7 @@ from devices.clock import DAY, Clock, from_utc
 from devices.durable import sync_folder
 from devices.observations import KINDS, RrInterval
 from devices.tables import LONG_SAMPLES, SAMPLE_KEYS, SCHEMA_VERSION, TABLES
-from ingest.errors import LakeError
+from ingest.errors import LakeError, StoreUnreachableError
 from ingest.lake.columns import read_rows
 from ingest.lake.enrolment import Enrolment
 from ingest.lake.files import WRITER_OPTIONS, Lake
@@ -58,6 +58,8 @@ class Compacted:
     files_deleted: int = 0
     #: days that had been compacted before and changed: (site, date)
     reopened: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: landing files that could not be used, and why
+    unreadable: list[str] = field(default_factory=list[str])
 
 
 def compact(
@@ -112,14 +114,27 @@ def _compact_kind(
     manifest = lake.manifest(kind)
     done.files_deleted = _delete_old(lake, manifest, clock() - keep_us, held)
     for paths in _batches(lake.landed(kind, manifest), batch_bytes):
-        tables = [read_rows(path, kind, as_codes=True) for path in paths]
-        _compact_batch(lake, enrolment, manifest, tables, done, clock())
-        for path in paths:
+        tables = {path: table for path in paths if (table := _read(path, kind, done)) is not None}
+        if not tables:
+            continue
+        _compact_batch(lake, enrolment, manifest, list(tables.values()), done, clock())
+        for path in tables:
             manifest.retired[path.relative_to(lake.root).as_posix()] = clock()
         lake.publish(manifest)
-        done.landing_files += len(paths)
-        logger.info("compacted kind=%s files=%d generation=%d", kind, len(paths), manifest.generation)
+        done.landing_files += len(tables)
+        logger.info("compacted kind=%s files=%d generation=%d", kind, len(tables), manifest.generation)
     return done
+
+
+def _read(path: Path, kind: str, done: Compacted) -> pa.Table | None:
+    """Rows of a landing file; one that cannot be used stays where it is, and stops nobody else's."""
+    try:
+        return read_rows(path, kind, as_codes=True)
+    except StoreUnreachableError:
+        raise
+    except LakeError as error:
+        done.unreadable.append(str(error))
+        return None
 
 
 def _delete_old(lake: Lake, manifest: Manifest, before_utc: int, held: Container[Path]) -> int:
@@ -163,8 +178,8 @@ def _batches(paths: Sequence[Path], batch_bytes: int) -> Iterator[list[Path]]:
 def _row_count(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise LakeError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowInvalid, OSError):
+        return 0  # whoever reads it says so
 
 
 def _compact_batch(

@@ -1,5 +1,6 @@
 """Compaction: same answers from fewer files, whatever arrives late, twice or while it is killed."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -295,11 +296,27 @@ def older_file(path, version, *, without=(), more=(), kind="battery"):
     return path
 
 
-def test_a_file_of_a_later_schema_is_refused_in_words(tmp_path, enrolment):
-    path = older_file(tmp_path / "landing/battery/dt=2026-09-21/1-1-1.parquet", 99)
-    with pytest.raises(LakeError, match=r"schema version 99, this flarecast knows up to .*: update"):
-        compact(Lake(tmp_path), enrolment, clock=clock)
-    assert path.exists()
+def test_a_file_that_cannot_be_used_is_named_and_stays_and_stops_no_other(tmp_path, enrolment):
+    """One of a later schema, and one that is damaged: all else is compacted, theirs when they are mended."""
+    lake = Lake(tmp_path)
+    land(lake, one_of_each())
+    landed = sum(len(lake.files(kind)) for kind in KINDS)
+    later = older_file(tmp_path / "landing/battery/dt=2026-09-21/1-1-1.parquet", 99)
+    (damaged,) = (tmp_path / "landing/wear").rglob("*.parquet")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:50])
+    done = {one.kind: one for one in compact(lake, enrolment, clock=clock)}
+    (of_battery,), (of_wear,) = (done[kind].unreadable for kind in ("battery", "wear"))
+    assert re.search(
+        r"1-1-1\.parquet: .* schema version 99, this flarecast knows up to .*: update", of_battery
+    )
+    assert f"{damaged}: cannot be read" in of_wear
+    assert sum(one.landing_files for one in done.values()) == landed - 1
+    assert later.exists()
+    assert lake.landed("wear", lake.manifest("wear")) == [damaged]
+    damaged.write_bytes(whole)
+    (again,) = (one for one in compact(lake, enrolment, clock=clock) if one.kind == "wear")
+    assert (again.landing_files, again.unreadable) == (1, [])
 
 
 def test_a_compacted_file_of_a_later_schema_is_refused_too(tmp_path, enrolment):

@@ -199,3 +199,11 @@ def test_names_sort_as_snapshots_were_made_whatever_the_clock_says(tmp_path):
         snapshots.expire(tmp_path, snapshots.FOREVER)
         assert snapshots.kept(tmp_path) == made[-1:]
     assert made == sorted(set(made))
+
+
+def test_a_spoilt_manifest_keeps_nobody_from_publishing(tmp_path):
+    name = publish.publish(tmp_path, derived(), {}, clock=CLOCK, made_of="a").resolve().stem
+    assert publish.made_of(tmp_path) == "a"
+    (tmp_path / "snapshots" / name / publish.MANIFEST).write_text("")
+    assert publish.made_of(tmp_path) is None
+    assert publish.files_of(tmp_path, name) == set()
