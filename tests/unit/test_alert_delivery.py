@@ -23,6 +23,7 @@ from alerts.engine.outbox import LEASE
 from alerts.errors import ChannelError
 from alerts.store.schema import suggestion
 from devices.clock import HOUR, MINUTE, SECOND, system_clock, to_utc
+from ingest.lake.broker import free_port
 from tests.fixtures_alerts import NIGHT, PACK, Hands, acknowledge, open_alert, resolve, tables
 from tests.fixtures_delivery import answering
 
@@ -353,8 +354,7 @@ def test_how_long_to_wait_is_a_number_or_a_date(value, seconds):
 
 def test_nobody_there_is_worth_another_attempt(journal):
     breach(journal)
-    with answering(204) as (url, _):
-        pass
+    url = f"http://127.0.0.1:{free_port()}/in"
     assert webhook(url).send(_notice(journal), system_clock()) == transient("ConnectError")
 
 

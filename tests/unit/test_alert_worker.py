@@ -1,7 +1,6 @@
 """The worker: dead letters alert, no message is stuck, an attempt ends, several threads send each once."""
 
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -166,9 +165,7 @@ def test_several_threads_and_two_workers_send_each_message_once(tmp_path):
         workers = [threading.Thread(target=worker(tmp_path, push).run, args=(stop,)) for _ in range(2)]
         for one in workers:
             one.start()
-        end = time.monotonic() + 60
-        while journal.outbox.counts().get("sent") != 60 and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: journal.outbox.counts().get("sent") == 60)
         stop.set()
         for one in workers:
             one.join()

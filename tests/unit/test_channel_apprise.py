@@ -12,6 +12,7 @@ from alerts.errors import ChannelError
 from ingest.lake.broker import free_port
 from tests.fixtures_alerts import Hands
 from tests.fixtures_delivery import answering, notice
+from tests.fixtures_ingest import wait_until
 
 NOW = Hands()()
 
@@ -77,6 +78,8 @@ def test_the_trap_nothing_configured_is_no_exception():
 def test_a_server_that_does_not_answer_ends_the_attempt():
     with answering(200, wait_s=30) as (url, asked):
         assert channel(service(url) + "?rto=0.2").send(notice(), NOW).kind == "transient"
+        # the server may read it after we have given up
+        assert wait_until(lambda: bool(asked))
     assert len(asked) == 1
 
 
