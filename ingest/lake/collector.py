@@ -46,6 +46,7 @@ RETRY_S: Final = 1.0
 HEARTBEAT: Final = MINUTE
 STATUS_EVERY: Final = SECOND
 MIN_DELAY_S: Final = 0.5
+_STATE_ENDING: Final = f"/{STATE}"
 MAX_DELAY_S: Final = 30.0
 
 
@@ -101,7 +102,6 @@ class Collector(Subscriber):
         self._intake = Intake(self._enrolment())
         self._presence = Presence(lake.root, collector, clock=clock)
         self._bytes = 0
-        self._by_gateway: Counter[str] = Counter()
         self._oldest_s = 0.0
         self._newest_s = 0.0
         #: What was done, for the status and for a monitor.
@@ -169,12 +169,10 @@ class Collector(Subscriber):
         with self._changed:
             super()._forget_buffer()
             self._bytes = 0
-            self._by_gateway.clear()
 
     def _on_arrivals(self, arrivals: list[Arrival]) -> None:
-        folders = [one.topic.rpartition("/") for one in arrivals]
-        for one, (_, _, leaf) in zip(arrivals, folders, strict=True):
-            if leaf == STATE:
+        for one in arrivals:
+            if one.topic.endswith(_STATE_ENDING):
                 self._presence.hear(one.topic, one.payload, is_retained=one.is_retained)
         with self._changed:
             self._newest_s = time.monotonic()
@@ -183,7 +181,6 @@ class Collector(Subscriber):
                 self._oldest_s = self._newest_s
             self._buffer += arrivals
             self._bytes += sum([len(one.payload) for one in arrivals])
-            self._by_gateway.update([folder for folder, _, _ in folders])
             if was_empty or self._is_due():
                 self._changed.notify_all()
 
@@ -195,8 +192,10 @@ class Collector(Subscriber):
             return True
         if now - self._oldest_s >= self._flush_s:
             return True
-        is_quiet = now - self._newest_s >= QUIET_S
-        return is_quiet and max(self._by_gateway.values()) >= IN_FLIGHT
+        if now - self._newest_s < QUIET_S:
+            return False
+        by_gateway = Counter([one.topic.rpartition("/")[0] for one in self._buffer])
+        return max(by_gateway.values()) >= IN_FLIGHT
 
     def _next_buffer(self) -> tuple[list[Arrival], int]:
         """Messages to store now; empty after a while without, or when stopping."""
@@ -207,7 +206,6 @@ class Collector(Subscriber):
             if not self._is_due():
                 return [], self._connection
             waiting, self._buffer, self._bytes = self._buffer, [], 0
-            self._by_gateway.clear()
             return waiting, self._connection
 
     def _flush_next(self, client: BulkClient) -> bool:
