@@ -123,8 +123,11 @@ class _Care:
                 desk.resolve(name, version, given.reason)
         with self._journal.transaction() as con:
             one = alerts.find(con, name)
-        is_waiting = action == "outcome" and one is not None and one.status == "open"
-        more = "; it still waits for ack or resolve" if is_waiting else ""
+        more = ""
+        if action == "outcome" and one is not None and one.status == "open":
+            more = "; it still waits for ack or resolve"
+        elif action == "assign" and given.value != actor_of(self._journal).staff:
+            more = "; tell them: this sends no message"
         print(f"{name}: {standing(one) if one else 'gone'}{more}")
         return 0
 

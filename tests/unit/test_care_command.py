@@ -46,7 +46,12 @@ def test_list_show_acknowledge_outcome_and_the_record_of_it(home, capsys):
         f"flarecast: alert {name} is at version 1, not 9: look again\n",
     )
     assert said(capsys, home, "assign", name, "anna")[1] == f"{name}: open, for anna\n"
+    said(capsys, home, "staff", "add", "ben", "--role", "nurse")
+    words = f"{name}: open, for ben; tell them: this sends no message\n"
+    assert said(capsys, home, "assign", name, "ben")[1] == words
+    said(capsys, home, "assign", name, "anna")
     assert said(capsys, home, "ack", name) == (0, f"{name}: acknowledged by anna\n")
+    assert said(capsys, home, "outcome", name, "not-useful")[1] == f"{name}: acknowledged by anna\n"
     assert said(capsys, home, "outcome", name, "true-flare", "--helped", "pacing")[0] == 0
     shown = said(capsys, home, "show", name)[1]
     for action in ("engine: open", "anna: view", "anna: acknowledge", "anna: outcome"):
