@@ -56,7 +56,20 @@ def read_schedules(home: Path, zone: str) -> Schedules:
     for flow, line in said.items():
         if not isinstance(line, str) or (line and len(line.split()) != 5):
             raise UserError(f"{path}: {flow}: {line!r} is not a cron line of five fields")
+        if line and not _is_cron(line):
+            # Prefect refuses it when the runner starts, and then nothing at all is scheduled
+            raise UserError(f"{path}: {flow}: {line!r} is no cron line: what is not a time in it?")
     return Schedules(zone, USUAL | said)
+
+
+def _is_cron(line: str) -> bool:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=line)
+    except ValueError:
+        return False
+    return True
 
 
 def night_of(scheduled: datetime, zone: str) -> date:

@@ -174,6 +174,8 @@ def test_schedules_are_the_usual_ones_unless_the_site_says_otherwise(tmp_path: P
     for text, word in [
         ('nigthly = "1 1 * * *"', "nigthly"),
         ('nightly = "daily"', "cron line"),
+        ('nightly = "99 4 * * *"', "no cron line"),
+        ('nightly = "0 4 * * sonntag"', "no cron line"),
         ("nightly = [", "TOML"),
     ]:
         path.write_text(text)
