@@ -1,6 +1,5 @@
 """`flarecast extract --deid STUDY.toml`: rows of consented patients, de-identified and audited."""
 
-import getpass
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from devices.clock import from_utc, system_clock
 from devices.durable import replace_file, sync_folder
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.os_user import os_user
 from ingest.lake.manifest import only_one
 from ingest.lake.records import PatientRecord, as_of, read_records
 
@@ -43,7 +43,7 @@ def run_extract(home: Path, definition: Path, out: Path, *, as_json: bool) -> in
     _write(out, found, study, is_synthetic=clinic.is_synthetic)
     entry = {
         "utc": from_utc(system_clock()).isoformat(),
-        "actor": getpass.getuser(),
+        "actor": os_user(),
         "study": study.id,
         "definition_sha256": hashlib.sha256(definition.read_bytes()).hexdigest(),
         "snapshot": snapshot.stem,

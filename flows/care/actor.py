@@ -1,8 +1,5 @@
 """Who runs a command of the care team: the member of staff that the operating-system user is."""
 
-import os
-import pwd
-
 import sqlalchemy as sa
 
 from alerts.engine import people
@@ -10,6 +7,7 @@ from alerts.engine.desk import ACTING, Actor
 from alerts.engine.journal import Journal
 from alerts.store.schema import staff
 from flows.errors import UserError
+from flows.os_user import os_user
 
 
 def actor_of(journal: Journal) -> Actor:
@@ -20,8 +18,7 @@ def actor_of(journal: Journal) -> Actor:
     UserError
         When the user is not registered.
     """
-    # not by LOGNAME, which anybody sets as they like
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = os_user()
     with journal.transaction() as con:
         is_user = (staff.c.os_user == user, staff.c.left_utc.is_(None))
         name = con.scalar(sa.select(staff.c.staff).where(*is_user))

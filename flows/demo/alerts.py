@@ -1,7 +1,5 @@
 """What the demo's care team does with its alerts: one is acknowledged, one nobody answers goes further."""
 
-import os
-import pwd
 from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
@@ -28,6 +26,7 @@ from devices.clock import DAY, system_clock
 from flows.care.reports import load_of_clinic
 from flows.care.rules_in_force import rules_in_force, rules_now
 from flows.clinic import Clinic
+from flows.os_user import os_user
 
 #: SYNTHETIC staff: name -> role.
 STAFF: Final = {"nurse-anna": "nurse", "doctor-ben": "clinician", "lead-cara": "lead"}
@@ -39,7 +38,7 @@ LATER: Final = 5 * DAY
 
 def answer(clinic: Clinic, secret: str, first: date, last: date) -> dict[str, Any]:
     """Acknowledge one alert, let the service level of the others run out; lines for the summary."""
-    pack, user = rules_now(clinic), pwd.getpwuid(os.getuid()).pw_name
+    pack, user = rules_now(clinic), os_user()
     lines: list[str] = []
     with Journal(clinic.alert_store, system_clock) as journal:
         with journal.transaction() as con:

@@ -1,6 +1,5 @@
 """`flarecast erase`: a patient, what arrives later, and the confirmation of a home's spool."""
 
-import getpass
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -8,13 +7,14 @@ from pathlib import Path
 from devices.clock import system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
+from flows.os_user import os_user
 from flows.shift.erase import confirm, erase, sweep_pending
 from flows.shift.erase_receipt import in_words
 
 
 def run_erase(home: Path, patient: str, *, as_json: bool) -> int:
     """Erase and print the receipt; exit code 1 when anything was still found."""
-    receipt = erase(_clinic(home), patient, clock=system_clock, actor=getpass.getuser())
+    receipt = erase(_clinic(home), patient, clock=system_clock, actor=os_user())
     print(json.dumps(asdict(receipt)) if as_json else in_words(receipt))
     return 1 if receipt.left or not receipt.is_chain_whole else 0
 
