@@ -19,11 +19,16 @@ def replace_file(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     # two writers of one file must not share what is not whole yet
     staged = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staged.replace(path)
+    try:
+        with open(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        staged.replace(path)
+    except OSError:
+        # on a full disk what is left behind would be what fills it
+        staged.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

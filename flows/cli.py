@@ -31,7 +31,10 @@ Command = Callable[[argparse.Namespace], int]
 #: A user's fault is one line and this exit code; a bug is a traceback.
 USER_ERROR = 2
 #: What a folder or disk refuses; nothing in the code would change it.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
+    *(errno.EISDIR, errno.ENOTDIR),
+)
 #: As of a program that SIGPIPE has ended (128 and 13).
 UNREAD = 141
 

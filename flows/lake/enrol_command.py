@@ -29,6 +29,8 @@ def run_enrol(home: Path, arguments: argparse.Namespace) -> int:
     clinic = Clinic(home)
     if home.exists() and not home.is_dir():
         raise UserError(f"{home} is a file, not the folder of a clinic")
+    if arguments.action == "export" and arguments.path is not None and arguments.path.is_dir():
+        raise UserError(f"{arguments.path} is a folder: name a file")
     if arguments.action == "list":
         return _show(clinic, arguments.device, arguments.patient)
     if getattr(arguments, "records", False):

@@ -90,6 +90,20 @@ def test_what_is_exported_can_be_imported_and_again(clinic, tmp_path, capsys):
     assert capsys.readouterr().out == (tmp_path / "out.csv").read_text()
 
 
+def test_an_export_onto_a_folder_or_from_a_file_is_one_line_and_leaves_nothing(clinic, tmp_path, capsys):
+    add(clinic)
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    capsys.readouterr()
+    assert enrol(clinic, "export", tmp_path / "folder") == 2
+    assert enrol(Clinic(clinic.enrolment_path), "export", "--records") == 2
+    assert enrol(Clinic(tmp_path / "nowhere"), "export", "--records") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert ["is a folder" in said[0], "is a file" in said[1], "no records at" in said[2]] == [True] * 3
+    assert len(said) == 3
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_an_import_is_taken_whole_or_not_at_all(clinic, tmp_path):
     add(clinic)
     before = clinic.enrolment_path.read_bytes()
