@@ -85,6 +85,24 @@ def erase(clinic: Clinic, patient: str, *, clock: Clock, actor: str) -> Receipt:
     return receipt
 
 
+def look(clinic: Clinic, patient: str) -> tuple[list[str], list[str]]:
+    """What an erasure would find, and gateways whose spools would be pending; nothing is changed.
+
+    Raises
+    ------
+    UserError
+        A legal hold, or a patient nobody knows.
+    """
+    _check_hold(clinic, patient)
+    everybody = clinic.enrolment().rows
+    rows = [row for row in everybody if row.patient == patient]
+    devices, gateways = lake_erasing.devices_of(rows), lake_erasing.gateways_of(rows, everybody)
+    found = search(clinic, patient, devices, gateways)
+    if not rows and not found:
+        raise UserError(f"unknown patient {patient}: not in {clinic.enrolment_path}")
+    return found, sorted({one.name for one in gateways})
+
+
 def _take_out(
     clinic: Clinic,
     ledger: Ledger,

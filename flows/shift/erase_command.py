@@ -8,8 +8,9 @@ from devices.clock import system_clock
 from flows.clinic import Clinic
 from flows.errors import UserError
 from flows.os_user import os_user
-from flows.shift.erase import confirm, erase, sweep_pending
+from flows.shift.erase import confirm, erase, look, sweep_pending
 from flows.shift.erase_receipt import in_words
+from flows.words import counted
 
 
 def run_erase(home: Path, patient: str, *, as_json: bool) -> int:
@@ -17,6 +18,15 @@ def run_erase(home: Path, patient: str, *, as_json: bool) -> int:
     receipt = erase(_clinic(home), patient, clock=system_clock, actor=os_user())
     print(json.dumps(asdict(receipt)) if as_json else in_words(receipt))
     return 1 if receipt.left or not receipt.is_chain_whole else 0
+
+
+def run_look(home: Path, patient: str) -> int:
+    """Say what an erasure would find, and change nothing; returns the exit code."""
+    found, gateways = look(_clinic(home), patient)
+    print("\n".join(found))
+    pending = f"; spools pending then: {', '.join(gateways)}" if gateways else ""
+    print(f"{counted(len(found), 'place')} with something of the patient{pending}; nothing was changed")
+    return 0
 
 
 def run_sweep(home: Path) -> int:

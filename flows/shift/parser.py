@@ -58,6 +58,9 @@ def _add_erase(commands: Any) -> None:
     which.add_argument("--sweep", action="store_true", help="what arrived since from erased patients' homes")
     which.add_argument("--confirm", metavar="REFERENCE", help="the spool of --gateway is emptied")
     erase.add_argument("--gateway")
+    erase.add_argument(
+        "--dry-run", action="store_true", help="of --patient: say what is there, erase nothing"
+    )
     erase.add_argument("--home", type=Path, help="folder of the clinic (default FLARECAST_HOME)")
     erase.add_argument("--json", action="store_true")
     erase.set_defaults(run=_erase)
@@ -68,6 +71,10 @@ def _erase(arguments: argparse.Namespace) -> int:
 
     home = home_of(arguments)
     # an empty id of a script is nobody, and no sweep
+    if arguments.dry_run and arguments.patient is None:
+        raise UserError("--dry-run is of --patient")
+    if arguments.dry_run:
+        return erase_command.run_look(home, arguments.patient)
     if arguments.patient is not None:
         return erase_command.run_erase(home, arguments.patient, as_json=arguments.json)
     if arguments.confirm is not None:

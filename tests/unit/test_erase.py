@@ -201,6 +201,25 @@ def test_of_a_home_nobody_else_lives_in_the_gateway_is_forgotten_too(clinic: Cli
     assert read_presence(clinic.lake.root).keys() == {"gw-4"}
 
 
+def test_a_look_says_what_is_there_and_changes_nothing(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def state() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in clinic.home.rglob("*") if path.is_file()}
+
+    before = state()
+    capsys.readouterr()
+    words = ["erase", "--dry-run", "--home", str(clinic.home)]
+    assert main([*words, "--patient", WHO]) == 0
+    said = capsys.readouterr().out
+    assert str(clinic.enrolment_path) in said
+    assert "lake/landing/step_count" in said
+    assert "spools pending then: gw-3; nothing was changed" in said
+    assert main([*words, "--patient", "p-999"]) == 2
+    assert main([*words, "--sweep"]) == 2
+    assert state() == before
+
+
 def test_a_legal_hold_refuses(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
     before = shown(clinic)
     (clinic.home / "legal-holds.toml").write_text(f'{WHO} = "court of B., 2026-05-02"\n')
