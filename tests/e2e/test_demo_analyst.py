@@ -1,6 +1,7 @@
 """What an analyst does with the demo's snapshot: starter queries, the notebook, an extract."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_the_snapshot_says_that_its_people_are_synthetic(demo: dict[str, Any]) -
 def test_the_notebook_shows_cohort_and_patient(demo: dict[str, Any], tmp_path: Path) -> None:
     """Run headless in a process of its own; every cell, and the figures of the snapshot."""
     page = tmp_path / "cohort.html"
-    command = [sys.executable, "-m", "marimo", "-y", "export", "html", str(NOTEBOOK), "-o", str(page)]
+    # marimo leaves what it showed beside the notebook
+    notebook = shutil.copy(NOTEBOOK, tmp_path)
+    command = [sys.executable, "-m", "marimo", "-y", "export", "html", notebook, "-o", str(page)]
     done = subprocess.run(
         [*command, "--", "--snapshot", demo["snapshot"]],
         capture_output=True,
