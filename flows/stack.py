@@ -8,11 +8,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flows import settings
 from flows.clinic import Clinic
@@ -96,6 +96,22 @@ def drain(forwarder: Forwarder, process: CollectorProcess, timeout_s: float) -> 
     return True
 
 
+def start_bound(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that is ours to end: it hears no Ctrl-C, and SIGTERM when we are killed.
+
+    For the main thread only: the signal comes when the thread ends that called this.
+    """
+    # an orphan would hold the port, and run flows beside those of the next one
+    bound = ["setpriv", "--pdeathsig", "TERM", *command]
+    return subprocess.Popen(bound, env=env, stdout=stdout, stderr=stderr, process_group=0)
+
+
 def stop_process(process: subprocess.Popen[bytes], timeout_s: float) -> int:
     """SIGTERM, wait, and SIGKILL if it does not go; returns the exit code."""
     if process.poll() is None:
@@ -126,8 +142,8 @@ class PrefectServer:
         command += ["--port", str(self.port), *self._pages]
         with (self._folder / "server.log").open("ab") as log:
             env = settings.child_environment(self._base, prefect_home=self._folder)
-            # Ctrl-C is for whoever started it: flows at work need it until they have ended
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env, process_group=0)
+            # flows at work need it until they have ended
+            self._process = start_bound(command, env, stdout=log, stderr=log)
 
     def wait(self, timeout_s: float = PREFECT_START_S) -> None:
         """Wait until it answers.

@@ -2,10 +2,8 @@
 
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +65,7 @@ def _keep_running(
 ) -> None:
     env = settings.child_environment(configured, prefect_home=configured.home / "prefect")
     command = [sys.executable, "-m", "flows.shift.serve_runner", str(configured.home), zone]
-    runner = _start(command, env)
+    runner = stack.start_bound(command, env)
     resources.callback(lambda: stack.stop_process(runner, RUNNER_STOP_S))
     while True:
         time.sleep(POLL_S)
@@ -81,12 +79,7 @@ def _keep_running(
                 f"the runner has ended with {runner.returncode}: started again", file=sys.stderr, flush=True
             )
             time.sleep(PAUSE_S)
-            runner = _start(command, env)
-
-
-def _start(command: Sequence[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-    # Ctrl-C is for this process alone: it ends its own in order
-    return subprocess.Popen(command, env=env, process_group=0)
+            runner = stack.start_bound(command, env)
 
 
 def end_in_order() -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,31 @@ def serve_killed(folder: Path, kills: int) -> dict[str, object]:
         try:
             _wait(served, until_done=number == kills)
         finally:
-            os.killpg(serving.pid, signal.SIGKILL if number < kills else signal.SIGTERM)
+            if number < kills:
+                kill_all(serving.pid)
+            else:
+                serving.terminate()
             serving.wait(120)
     mark = date.fromisoformat(json.loads(served.watermark_path.read_text())["night"])
     for clinic in clinics:
         run(clinic, mark, mark, clock=now)
     one, other = result(served), result(plain)
     return {"serve_kills": kills, "differing": [name for name in one if one[name] != other[name]]}
+
+
+def kill_all(pid: int) -> None:
+    """SIGKILL to a process and to all that it and its own have started."""
+    for one in _family(pid):
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *(one for child in children for one in _family(int(child)))]
 
 
 def _serve(home: Path) -> "subprocess.Popen[bytes]":
