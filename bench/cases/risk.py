@@ -62,10 +62,11 @@ def patient_days(patients: int, days: int, seed: int = 0) -> pa.Table:
     columns |= {
         "patient": names.take(pa.array(np.repeat(np.arange(patients), days))),
         "local_date": pa.array(np.tile(dates, patients)).cast(pa.date32()),
+        "day_minutes": pa.array(np.full(count, 1440, np.int32)),
         "is_flare_reported": pa.array(rng.random(count) < 0.01),
         "device_segment": text.take(pa.array(device)),
     }
-    wanted = ["patient", "local_date", *METRICS, "is_flare_reported", "device_segment"]
+    wanted = ["patient", "local_date", "day_minutes", *METRICS, "is_flare_reported", "device_segment"]
     return pa.table({name: columns[name] for name in wanted})
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 import bench.__main__ as main
 from bench import report
+from bench.cases import risk
 from bench.harness import Bench, CannotMeasure, Result, cases, run
 
 
@@ -98,3 +99,9 @@ def test_a_case_that_lacks_something_says_so_and_the_rest_runs(monkeypatch, caps
 
 def test_cases_are_found():
     assert {"rr_wire", "path_replay", "path_demo"} <= set(cases())
+
+
+def test_the_night_of_the_benchmark_is_one_that_kernel_and_sql_can_judge(monkeypatch):
+    monkeypatch.setattr(risk, "PATIENTS", 40)
+    names = {one.name for one in risk.risk_night(bench())}
+    assert names == {f"risk_night.{what}" for what in ("kernel", "from_rows", "cpu", "sql")}
