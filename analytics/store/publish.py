@@ -197,6 +197,7 @@ def _publish(
     for folder in (snapshots, catalogs):
         sync_folder(folder)
     staged = root / f".{CURRENT}.{name}"
+    staged.unlink(missing_ok=True)
     staged.symlink_to(catalog.relative_to(root))
     current = root / CURRENT
     staged.replace(current)
@@ -284,6 +285,9 @@ def _write_catalog(
     enrolment: pa.Table | None,
 ) -> None:
     staged = path.with_name(f".{path.name}.tmp")
+    # left by one that was killed under the same name
+    for left in (staged, staged.with_name(f"{staged.name}.wal")):
+        left.unlink(missing_ok=True)
     with duckdb.connect(str(staged)) as con:
         con.execute("set TimeZone = 'UTC'")
         # hundreds of comments: each of its own would be synced by itself

@@ -207,3 +207,30 @@ def test_a_spoilt_manifest_keeps_nobody_from_publishing(tmp_path):
     (tmp_path / "snapshots" / name / publish.MANIFEST).write_text("")
     assert publish.made_of(tmp_path) is None
     assert publish.files_of(tmp_path, name) == set()
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_one_that_was_killed_keeps_no_later_one_of_the_same_name_from_being_published(
+    tmp_path, monkeypatch, step
+):
+    publish.publish(tmp_path, derived(), {}, clock=CLOCK)
+    # a clock that was put back: the name follows the newest snapshot's, and is the same again
+    before, done = (lambda: 1), []
+
+    def killed(function):
+        def step_or_killed(*arguments):
+            done.append(function)
+            if len(done) == step:
+                raise KeyboardInterrupt
+            return function(*arguments)
+
+        return step_or_killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "sync_folder", killed(publish.sync_folder))
+        patched.setattr(Path, "replace", killed(Path.replace))
+        patched.setattr(Path, "rename", killed(Path.rename))
+        with pytest.raises(KeyboardInterrupt):
+            publish.publish(tmp_path, derived(), {}, clock=before)
+    current = publish.publish(tmp_path, derived(), {}, clock=before)
+    assert query.run(current, "select count(*) as n from patient_day").to_pylist() == [{"n": 3}]
