@@ -35,6 +35,8 @@ class Home:
         encoded = [encode_observation(one) for one in observations]
         payload = encode_batch(self._number, T0, kind, encoded)
         topic = f"flarecast/v1/north/{self._gateway}/{kind}"
+        # after a broker that was killed it comes back when it does
+        assert wait_until(self._client.is_connected)
         self._client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_S)
 
     def close(self):

@@ -41,6 +41,11 @@ def api(port: int, path: str) -> Any:
         return json.load(answer)
 
 
+def hears_ctrl_c() -> None:
+    """As a terminal starts a program: what a script has put into the background ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 #: Every other flow, called as a runner calls it, and the state it ended in.
 OTHERS = """
 import json, sys
@@ -98,7 +103,9 @@ def test_a_cron_run_is_scheduled_and_executed_and_seen(tmp_path: Path) -> None:
     command += ["--zone", zone]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     with (tmp_path / "serve.log").open("wb") as log:
-        serving = subprocess.Popen(command, stdout=log, stderr=log, env=env, process_group=0)
+        serving = subprocess.Popen(
+            command, stdout=log, stderr=log, env=env, process_group=0, preexec_fn=hears_ctrl_c
+        )
     try:
         end = time.monotonic() + PATIENCE_S
         runs: list[Any] = []
