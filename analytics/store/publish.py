@@ -134,6 +134,8 @@ def publish(
     for folder in ("snapshots", "catalogs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     with alone(root):
+        for path in left_behind(root):
+            delete(path)
         _forget_unshown(root)
         return _publish(
             root,
@@ -154,6 +156,20 @@ def alone(root: Path) -> Generator[None]:
     with (root / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def left_behind(root: Path) -> list[Path]:
+    """What killed publishers left half made; for whoever is :func:`alone`, where nobody is making any."""
+    folders = (root / "catalogs", root / "snapshots")
+    return [*root.glob(f".{CURRENT}.*"), *(path for folder in folders for path in folder.glob(".*"))]
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _forget_unshown(root: Path) -> None:
@@ -197,7 +213,6 @@ def _publish(
     for folder in (snapshots, catalogs):
         sync_folder(folder)
     staged = root / f".{CURRENT}.{name}"
-    staged.unlink(missing_ok=True)
     staged.symlink_to(catalog.relative_to(root))
     current = root / CURRENT
     staged.replace(current)
@@ -261,8 +276,6 @@ def made_utc(name: str) -> int | None:
 
 def _write_files(folder: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, object]) -> None:
     staged = folder.with_name(f".{folder.name}.tmp")
-    # left by one that was killed under the same name
-    shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
     with (staged / MANIFEST).open("w") as stream:
         json.dump(manifest, stream)
@@ -285,9 +298,6 @@ def _write_catalog(
     enrolment: pa.Table | None,
 ) -> None:
     staged = path.with_name(f".{path.name}.tmp")
-    # left by one that was killed under the same name
-    for left in (staged, staged.with_name(f"{staged.name}.wal")):
-        left.unlink(missing_ok=True)
     with duckdb.connect(str(staged)) as con:
         con.execute("set TimeZone = 'UTC'")
         # hundreds of comments: each of its own would be synced by itself

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from analytics.store.publish import CURRENT, alone, files_of, made_utc
+from analytics.store.publish import CURRENT, alone, delete, files_of, left_behind, made_utc
 from devices.durable import sync_folder
 
 #: Later than any snapshot: all but the current one go.
@@ -59,15 +59,10 @@ def _expire(root: Path, before_utc: int) -> int:
         (root / "catalogs" / f"{name}.duckdb").unlink(missing_ok=True)
         shutil.rmtree(root / "snapshots" / name)
     whole = set(names) - set(doomed)
-    left = [*root.glob(f".{CURRENT}.*"), *(root / "catalogs").glob("*"), *(root / "snapshots").glob(".*")]
-    for path in left:
+    for path in [*left_behind(root), *(root / "catalogs").glob("[!.]*")]:
         made = made_utc(path.name)
-        if path.stem in whole or made is None or made >= before_utc:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if path.stem not in whole and made is not None and made < before_utc:
+            delete(path)
     for folder in (root, root / "catalogs", root / "snapshots"):
         if folder.is_dir():
             sync_folder(folder)
